@@ -1,0 +1,90 @@
+"""The errors of this package, one small tree.
+
+    CatalogError
+    ├── ArgumentError     a request that cannot be served; `argument` names what to change
+    ├── SearchError       a catalog that is unreachable, unsuitable or broken; `url` names it
+    ├── SceneReadError    a scene that cannot be opened or read; `scene_id` and `href` name it
+    └── StoreError        a store that cannot be written, read or trusted; `url` names it
+
+Every message says what failed and, where there is one, the way out. The cause is chained. All of
+them survive pickling, because they travel from Dask workers to the flow.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+
+class CatalogError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    def __str__(self) -> str:
+        # The remaining arguments are for programs: they are attributes, and they let the
+        # exception be rebuilt on the other side of a process boundary.
+        return str(self.args[0])
+
+
+class ArgumentError(CatalogError, ValueError):
+    """A value given by the caller is unusable."""
+
+    def __init__(self, message: str, argument: str) -> None:
+        super().__init__(message, argument)
+        self.argument = argument
+
+
+class SearchError(CatalogError):
+    """A STAC catalog could not be searched."""
+
+    def __init__(self, message: str, url: str) -> None:
+        super().__init__(message, url)
+        self.url = url
+
+
+class SceneReadError(CatalogError):
+    """A scene could not be opened or read."""
+
+    def __init__(self, message: str, scene_id: str, href: str) -> None:
+        super().__init__(message, scene_id, href)
+        self.scene_id = scene_id
+        self.href = href
+
+
+class StoreError(CatalogError):
+    """A mosaic store could not be written or read."""
+
+    def __init__(self, message: str, url: str) -> None:
+        super().__init__(message, url)
+        self.url = url
+
+
+def raise_portably(error: CatalogError, cause: BaseException) -> NoReturn:
+    """Raise `error` from a copy of `cause` in plain words.
+
+    Errors of GDAL and of storage libraries cannot be rebuilt in another process, and one of them
+    anywhere in the chain would cost a worker's error its type, message and attributes.
+    """
+    words = RuntimeError(f"{type(cause).__name__}: {cause}").with_traceback(cause.__traceback__)
+    try:
+        raise error from words
+    finally:
+        error.__context__ = None  # Python puts the error that is being handled there
+
+
+def shown(address: str) -> str:
+    """An address as messages and reports may show it.
+
+    Signed URLs carry their secret in the query, others a password before the host; both go.
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https", "s3"):
+        return address  # a path may hold any character
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def without_secrets(message: str, address: str) -> str:
+    """A library's message about `address` with the address as it may be shown."""
+    query = urlsplit(address).query
+    message = message.replace(address, shown(address))
+    # GDAL often names the last part of a path alone, query included.
+    return message.replace(f"?{query}", "") if query and shown(address) != address else message

@@ -1,0 +1,115 @@
+"""Small objects of a store, on a local path or in a bucket, through one set of functions.
+
+A put is atomic: readers see the old object or the new one, never a part. Filesystems are made
+where they are used, because theirs do not survive a fork or a pickle.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from catalog.errors import CatalogError, StoreError, raise_portably
+
+
+def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The filesystem behind a path or URL, and the path on it. Raises StoreError."""
+    if not url:
+        raise StoreError("the store needs a path or an s3:// URL, not an empty one", url=url)
+    with store_errors("understand", url):
+        # Listings must show what other processes wrote since.
+        fs, path = fsspec.url_to_fs(url, use_listings_cache=False)
+    return fs, str(path)
+
+
+def is_local(url: str) -> bool:
+    """Whether a path or URL names the local file system."""
+    return isinstance(filesystem(url)[0], LocalFileSystem)
+
+
+def join(url: str, *parts: str) -> str:
+    """A path or URL below another."""
+    return "/".join([url.rstrip("/"), *parts])
+
+
+def resolve(base_url: str, href: str) -> str:
+    """What an `href` in the object at `base_url` points to."""
+    if "://" in href:
+        return href
+    scheme, separator, path = base_url.rpartition("://")
+    return f"{scheme}{separator}{posixpath.normpath(f'{posixpath.dirname(path)}/{href}')}"
+
+
+def put(url: str, content: bytes) -> None:
+    """Write an object, replacing an earlier one, in one step. Raises StoreError."""
+    fs, path = filesystem(url)
+    with store_errors("write", url):
+        if isinstance(fs, LocalFileSystem):
+            _put_file(Path(path), content)
+        else:
+            fs.pipe_file(path, content)
+
+
+def get(url: str) -> bytes | None:
+    """The content of an object, None where there is none. Raises StoreError."""
+    fs, path = filesystem(url)
+    with store_errors("read", url):
+        try:
+            return bytes(fs.cat_file(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def names(url: str) -> list[str]:
+    """The names of the objects directly below a folder, sorted; none if it does not exist.
+
+    Raises StoreError.
+    """
+    fs, path = filesystem(url)
+    with store_errors("list", url):
+        try:
+            return sorted(posixpath.basename(found) for found in fs.ls(path, detail=False))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+
+def remove(url: str) -> None:
+    """Delete an object. Raises StoreError."""
+    fs, path = filesystem(url)
+    with store_errors("delete", url):
+        fs.rm_file(path)
+
+
+@contextmanager
+def store_errors(action: str, url: str) -> Iterator[None]:
+    """Turn whatever a storage library raises into a StoreError that names the URL."""
+    try:
+        yield
+    except CatalogError:
+        raise
+    except Exception as error:
+        # Every storage library has its own tree of errors (OSError, botocore's, aiohttp's,
+        # zarr's), and what matters to people is the same: which object, doing what, and why.
+        why = str(error) or type(error).__name__
+        raise_portably(StoreError(f"cannot {action} {url}: {why}", url=url), cause=error)
+
+
+def _put_file(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # a power cut must not leave the new name with no content
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
