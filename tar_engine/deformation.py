@@ -1,0 +1,81 @@
+"""Random warps with a known truth, and images resampled by them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tar_engine.coordinates import apply_affine, normalised_from_pixel, pixel_grid
+
+
+@dataclass(frozen=True)
+class AffineRange:
+    """Uniform ranges that a random affine is drawn from."""
+
+    scale: tuple[float, float]  # geometric: as many shrink as grow; (1, 1) = off
+    rotation_deg: float  # either way; 0 = off
+    translation_px: float  # either way, per axis; 0 = off
+    shear_deg: float = 0.0  # either way
+
+
+def paper_deformation(side_px: int) -> AffineRange:
+    """The deformation TAR is tested under: scale 0.7 to 1.3, rotation 35, translation 10 %."""
+    return AffineRange((0.7, 1.3), 35.0, 0.1 * side_px)
+
+
+def random_affines(
+    ranges: AffineRange, count: int, side_px: int, generator: torch.Generator
+) -> Tensor:
+    """(count, 2, 3) float64 `sar_from_optical` about the centre of a `side_px` square."""
+
+    def uniform(low: float, high: float) -> Tensor:
+        draw = torch.rand(count, generator=generator, dtype=torch.float64, device=device)
+        return low + (high - low) * draw
+
+    device = generator.device
+    scale = uniform(math.log(ranges.scale[0]), math.log(ranges.scale[1])).exp()
+    angle = uniform(-ranges.rotation_deg, ranges.rotation_deg).deg2rad()
+    shear = uniform(-ranges.shear_deg, ranges.shear_deg).deg2rad().tan()
+    shift = torch.stack([uniform(-ranges.translation_px, ranges.translation_px) for _ in "xy"], -1)
+    rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).view(-1, 2, 2)
+    slant = torch.eye(2, dtype=torch.float64, device=device).repeat(count, 1, 1)
+    slant[:, 0, 1] = shear
+    linear = scale[:, None, None] * rotation @ slant
+    centre = torch.full((2,), (side_px - 1) / 2, dtype=torch.float64, device=device)
+    return torch.cat([linear, (centre + shift - linear @ centre)[..., None]], dim=-1)
+
+
+def invert_affine(affine: Tensor) -> Tensor:
+    """Inverse of (..., 2, 3)."""
+    linear = torch.linalg.inv(affine[..., :2])
+    return torch.cat([linear, -linear @ affine[..., 2:]], dim=-1)
+
+
+def warp_affine(image: Tensor, source_from_target: Tensor, height: int, width: int) -> Tensor:
+    """Resample (B, C, H, W) onto a target grid, bilinear; NaN where the source has nothing.
+
+    Args:
+        source_from_target: (B, 2, 3) target pixel -> source pixel.
+    """
+    grid = pixel_grid(height, width, image.device).reshape(-1, 2)
+    source_xy = apply_affine(source_from_target.to(image.dtype), grid.to(image.dtype))
+    return sample(image, source_xy.view(-1, height, width, 2))
+
+
+def sample(image: Tensor, source_xy: Tensor, mode: str = "bilinear") -> Tensor:
+    """Values of (B, C, H, W) at (B, h, w, 2) pixel positions -> (B, C, h, w).
+
+    NaN pixels and everything outside are nodata: a sample with less than half of its weight on
+    valid pixels is NaN, others are renormalised.
+    """
+    grid = normalised_from_pixel(source_xy, image.shape[-2], image.shape[-1])
+    valid = image.isfinite()
+    known = image.nan_to_num(0.0, 0.0, 0.0)
+    stacked = torch.cat([known, valid.all(dim=1, keepdim=True).to(image.dtype)], dim=1)
+    sampled = F.grid_sample(stacked, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    weight = sampled[:, -1:]
+    return (sampled[:, :-1] / weight.clamp_min(1e-6)).masked_fill(weight < 0.5, torch.nan)

@@ -1,0 +1,237 @@
+"""CFDM, the coarse half: every rotation, scale and shift of the SAR image, without a prior.
+
+    both images ── orientation of edges ── averaged to a small field of complex numbers
+        SAR's field under each rotation and scale ── correlated with the optical one by FFT
+        └── the strongest few, moved to the best between the steps, ranked with descriptors
+
+As a complex number a doubled angle can be averaged, so that a pixel of 4 x 4 still knows which way
+its edges run, where the gradient of a shrunk image would have lost them; it turns with the image by
+a mere factor; and one FFT correlates it at all shifts (orientation correlation: Fitch et al., BMVC
+2002).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tar_engine.config import SearchConfig
+from tar_engine.coordinates import (
+    apply_affine,
+    compose_affine,
+    level_from_pixel,
+    normalised_from_pixel,
+    pixel_from_level,
+    pixel_grid,
+)
+from tar_engine.model import shrink
+from tar_engine.msfl import orientation, valid_of
+
+STRETCH = 0.08  # of the stretches tried near a candidate; shear of 10 degrees is 0.09
+
+
+class Candidates(NamedTuple):
+    """The best hypotheses of each pair, best first.
+
+    affine: (B, K, 2, 3) float32, optical (x, y) -> sar (x, y), full-size pixels. score: (B, K),
+    correlation over the root of both energies.
+    """
+
+    affine: Tensor
+    score: Tensor
+
+
+def search(optical: Tensor, sar: Tensor, config: SearchConfig, *, any_rotation: bool) -> Candidates:
+    """Search all shifts under `config`'s rotations and scales.
+
+    Args:
+        optical, sar: (B, bands, H, W) normalised, NaN for nodata; sizes may differ.
+        any_rotation: every rotation and scale that a satellite pair could have, not only the
+            usual ones; five times as long.
+    """
+    optical_field, optical_factor = orientation_field(optical, config)
+    sar_field, sar_factor = orientation_field(sar, config)
+    turns, scales = config.grid(any_rotation=any_rotation)
+    hypotheses = centred_similarities(turns, scales, config.field_px).to(optical.device)
+    found = correlate(optical_field, sar_field, hypotheses, config.kept)
+    if config.kept > 1:
+        found = closer(optical_field, sar_field, found, config)
+    return Candidates(rescaled(found.affine, optical_factor, sar_factor), found.score)
+
+
+class Cells(NamedTuple):
+    """What the network says of images, cell by cell.
+
+    descriptors: (B, D, S, S), unit length. valid: (B, 1, S, S) float32 in {0, 1}. cell_px: side of
+    a cell in full-size pixels.
+    """
+
+    descriptors: Tensor
+    valid: Tensor
+    cell_px: float
+
+
+def ranked(candidates: Candidates, optical: Cells, sar: Cells, weight: float) -> Candidates:
+    """The candidates by orientation and by descriptors together, best first.
+
+    Descriptors are compared under each candidate, less what any two cells of the images have in
+    common. The sum goes with the root of the number of cells, so that for unrelated images its
+    spread is the same under every candidate.
+    """
+    batch, kept = candidates.score.shape
+    side = optical.descriptors.shape[-1]
+    device = candidates.score.device
+    centres = pixel_from_level(pixel_grid(side, side, device).reshape(-1, 2), optical.cell_px)
+    sar_xy = level_from_pixel(apply_affine(candidates.affine, centres), sar.cell_px)
+    places = normalised_from_pixel(sar_xy, *sar.descriptors.shape[-2:])
+    both = torch.cat([sar.descriptors, sar.valid], dim=1)
+    seen = F.grid_sample(both, places, align_corners=False)
+    there = F.normalize(seen[:, :-1], dim=1)
+    counted = (seen[:, -1] > 0.5) * optical.valid.flatten(2)
+    here = optical.descriptors.flatten(2)
+    common = (mean_descriptor(optical) * mean_descriptor(sar)).sum(dim=1)
+    alike = (here[:, :, None] * there).sum(dim=1) - common[:, None, None]
+    score = candidates.score + weight * (alike * counted).sum(dim=2) / side
+    score, order = score.sort(dim=1, descending=True)
+    order = order[..., None, None].expand(batch, kept, 2, 3)
+    return Candidates(candidates.affine.gather(1, order), score)
+
+
+def mean_descriptor(cells: Cells) -> Tensor:
+    """(B, D) mean over the valid cells."""
+    total = (cells.descriptors * cells.valid).sum(dim=(2, 3))
+    return total / cells.valid.sum(dim=(2, 3)).clamp_min(1)
+
+
+def closer(
+    optical: Tensor, sar: Tensor, candidates: Candidates, config: SearchConfig
+) -> Candidates:
+    """The candidates again, each moved to the best of its neighbours between the steps tried."""
+    batch, kept = candidates.score.shape
+    repeated = optical.repeat_interleave(kept, dim=0)
+    affine = candidates.affine.flatten(0, 1)
+    turned = turned_field(sar.repeat_interleave(kept, dim=0), affine)
+    near = centred(neighbours(config), config.field_px).to(optical.device)
+    found = correlate(repeated, turned, near[:, None], 1)
+    score, order = found.score.view(batch, kept).sort(dim=1, descending=True)
+    moved = compose_affine(affine, found.affine[:, 0]).view(batch, kept, 2, 3)
+    return Candidates(moved.gather(1, order[..., None, None].expand(-1, -1, 2, 3)), score)
+
+
+def neighbours(config: SearchConfig) -> Tensor:
+    """(N, 2, 2) small linear maps: half a step of rotation and of scale, and stretches."""
+    turn = math.radians(config.turn_step_deg) / 2
+    scale = math.log(2) / config.scales_per_octave / 2
+    rotate, grow = torch.tensor([[0.0, -turn], [turn, 0.0]]), scale * torch.eye(2)
+    stretch = STRETCH * torch.tensor([[1.0, 0.0], [0.0, -1.0]])
+    slant = STRETCH * torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    steps = [a * rotate + b * grow for a in (-1, 0, 1) for b in (-1, 0, 1)]
+    steps += [a * stretch + b * slant for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b]
+    near: Tensor = torch.linalg.matrix_exp(torch.stack(steps))
+    return near
+
+
+def orientation_field(image: Tensor, config: SearchConfig) -> tuple[Tensor, float]:
+    """(B, field_px, field_px) complex64, and how many image pixels make one of its pixels.
+
+    Each pixel is the mean over its area of unit directions, doubled in angle; near nodata and
+    where the image is flat it is close to 0.
+    """
+    seen, factor = to_square(image, config.seen_px)
+    doubled = orientation(seen.nan_to_num(0.0), valid_of(seen))
+    pool = config.seen_px // config.field_px
+    cosine, sine = F.avg_pool2d(doubled, pool).unbind(dim=1)
+    return torch.complex(cosine, sine), factor * pool
+
+
+def to_square(image: Tensor, side_px: int) -> tuple[Tensor, float]:
+    """Pad with nodata to a square, shrink it to side_px; and how many times it was shrunk."""
+    height, width = image.shape[-2:]
+    longest = max(height, width)
+    image = F.pad(image, (0, longest - width, 0, longest - height), value=torch.nan)
+    return shrink(image, side_px), longest / side_px
+
+
+def centred_similarities(turns: Tensor, scales: Tensor, side_px: int) -> Tensor:
+    """(turns, scales, 2, 3) similarities about the centre: sar (x, y) of a turned (x, y)."""
+    turn, scale = torch.meshgrid(turns, scales, indexing="ij")
+    cosine, sine = scale * turn.cos(), scale * turn.sin()
+    return centred(torch.stack([cosine, -sine, sine, cosine], -1).unflatten(-1, (2, 2)), side_px)
+
+
+def centred(linear: Tensor, side_px: int) -> Tensor:
+    """(..., 2, 3) affines that leave the middle of an image where it is, of (..., 2, 2)."""
+    centre = torch.full((2, 1), (side_px - 1) / 2)
+    return torch.cat([linear, centre - linear @ centre], dim=-1)
+
+
+def turned_field(field: Tensor, affine: Tensor) -> Tensor:
+    """Fields (B, S, S) as seen through affines (B, 2, 3), directions turned with them."""
+    batch, side = field.shape[:2]
+    grid = pixel_grid(side, side, field.device).reshape(-1, 2)
+    source = normalised_from_pixel(apply_affine(affine, grid), side, side)
+    planes = torch.view_as_real(field).permute(0, 3, 1, 2)
+    seen = F.grid_sample(planes, source.view(batch, side, side, 2), align_corners=False)
+    return torch.complex(seen[:, 0], seen[:, 1]) * turn_back(affine)[:, None, None]
+
+
+def turn_back(affine: Tensor) -> Tensor:
+    """(...) unit complex numbers that turn doubled angles back by the rotation of (..., 2, 3)."""
+    angle = torch.atan2(
+        affine[..., 1, 0] - affine[..., 0, 1], affine[..., 0, 0] + affine[..., 1, 1]
+    )
+    return torch.polar(torch.ones_like(angle), -2 * angle)
+
+
+def correlate(optical: Tensor, sar: Tensor, hypotheses: Tensor, kept: int) -> Candidates:
+    """Try (turns, scales, 2, 3) hypotheses on fields (B, S, S), each at its best shift.
+
+    The correlation is divided by the energies of the whole fields, not of their overlap: for
+    unrelated fields its spread is then the same at every shift and under every hypothesis, so that
+    the highest value is the least likely by chance.
+    """
+    batch, side = optical.shape[:2]
+    padded = math.ceil(1.5 * side)
+    spectrum = torch.fft.fft2(optical, s=(padded, padded)).conj()
+    planes = torch.view_as_real(sar).permute(0, 3, 1, 2).reshape(1, 2 * batch, side, side)
+    grid = pixel_grid(side, side, sar.device).reshape(-1, 2)
+    scores, places = [], []
+    for same_turn in hypotheses:
+        count = len(same_turn)
+        source = normalised_from_pixel(apply_affine(same_turn, grid), side, side)
+        turned = F.grid_sample(
+            planes.expand(count, -1, -1, -1),
+            source.view(count, side, side, 2),
+            align_corners=False,
+        ).view(count, batch, 2, side, side)
+        back = turn_back(same_turn)[:, None, None, None]
+        field = torch.complex(turned[:, :, 0], turned[:, :, 1]) * back
+        product = torch.fft.ifft2(torch.fft.fft2(field, s=(padded, padded)) * spectrum).real
+        energy = field.abs().square().sum(dim=(2, 3)).sqrt().clamp_min(1e-6)
+        best, place = (product.flatten(2) / energy[..., None]).max(dim=2)
+        scores.append(best)
+        places.append(place)
+    score, chosen = torch.cat(scores).T.topk(kept, dim=1)
+    place = torch.cat(places).T.gather(1, chosen)
+    shift = torch.stack([place % padded, place // padded], dim=-1)
+    shift = torch.where(shift >= padded / 2, shift - padded, shift).to(grid)
+    identity = torch.eye(2, device=grid.device).expand(batch, kept, 2, 2)
+    turned_from_optical = torch.cat([identity, shift[..., None]], dim=-1)
+    affine = compose_affine(hypotheses.flatten(0, 1)[chosen], turned_from_optical)
+    norm = optical.abs().square().sum(dim=(1, 2)).sqrt().clamp_min(1e-6)
+    return Candidates(affine, score / norm[:, None])
+
+
+def rescaled(affine: Tensor, optical_factor: float, sar_factor: float) -> Tensor:
+    """An affine between shrunk images as it acts between the full-size ones.
+
+    With p = (P + 1/2) / f - 1/2 on both sides, their factors f may differ.
+    """
+    linear = affine[..., :2] * (sar_factor / optical_factor)
+    half = torch.full((2,), 0.5, dtype=affine.dtype, device=affine.device)
+    shift = affine[..., :2] @ (half / optical_factor - half) + affine[..., 2] + 0.5
+    return torch.cat([linear, (shift * sar_factor - 0.5)[..., None]], dim=-1)

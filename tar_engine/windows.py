@@ -1,0 +1,138 @@
+"""CFDM, the fine half: windows of low-level features correlated in a neighbourhood.
+
+Both images are cut into cells. Each optical cell is correlated with the SAR image at every offset
+up to `search_px` by FFT, whose cost hardly grows with the search; the surfaces of neighbouring
+cells are then added up under a taper, which makes windows of any size at the price of cells. The
+score is the normalised correlation of the window, its peak is interpolated by a parabola.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tar_engine.config import RefineConfig
+from tar_engine.coordinates import cell_centres
+
+
+class WindowMatches(NamedTuple):
+    """One match per cell, row by row.
+
+    centre_xy: (N, 2) pixel centres of the cells in the optical image.
+    offset_xy: (B, N, 2) SAR position minus optical position, pixels.
+    score: (B, N) normalised correlation at the peak, in [-1, 1].
+    distinct: (B, N) in [0, 1]: how far the peak stands above the best rival elsewhere.
+    """
+
+    centre_xy: Tensor
+    offset_xy: Tensor
+    score: Tensor
+    distinct: Tensor
+
+
+def centred(features: Tensor) -> Tensor:
+    """Features (B, C, H, W) less their mean, so that windows compare structure, not amount."""
+    present = (features.abs().sum(dim=1, keepdim=True) > 0).to(features.dtype)
+    mean = features.sum(dim=(2, 3), keepdim=True) / present.sum(dim=(2, 3), keepdim=True).clamp_min(
+        1
+    )
+    return (features - mean) * present
+
+
+def match_windows(optical: Tensor, sar: Tensor, config: RefineConfig) -> WindowMatches:
+    """Correlate low-level features (B, C, H, W) of two roughly aligned images of one size.
+
+    H and W are cut down to whole cells. Zero features stand for nodata.
+    """
+    surface = correlation_surfaces(optical, sar, config)
+    rows, columns = surface.shape[1:3]
+    offset, score, distinct = peaks(surface)
+    centres = cell_centres(rows, columns, config.cell_px, optical.device)
+    return WindowMatches(centres, offset, score, distinct)
+
+
+def correlation_surfaces(optical: Tensor, sar: Tensor, config: RefineConfig) -> Tensor:
+    """(B, rows, columns, 2R+1, 2R+1) normalised correlation of each cell's window by offset."""
+    cell, reach = config.cell_px, config.search_px
+    rows, columns = optical.shape[-2] // cell, optical.shape[-1] // cell
+    optical = optical[..., : rows * cell, : columns * cell]
+    sar = F.pad(sar[..., : rows * cell, : columns * cell], (reach, reach, reach, reach))
+    side = cell + 2 * reach
+    kernels = optical.unfold(2, cell, cell).unfold(3, cell, cell)
+    searched = sar.unfold(2, side, cell).unfold(3, side, cell)
+    spectrum = torch.fft.rfft2(searched) * torch.fft.rfft2(kernels, s=(side, side)).conj()
+    product = torch.fft.irfft2(spectrum.sum(dim=1), s=(side, side))
+    lags = 2 * reach + 1
+    product = add_windows(product[..., :lags, :lags], config.window_cells)
+    optical_energy = F.avg_pool2d(optical.square().sum(dim=1, keepdim=True), cell) * cell**2
+    sar_energy = F.avg_pool2d(sar.square().sum(dim=1, keepdim=True), (cell, 1), stride=1)
+    sar_energy = F.avg_pool2d(sar_energy, (1, cell), stride=1) * cell**2
+    sar_energy = sar_energy[:, 0].unfold(1, lags, cell).unfold(2, lags, cell)
+    optical_energy = add_windows(optical_energy[:, 0, :, :, None, None], config.window_cells)
+    sar_energy = add_windows(sar_energy, config.window_cells)
+    floor = 1e-3 * cell**2
+    return product / (optical_energy.clamp_min(floor) * sar_energy.clamp_min(floor)).sqrt()
+
+
+def add_windows(per_cell: Tensor, window_cells: int) -> Tensor:
+    """Sum (B, rows, columns, h, w) over tapered windows of cells around each cell."""
+    batch, rows, columns, height, width = per_cell.shape
+    radius = window_cells // 2
+    taper = torch.cos(torch.arange(-radius, radius + 1) * (math.pi / (2 * radius + 2)))
+    taper = taper.to(per_cell)
+    flat = per_cell.permute(0, 3, 4, 1, 2).reshape(batch, height * width, rows, columns)
+    channels = flat.shape[1]
+    flat = F.conv2d(
+        flat,
+        taper.view(1, 1, -1, 1).expand(channels, 1, -1, 1),
+        padding=(radius, 0),
+        groups=channels,
+    )
+    flat = F.conv2d(
+        flat,
+        taper.view(1, 1, 1, -1).expand(channels, 1, 1, -1),
+        padding=(0, radius),
+        groups=channels,
+    )
+    return flat.view(batch, height, width, rows, columns).permute(0, 3, 4, 1, 2)
+
+
+def peaks(surface: Tensor, rival_px: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    """Best offsets of (B, rows, columns, 2R+1, 2R+1) surfaces, to sub-pixel.
+
+    Returns:
+        offset_xy (B, N, 2), score (B, N), distinct (B, N): (peak - rival) / peak, where the rival
+        is the best score further than `rival_px` away.
+    """
+    batch, rows, columns, lags, _ = surface.shape
+    flat = surface.reshape(batch, rows * columns, lags * lags)
+    score, best = flat.max(dim=-1)
+    y, x = best // lags, best % lags
+    inner_y, inner_x = y.clamp(1, lags - 2), x.clamp(1, lags - 2)
+
+    def at(row: Tensor, column: Tensor) -> Tensor:
+        return flat.gather(2, (row * lags + column)[..., None])[..., 0]
+
+    middle = at(inner_y, inner_x)
+    step_x = parabola(at(inner_y, inner_x - 1), middle, at(inner_y, inner_x + 1))
+    step_y = parabola(at(inner_y - 1, inner_x), middle, at(inner_y + 1, inner_x))
+    on_edge = (y != inner_y) | (x != inner_x)
+    step = torch.stack([step_x, step_y], dim=-1).masked_fill(on_edge[..., None], 0.0)
+    offset = torch.stack([x, y], dim=-1) - (lags - 1) // 2 + step
+    lag = torch.arange(lags, device=surface.device)
+    near = (lag - y[..., None]).abs()[..., :, None] <= rival_px
+    near = near & ((lag - x[..., None]).abs()[..., None, :] <= rival_px)
+    rival = flat.masked_fill(near.flatten(2), -1.0).max(dim=-1).values
+    distinct = ((score - rival) / score.clamp_min(1e-6)).clamp(0, 1)
+    return offset, score, distinct.masked_fill(on_edge, 0.0)
+
+
+def parabola(before: Tensor, peak: Tensor, after: Tensor) -> Tensor:
+    """Sub-sample position of a maximum from three samples, within +-0.5."""
+    curvature = before - 2 * peak + after
+    step = 0.5 * (before - after) / curvature.clamp_max(-1e-9)
+    return step.clamp(-0.5, 0.5)
