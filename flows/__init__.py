@@ -1,0 +1,1 @@
+"""Thin tasks over catalog and tar_engine; orchestration only."""

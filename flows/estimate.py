@@ -1,0 +1,190 @@
+"""Pass one, on the workers: tiles of both sensors become matches.
+
+Tiles overlap by a halo and are composites of all scenes of their pass, so a tile on a scene border
+sees both sides. What comes back is small; `settle` makes a field of it, once per group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from distributed import Client, Future
+
+from catalog.errors import SceneReadError
+from catalog.grid import Lattice, Window
+from catalog.read import read_window
+from catalog.search import Scene
+from flows.dispatch import GPU, registrar, stream
+from flows.plan import Group, Plan, common_bands
+from flows.progress import Bar
+from tar_engine.fit import fit
+from tar_engine.matches import Matches
+
+Floats = npt.NDArray[np.float32]
+
+TILE_PX = 512
+HALO_PX = 64  # context on every side; matches found in it belong to the neighbouring tile
+SURE_AGREEING = 0.75  # share of a tile's matches on one field that needs no second search
+LEAST_VALID_SHARE = 0.02  # of a tile's pixels seen by both sensors; less cannot be matched
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What is read (`window`, with halo) and what is kept (`core`) of one estimation tile."""
+
+    window: Window
+    core: Window
+    optical: tuple[Scene, ...]
+    sar: tuple[Scene, ...]
+    optical_bands: tuple[str, ...]
+    sar_bands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TileImages:
+    """Both sensors on one tile's window, (bands, H, W) with NaN nodata; and what would not read."""
+
+    optical: Floats
+    sar: Floats
+    unreadable: dict[str, str]
+
+
+@dataclass(frozen=True)
+class GroupMatches:
+    """A group's matches in lattice pixels, and its scenes that could not be read (id to reason)."""
+
+    matches: Matches
+    unreadable: dict[str, str]
+    tiles: int
+
+
+def match_group(client: Client, plan: Plan, group: Group, bar: Bar) -> GroupMatches:
+    """Match every tile of a group on the workers."""
+    tiles = group_tiles(plan.lattice, group)
+    bar.expect(len(tiles))
+    match = partial(
+        match_tile,
+        weights=plan.request.weights,
+        weights_sha256=plan.weights_sha256,
+        max_offset_px=plan.request.max_offset_px,
+    )
+
+    def submit(tile: Tile) -> Future[Any]:
+        images = client.submit(read_tile, plan.lattice, tile, pure=False)
+        return client.submit(match, tile, images, resources=GPU, pure=False)
+
+    found: dict[Tile, Matches] = {}
+    unreadable: dict[str, str] = {}
+    for tile, (matches, complaints) in stream(client, submit, tiles):
+        found[tile] = matches
+        unreadable.update(complaints)
+        bar.advance()
+    # In the tiles' order, not in the order they finished: the same request gives the same field.
+    ordered = [found[tile] for tile in tiles]
+    return GroupMatches(Matches.concatenate(ordered), unreadable, len(tiles))
+
+
+def group_tiles(lattice: Lattice, group: Group) -> tuple[Tile, ...]:
+    """The estimation tiles that touch any pair's overlap, each with the scenes it needs."""
+    overlaps = [lattice.window_of(pair.overlap) for pair in group.pairs]
+    tiles = []
+    for core in lattice.tiles(TILE_PX):
+        if not any(part is not None and core.intersect(part) is not None for part in overlaps):
+            continue
+        # Cores are cut off at the lattice's far edges; windows are not, the engine likes one size.
+        side = TILE_PX + 2 * HALO_PX
+        window = Window(core.y0 - HALO_PX, core.x0 - HALO_PX, side, side)
+        tiles.append(
+            Tile(
+                window=window,
+                core=core,
+                optical=_scenes_in(lattice, window, group.optical),
+                sar=_scenes_in(lattice, window, group.sar),
+                optical_bands=common_bands(group.optical),
+                sar_bands=common_bands(group.sar),
+            )
+        )
+    return tuple(tiles)
+
+
+def read_tile(lattice: Lattice, tile: Tile) -> TileImages:
+    """Runs on a worker: both sensors' composites; a scene that cannot be read is left out."""
+    unreadable: dict[str, str] = {}
+    optical = _composite(lattice, tile.window, tile.optical, tile.optical_bands, unreadable)
+    sar = _composite(lattice, tile.window, tile.sar, tile.sar_bands, unreadable)
+    return TileImages(optical, sar, unreadable)
+
+
+def match_tile(
+    tile: Tile,
+    images: TileImages,
+    *,
+    weights: Path | None,
+    weights_sha256: str | None = None,
+    max_offset_px: float,
+) -> tuple[Matches, dict[str, str]]:
+    """Runs on a worker that offers GPU: the matches inside the tile's core, in lattice pixels.
+
+    The georeference is tried first. Where its matches do not all hold together, SAR may lie
+    further off or be turned, and the network searches the whole tile. Returns the matches with
+    the scenes that could not be read. One tile fills a GPU; more at once would only cost memory.
+
+    Raises `WeightsError` when the checkpoint on this worker is not `weights_sha256`.
+    """
+    if not _worth_matching(images):
+        return Matches.concatenate(()), images.unreadable
+    engine = registrar(weights, weights_sha256)
+    optical, sar = torch.from_numpy(images.optical)[None], torch.from_numpy(images.sar)[None]
+    matches = engine.match_batch(optical, sar, max_offset_px=max_offset_px).of_pair(0)
+    agreeing = fit(matches).verdict.agreeing
+    if agreeing < SURE_AGREEING:
+        searched = engine.match_batch(optical, sar).of_pair(0)
+        verdict = fit(searched).verdict
+        if verdict.accepted and verdict.agreeing > agreeing:
+            matches = searched
+    matches = matches.shifted(tile.window.x0, tile.window.y0)
+    kept = (matches.confidence > 0) & inside(tile.core, matches.optical_xy)
+    return matches.select(kept), images.unreadable
+
+
+def _scenes_in(lattice: Lattice, window: Window, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
+    parts = [(scene, lattice.window_of(scene.footprint)) for scene in scenes]
+    return tuple(s for s, part in parts if part is not None and part.intersect(window) is not None)
+
+
+def _composite(
+    lattice: Lattice,
+    window: Window,
+    scenes: Sequence[Scene],
+    bands: Sequence[str],
+    unreadable: dict[str, str],
+) -> Floats:
+    """First-valid composite of the scenes that can be read; the others go into `unreadable`."""
+    image = np.full((len(bands), *window.shape), np.nan, np.float32)
+    for scene in scenes:
+        try:
+            part = read_window((scene,), lattice, window, bands)
+        except SceneReadError as error:
+            unreadable[scene.id] = str(error)
+            continue
+        free = np.isnan(image).any(axis=0)
+        image[:, free] = part[:, free]
+    return image
+
+
+def _worth_matching(image: TileImages) -> bool:
+    both = np.isfinite(image.optical).all(axis=0) & np.isfinite(image.sar).all(axis=0)
+    return bool(both.mean() >= LEAST_VALID_SHARE)
+
+
+def inside(window: Window, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which positions (N, 2) fall in the window's pixels; borders belong to one window only."""
+    x, y = xy[:, 0] + 0.5 - window.x0, xy[:, 1] + 0.5 - window.y0
+    return np.asarray((x >= 0) & (x < window.width) & (y >= 0) & (y < window.height))

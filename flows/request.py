@@ -1,0 +1,133 @@
+"""What a person asks for: one region, one span of days, two collections, one store.
+
+This is the edge where people type (the command line, the Prefect UI, a schedule), so it is the one
+place that uses pydantic, and every mistake ends in one sentence that names the argument.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from catalog.grid import validated_bbox
+from catalog.mosaic import validated_region
+
+
+class RequestError(ValueError):
+    """A request that cannot be carried out; the message is one sentence that names the argument."""
+
+
+class RegionRequest(BaseModel):
+    """Register the SAR scenes of a region to its optical scenes; leave one mosaic per day.
+
+    Build it with `RegionRequest.of(...)` to get a `RequestError` instead of pydantic's report.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    catalog: str = Field(min_length=1, description="STAC API URL, or path of an ItemCollection.")
+    optical: str = Field(min_length=1, description="Collection of the optical scenes.")
+    sar: str = Field(min_length=1, description="Collection of the SAR scenes.")
+    bbox: tuple[float, float, float, float] = Field(
+        description="West, south, east, north in degrees."
+    )
+    start: date = Field(description="First day, UTC.")
+    end: date = Field(description="Last day, UTC, inclusive.")
+    store: str = Field(
+        min_length=1, description="Where mosaics go: a folder or s3://bucket/prefix."
+    )
+    region: str = Field("region", description="Name of the region inside the store.")
+    max_gap_days: float = Field(6.0, ge=0, le=365, description="Between optical and SAR, days.")
+    min_overlap: Annotated[float, Field(gt=0, le=1)] = 0.05  # of the optical scene's part
+    max_cloud_cover: Annotated[float, Field(ge=0, le=100)] = 80.0  # percent; 100 = off
+    crs: str | None = Field(None, description="Of the mosaic; default: UTM zone of the centre.")
+    resolution: float | None = Field(
+        None, gt=0, description="Pixel size, in units of the CRS; default: 10 m."
+    )
+    max_offset_px: float = Field(32.0, gt=0, le=256, description="Largest displacement looked for.")
+    weights: Path | None = Field(None, description="Checkpoint; default: the shipped weights.")
+    weights_sha256: str | None = Field(None, description="Refuse any other checkpoint.")
+    scheduler: str | None = Field(None, description="tcp://… of a Dask scheduler; default: local.")
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """A request from loose values. Raises `RequestError`: one sentence, naming the argument."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise RequestError(_first_complaint(error)) from error
+
+    @field_validator("catalog")
+    @classmethod
+    def _catalog_exists(cls, catalog: str) -> str:
+        if "://" in catalog:
+            if not catalog.startswith(("http://", "https://")):
+                raise ValueError(f"{catalog!r} is neither an http(s) URL nor a path")
+            return catalog
+        path = Path(catalog).expanduser()
+        if not path.is_file():
+            raise ValueError(f"there is no file {str(path)!r} (give a STAC API URL or a JSON file)")
+        return str(path.resolve())
+
+    @field_validator("bbox")
+    @classmethod
+    def _bbox_on_earth(
+        cls, bbox: tuple[float, float, float, float]
+    ) -> tuple[float, float, float, float]:
+        return validated_bbox(bbox)
+
+    @field_validator("store")
+    @classmethod
+    def _store_address(cls, store: str) -> str:
+        path = store.removeprefix("file://")
+        if "://" not in path:
+            return str(Path(path).expanduser().resolve())
+        if not store.startswith("s3://") or not urlsplit(store).netloc:
+            raise ValueError(
+                f"{store!r} is neither a folder nor s3://bucket/prefix; change --store"
+            )
+        return store.rstrip("/")
+
+    @field_validator("region")
+    @classmethod
+    def _region_is_a_plain_name(cls, region: str) -> str:
+        return validated_region(region)
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_exist(cls, weights: Path | None) -> Path | None:
+        if weights is None:
+            return None
+        path = weights.expanduser()
+        if not path.is_file():
+            raise ValueError(f"there is no file {str(path)!r}")
+        return path.resolve()
+
+    @field_validator("scheduler")
+    @classmethod
+    def _scheduler_address(cls, scheduler: str | None) -> str | None:
+        if scheduler is not None and not scheduler.startswith(("tcp://", "tls://")):
+            raise ValueError(f"{scheduler!r} should look like tcp://host:8786")
+        return scheduler
+
+    @model_validator(mode="after")
+    def _days_in_order(self) -> Self:
+        if self.end < self.start:
+            raise ValueError(f"end: {self.end} is before start {self.start}")
+        return self
+
+
+def _first_complaint(error: ValidationError) -> str:
+    """The first problem of a validation, as "argument: what is wrong"."""
+    problem = error.errors(include_url=False)[0]
+    cause = problem.get("ctx", {}).get("error")
+    message = str(cause) if isinstance(cause, ValueError) else problem["msg"]
+    names = [str(part) for part in problem["loc"] if isinstance(part, str)]
+    if not names or message.startswith(names[0]):
+        return message
+    given = "" if isinstance(cause, ValueError) else f" (got {problem['input']!r})"
+    return f"{names[0].replace('_', '-')}: {message}{given}"
