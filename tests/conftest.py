@@ -1,0 +1,46 @@
+"""What several test files share and what is dear to make."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flows.cli import prepare_prefect
+from flows.demo_region import DemoRegion, write_region
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def pytest_configure() -> None:
+    """Prefect as a laptop has it, its embedded server included, but with a home of its own.
+
+    Prefect reads its settings when it is imported, so this comes before any test module.
+    """
+    os.environ.pop("PREFECT_API_URL", None)
+    os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-home-")
+    prepare_prefect()
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["PREFECT_HOME"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def small_region(tmp_path_factory: pytest.TempPathFactory) -> DemoRegion:
+    """A drawn region of 400 px: two optical granules, two SAR frames, one granule too early."""
+    return write_region(tmp_path_factory.mktemp("region"), size_px=400, seed=3)
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """A local cluster of one worker; `client.scheduler.address` is what `--scheduler` takes."""
+    from flows.dispatch import cluster
+
+    with cluster(workers=1) as client:
+        yield client

@@ -1,0 +1,209 @@
+"""Pass two: what a shard shows, where from, and what its quality says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from scenes import CORNER, UTM, noise, scene_of, write_raster
+
+from catalog.grid import Lattice
+from catalog.mosaic import SlotStore
+from catalog.pairs import Pair
+from catalog.search import Scene
+from flows.compose import (
+    ABSTAINED,
+    NO_OPTICAL,
+    NO_SAR,
+    REGISTERED,
+    Layer,
+    ShardJob,
+    compose,
+    compose_shard,
+    layers_of,
+    slot_shards,
+)
+from flows.plan import Group
+from flows.settle import GroupEstimate, PairVerdict
+from tar_engine.field import Field
+
+SIDE = 96
+HALF = SIDE // 2
+
+
+def shift(dx: float, dy: float) -> Field:
+    return Field("shift", np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]]))
+
+
+def raster(folder: Path, name: str, values: np.ndarray, x0: int = 0) -> Scene:
+    """A scene on the lattice's own pixels, its left edge at column `x0`."""
+    corner = CORNER[0] + 10 * x0, CORNER[1]
+    bands = ("red", "green", "blue") if len(values) == 3 else ("vh",)
+    path = write_raster(folder / f"{name}.tif", values, corner=corner, nodata=0)
+    return scene_of(path, bands, name)
+
+
+@pytest.fixture
+def lattice() -> Lattice:
+    affine = Affine(10.0, 0.0, CORNER[0], 0.0, -10.0, CORNER[1])
+    return Lattice(GeoBox((SIDE, SIDE), affine, UTM), shard_px=128, chunk_px=64)
+
+
+def job_of(lattice: Lattice, *layers: Layer) -> ShardJob:
+    (shard,) = lattice.shards()
+    store = SlotStore("/nowhere", "region", "2020-11-04", "0" * 16)
+    return ShardJob(store, lattice, shard, layers, ("red", "green", "blue"), ("vh",))
+
+
+def test_whole_pixel_displacements_move_pixels_bit_for_bit(
+    tmp_path: Path, lattice: Lattice
+) -> None:
+    optical = noise((3, SIDE, SIDE))
+    sar = noise((1, SIDE, SIDE), seed=1)
+    layer = Layer(
+        (raster(tmp_path, "o", optical),),
+        (raster(tmp_path, "s", sar),),
+        shift(3, -2),
+        {("o", "s"): 0.4},
+        frozenset(),
+    )
+    canvas = compose(job_of(lattice, layer))
+    assert np.array_equal(canvas.optical, optical.astype(np.float32))
+    inner = (slice(2, None), slice(None, SIDE - 3))
+    assert np.array_equal(canvas.sar[0][inner], sar[0, : SIDE - 2, 3:].astype(np.float32))
+    assert np.array_equal(canvas.displacement[:, 10, 10], [3, -2])
+    assert (canvas.quality[inner] == REGISTERED).all()
+    assert (canvas.expected_error[inner] == np.float32(0.4)).all()
+    # What SAR lies outside its scene stays open, and says so.
+    assert (canvas.quality[:, -3:] == NO_SAR).all()
+    assert np.isnan(canvas.sar[:, :, -3:]).all()
+    assert np.isnan(canvas.displacement[:, :, -3:]).all()
+
+
+def two_and_two(folder: Path) -> tuple[tuple[Scene, Scene], tuple[Scene, Scene], np.ndarray]:
+    """Two optical and two SAR scenes, side by side, cut from one image each."""
+    optical, sar = noise((3, SIDE, SIDE)), noise((1, SIDE, SIDE), seed=1)
+    optical_scenes = (
+        raster(folder, "o-left", optical[:, :, :HALF]),
+        raster(folder, "o-right", optical[:, :, HALF:], HALF),
+    )
+    sar_scenes = (
+        raster(folder, "s-left", sar[:, :, :HALF]),
+        raster(folder, "s-right", sar[:, :, HALF:], HALF),
+    )
+    return optical_scenes, sar_scenes, sar
+
+
+def test_a_displacement_reaches_over_the_border_between_scenes(
+    tmp_path: Path, lattice: Lattice
+) -> None:
+    optical, sar, image = two_and_two(tmp_path)
+    error = {("o-left", "s-left"): 0.3, ("o-right", "s-right"): 0.6}
+    canvas = compose(job_of(lattice, Layer(optical, sar, shift(5, 0), error, frozenset())))
+    assert np.array_equal(canvas.sar[0, :, : SIDE - 5], image[0, :, 5:].astype(np.float32))
+    assert (canvas.quality[:, : SIDE - 5] == REGISTERED).all()
+    assert (canvas.expected_error[:, :HALF] == np.float32(0.3)).all()
+
+
+def test_a_refused_pair_is_abstained_and_its_neighbour_is_not(
+    tmp_path: Path, lattice: Lattice
+) -> None:
+    optical, sar, _ = two_and_two(tmp_path)
+    layer = Layer(
+        optical, sar, shift(0, 0), {("o-left", "s-left"): 0.3}, frozenset({("o-right", "s-right")})
+    )
+    canvas = compose(job_of(lattice, layer))
+    assert (canvas.quality[:, :HALF] == REGISTERED).all()
+    assert (canvas.quality[:, HALF + 1 :] == ABSTAINED).all()
+    assert np.isnan(canvas.sar[0, :, HALF + 1 :]).all()
+    assert np.isfinite(canvas.optical).all()
+
+
+def test_a_group_without_a_field_abstains(tmp_path: Path, lattice: Lattice) -> None:
+    optical, sar, _ = two_and_two(tmp_path)
+    refused = frozenset((o.id, s.id) for o, s in zip(optical, sar, strict=True))
+    canvas = compose(job_of(lattice, Layer(optical, sar, None, {}, refused)))
+    assert set(np.unique(canvas.quality)) <= {ABSTAINED, NO_SAR}
+    assert (canvas.quality == ABSTAINED).mean() > 0.95
+
+
+def test_where_no_optical_scene_has_data_there_is_nothing(tmp_path: Path, lattice: Lattice) -> None:
+    optical = noise((3, SIDE, SIDE))
+    optical[:, :20] = 0
+    layer = Layer(
+        (raster(tmp_path, "o", optical),),
+        (raster(tmp_path, "s", noise((1, SIDE, SIDE))),),
+        shift(0, 0),
+        {("o", "s"): 0.4},
+        frozenset(),
+    )
+    canvas = compose(job_of(lattice, layer))
+    assert (canvas.quality[:20] == NO_OPTICAL).all()
+    assert np.isnan(canvas.optical[:, :20]).all()
+    assert np.isnan(canvas.sar[:, :20]).all()
+    assert (canvas.quality[20:] == REGISTERED).all()
+
+
+def test_a_second_sar_pass_fills_what_the_first_left_open(tmp_path: Path, lattice: Lattice) -> None:
+    optical = (raster(tmp_path, "o", noise((3, SIDE, SIDE))),)
+    image = noise((1, SIDE, SIDE), seed=1)
+    first = raster(tmp_path, "first", image[:, :, :HALF])
+    second = raster(tmp_path, "second", image)
+    layers = (
+        Layer(optical, (first,), shift(0, 0), {("o", "first"): 0.2}, frozenset()),
+        Layer(optical, (second,), shift(1, 0), {("o", "second"): 0.7}, frozenset()),
+    )
+    canvas = compose(job_of(lattice, *layers))
+    assert (canvas.displacement[0, :, :HALF] == 0).all()
+    assert (canvas.displacement[0, :, HALF:-1] == 1).all()
+    assert (canvas.expected_error[:, :HALF] == np.float32(0.2)).all()
+    assert (canvas.expected_error[:, HALF:-1] == np.float32(0.7)).all()
+
+
+def test_a_shard_reaches_the_store_whole(tmp_path: Path, lattice: Lattice) -> None:
+    layer = Layer(
+        (raster(tmp_path, "o", noise((3, SIDE, SIDE))),),
+        (raster(tmp_path, "s", noise((1, SIDE, SIDE))),),
+        shift(0.5, 0.25),
+        {("o", "s"): 0.4},
+        frozenset(),
+    )
+    job = job_of(lattice, layer)
+    job = replace(job, store=replace(job.store, store_url=str(tmp_path / "store")))
+    job.store.create(lattice, job.optical_bands, job.sar_bands, {})
+    compose_shard(job)
+    assert job.store.written_shards() == {(0, 0)}
+    written, canvas = job.store.open().load(), compose(job)
+    assert np.array_equal(written["vh"], canvas.sar[0], equal_nan=True)
+    assert np.array_equal(written["dx"], canvas.displacement[0], equal_nan=True)
+    assert np.array_equal(written["quality"], canvas.quality)
+
+
+def test_layers_carry_what_became_of_each_pair(tmp_path: Path) -> None:
+    optical, sar, _ = two_and_two(tmp_path)
+    pairs = tuple(Pair(o, s, 1.0, timedelta(0)) for o, s in zip(optical, sar, strict=True))
+    estimate = GroupEstimate(
+        shift(1, 1),
+        (
+            PairVerdict("o-left", "s-left", True, "agree", 0.5, 1.4, 100),
+            PairVerdict("o-right", "s-right", False, "no match", np.inf, np.nan, 0),
+        ),
+    )
+    (layer,) = layers_of((Group(pairs, optical, sar),), (estimate,))
+    assert layer.error_px == {("o-left", "s-left"): 0.5}
+    assert layer.refused == {("o-right", "s-right")}
+
+
+def test_only_shards_that_an_optical_scene_touches_are_written(
+    tmp_path: Path, lattice: Lattice
+) -> None:
+    small = replace(lattice, shard_px=32, chunk_px=32)
+    optical = raster(tmp_path, "o", noise((3, 20, 20)))
+    sar = raster(tmp_path, "s", noise((1, 20, 20)))
+    group = Group((Pair(optical, sar, 1.0, timedelta(0)),), (optical,), (sar,))
+    assert [(shard.row, shard.col) for shard in slot_shards(small, (group,))] == [(0, 0)]

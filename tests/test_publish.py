@@ -1,0 +1,159 @@
+"""Publishing: valid STAC, deterministic bytes, and the item as the commit."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pystac
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pystac.validation import validate_dict
+from scenes import NOON, scene
+
+from catalog import objects
+from catalog.errors import ArgumentError, StoreError
+from catalog.grid import lattice_for
+from catalog.mosaic import SlotStore
+from catalog.pairs import Pair
+from catalog.publish import generation_name, publish, published, region_collection, slot_item
+
+BOX = (-118.0, 33.75, -117.97, 33.77)
+LATTICE = lattice_for(BOX)
+PROVENANCE = {
+    "optical_scenes": ["o"],
+    "sar_scenes": ["s"],
+    "software": "tar-pipeline 0.1.0",
+    "weights_sha256": "f00",
+    "configuration": {"max_offset_px": 32.0},
+}
+
+
+def pairs(days: int = 0) -> list[Pair]:
+    when = NOON + timedelta(days=days)
+    optical = scene("o", (-118.1, 33.7, -117.98, 33.8), when)
+    sar = scene("s", BOX, when + timedelta(days=3))
+    return [Pair(optical, sar, 1.0, timedelta(days=3))]
+
+
+def slot_store(store: object, slot: str = "2020-11-04", generation: str = "abc") -> SlotStore:
+    return SlotStore(str(store), "la", slot, generation)
+
+
+def read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def test_item_and_collection_are_valid_stac(tmp_path: Path) -> None:
+    publish(slot_store(tmp_path), LATTICE, pairs(), PROVENANCE)
+    publish(slot_store(tmp_path, "2020-11-09"), LATTICE, pairs(days=5), PROVENANCE)
+    # The core schemas come with pystac; the extension's would need the network.
+    for name in ("items/2020-11-04.json", "items/2020-11-09.json", "collection.json"):
+        validate_dict({**read(tmp_path / "la" / name), "stac_extensions": []})
+    collection = pystac.Collection.from_file(str(tmp_path / "la/collection.json"))
+    items = list(collection.get_items())
+    assert [item.id for item in items] == ["la-2020-11-04", "la-2020-11-09"]
+    assert all(item.get_collection() is collection for item in items)
+    assert items[0].assets["mosaic"].get_absolute_href() == slot_store(tmp_path).url
+
+
+def test_the_item_says_what_when_where_and_from_what(tmp_path: Path) -> None:
+    item = slot_item(slot_store(tmp_path), LATTICE, pairs(), PROVENANCE)
+    properties = item["properties"]
+    assert properties["datetime"] == properties["start_datetime"] == "2020-11-04T18:35:00Z"
+    assert properties["end_datetime"] == "2020-11-07T18:35:00Z"
+    assert properties["proj:code"] == "EPSG:32611"
+    assert properties["proj:shape"] == list(LATTICE.shape)
+    assert properties["proj:transform"] == list(LATTICE.transform)
+    assert properties["tar:generation"] == "abc"
+    for key, value in PROVENANCE.items():
+        assert properties[f"tar:{key}"] == value
+    assert item["assets"]["mosaic"]["type"] == "application/vnd.zarr; version=3"
+    footprint = shapely.geometry.shape(item["geometry"])
+    assert item["bbox"] == list(footprint.bounds)
+    assert footprint.bounds[2] == -117.98  # the optical scene ends there, the region does not
+    assert LATTICE.lonlat_extent().buffer(1e-6).contains(footprint)
+
+
+def test_the_collection_spans_its_items(tmp_path: Path) -> None:
+    items = [
+        slot_item(slot_store(tmp_path, slot), LATTICE, pairs(days), PROVENANCE)
+        for slot, days in (("2020-11-09", 5), ("2020-11-04", 0))
+    ]
+    extent = region_collection("la", items)["extent"]
+    assert extent["temporal"]["interval"] == [["2020-11-04T18:35:00Z", "2020-11-12T18:35:00Z"]]
+    assert extent["spatial"]["bbox"] == [items[0]["bbox"]]
+
+
+def test_the_item_is_the_commit(tmp_path: Path) -> None:
+    store = slot_store(tmp_path)
+    assert published(str(tmp_path), "la", "2020-11-04") is None
+    (tmp_path / "la").mkdir()
+    (tmp_path / "la/items").write_text("in the way")
+    with pytest.raises(StoreError, match="items"):
+        publish(store, LATTICE, pairs(), PROVENANCE)
+    assert published(str(tmp_path), "la", "2020-11-04") is None
+    (tmp_path / "la/items").unlink()
+    assert publish(store, LATTICE, pairs(), PROVENANCE) == store.item_url
+    assert published(str(tmp_path), "la", "2020-11-04") == "abc"
+    publish(slot_store(tmp_path, generation="def"), LATTICE, pairs(), PROVENANCE)
+    assert published(str(tmp_path), "la", "2020-11-04") == "def"
+    assert len(read(tmp_path / "la/collection.json")["links"]) == 2
+
+
+def test_publishing_again_writes_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two", "two"):
+        publish(slot_store(tmp_path / name), LATTICE, pairs(), PROVENANCE)
+    for name in ("items/2020-11-04.json", "collection.json"):
+        one, two = (tmp_path / store / "la" / name for store in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_crs_without_code_is_spelled_out(tmp_path: Path) -> None:
+    crs = "+proj=laea +lat_0=34 +lon_0=-118 +datum=WGS84 +units=m"
+    item = slot_item(slot_store(tmp_path), lattice_for(BOX, crs), pairs(), PROVENANCE)
+    assert item["properties"]["proj:code"] is None
+    assert "Lambert Azimuthal" in item["properties"]["proj:wkt2"]
+
+
+def test_nothing_to_publish_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="no pairs"):
+        publish(slot_store(tmp_path), LATTICE, [], PROVENANCE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_item_is_told(tmp_path: Path) -> None:
+    url = slot_store(tmp_path).item_url
+    for content in (b"", b"[]", b'{"properties": {}}'):
+        objects.put(url, content)
+        with pytest.raises(StoreError, match="not an item of this program"):
+            published(str(tmp_path), "la", "2020-11-04")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.dictionaries(st.text(), json_values), st.randoms())
+def test_generation_names_depend_on_content_alone(payload: dict[str, Any], random: Any) -> None:
+    keys = list(payload)
+    random.shuffle(keys)
+    name = generation_name(payload)
+    assert name == generation_name({key: payload[key] for key in keys})
+    assert len(name) == 16
+    assert set(name) <= set("0123456789abcdef")
+    assert name != generation_name({**payload, "one more": 1, **({} if payload else {"x": 2})})
+
+
+def test_generation_names_are_stable_across_versions() -> None:
+    # Changing this name orphans every published mosaic.
+    assert generation_name({"pairs": [["a", "b"]], "weights": "f00"}) == "3a5b09033c829587"

@@ -1,0 +1,51 @@
+"""Real Sentinel scenes: a real misregistration, removed, by a judge unlike the matcher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import Client
+from judges import residuals
+from scenes import REAL_ITEMS, needs_real_data
+
+import catalog
+from catalog.read import read_window
+from flows.plan import plan_region
+from flows.register_region import register_region
+from flows.request import RegionRequest
+
+# Parts of two scenes, with the border between them in the middle.
+BBOX = (-118.07, 33.835, -117.995, 33.915)
+
+
+@needs_real_data
+@pytest.mark.real_data
+def test_real_scenes_are_registered_across_their_border(tmp_path: Path, client: Client) -> None:
+    request = RegionRequest.of(
+        catalog=str(REAL_ITEMS),
+        optical="sentinel-2-visual",
+        sar="sentinel-1-grd-vh",
+        bbox=BBOX,
+        start="2020-11-01",
+        end="2020-11-10",
+        store=str(tmp_path),
+        scheduler=client.scheduler.address,
+    )
+    report = register_region(request)
+    assert [pair["accepted"] for pair in report["pairs"]] == [True, True]
+    plan = plan_region(request, report["weights_sha256"])
+    assert plan.slots[0].published
+    mosaic = catalog.open_mosaic(report["mosaic"]).isel(time=0)
+    optical = np.mean([mosaic[band].values for band in ("red", "green", "blue")], axis=0)
+    (group,) = plan.slots[0].groups
+    delivered = read_window(group.sar, plan.lattice, plan.lattice.window, ("vh",))[0]
+
+    before = residuals(optical, delivered)
+    after = residuals(optical, mosaic["vh"].values)
+    assert len(after.length) >= 8
+    assert np.median(before.length) > 1.2
+    assert np.median(after.length) < min(1.1, 0.6 * np.median(before.length))
+    # No window holds a gap: the border between the scenes does not show.
+    assert float(mosaic["vh"].isnull().mean()) < 0.02

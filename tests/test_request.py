@@ -1,0 +1,97 @@
+"""Every mistake in a request ends in one sentence that names the argument."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.request import RegionRequest, RequestError
+
+SOUND: dict[str, Any] = {
+    "catalog": "https://example.org/stac",
+    "optical": "sentinel-2",
+    "sar": "sentinel-1",
+    "bbox": (11.0, 46.0, 11.5, 46.5),
+    "start": "2024-06-01",
+    "end": "2024-06-10",
+    "store": "s3://bucket/mosaics/",
+}
+
+
+def test_a_sound_request_has_defaults_and_a_tidy_store() -> None:
+    request = RegionRequest.of(**SOUND)
+    assert request.store == "s3://bucket/mosaics"
+    assert (request.region, request.max_gap_days, request.resolution) == ("region", 6.0, None)
+
+
+def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "items.json").write_text("{}")
+    for store in ("out", f"file://{tmp_path}/out/"):
+        request = RegionRequest.of(**{**SOUND, "catalog": "items.json", "store": store})
+        assert request.catalog == str(tmp_path / "items.json")
+        assert request.store == str(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"bbox": (11.5, 46.0, 11.0, 46.5)}, "bbox west 11.5 must be less than east 11"),
+        ({"bbox": (11.0, 46.5, 11.5, 46.0)}, "bbox south 46.5 must be less than north 46"),
+        ({"bbox": (11.0, 46.0, 190.0, 46.5)}, "leaves the world"),
+        ({"bbox": (11.0, -91.0, 11.5, 46.5)}, "leaves the world"),
+        ({"bbox": (11.0, 46.0, float("nan"), 46.5)}, "bbox"),
+        ({"bbox": (11.0, 46.0, 11.5)}, "bbox: Field required"),
+        ({"end": "2024-05-31"}, "end: 2024-05-31 is before start 2024-06-01"),
+        ({"start": "June"}, "start: Input should be a valid date"),
+        ({"region": "a/b"}, "region 'a/b'"),
+        ({"region": ".."}, "region '..'"),
+        ({"region": ""}, "region ''"),
+        ({"region": "Alps"}, "region 'Alps'"),
+        ({"catalog": "no/such/items.json"}, "catalog: there is no file"),
+        ({"catalog": "ftp://example.org"}, "catalog: 'ftp://example.org' is neither"),
+        ({"store": "memory://x"}, "store: 'memory://x' is neither a folder nor s3://bucket"),
+        ({"store": "ftp://host/x"}, "change --store"),
+        ({"store": "s3://"}, "store: 's3://' is neither a folder nor s3://bucket/prefix"),
+        ({"store": "s3:///x"}, "change --store"),
+        ({"weights": "no-such.safetensors"}, "weights: there is no file"),
+        ({"scheduler": "localhost:8786"}, "scheduler: 'localhost:8786' should look like tcp://"),
+        ({"max_gap_days": -1}, "max-gap-days: Input should be greater than or equal to 0"),
+        ({"resolution": 0}, "resolution: Input should be greater than 0"),
+        ({"tiles": 3}, "tiles: Extra inputs are not permitted"),
+    ],
+)
+def test_a_mistake_is_one_sentence_that_names_the_argument(
+    wrong: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        RegionRequest.of(**{**SOUND, **wrong})
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.tuples(*[st.floats(-400, 400)] * 4))
+def test_a_bbox_is_taken_exactly_when_it_is_on_earth_and_in_order(
+    bbox: tuple[float, float, float, float],
+) -> None:
+    west, south, east, north = bbox
+    sound = -180 <= west < east <= 180 and -90 <= south < north <= 90
+    try:
+        accepted = RegionRequest.of(**{**SOUND, "bbox": bbox}).bbox == bbox
+    except RequestError:
+        accepted = False
+    assert accepted == sound
+
+
+@given(st.text(max_size=12))
+def test_no_accepted_region_name_can_leave_its_folder(name: str) -> None:
+    try:
+        accepted = RegionRequest.of(**{**SOUND, "region": name}).region
+    except RequestError:
+        return
+    assert Path("store", accepted).resolve().parent == Path("store").resolve()
+    assert "/" not in accepted
