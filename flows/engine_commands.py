@@ -62,7 +62,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
-    """Train the coarse matcher, or only pack the pairs."""
+    """Train a half of the network, or only pack the pairs."""
     from flows.request import RequestError
     from flows.training_scenes import scene_pairs
     from tar_engine.config import ModelConfig
@@ -93,8 +93,14 @@ def train(args: argparse.Namespace) -> int:
         peak_rate=args.rate,
     )
     model = ModelConfig(text_channels=bank.embeddings.shape[-1], text_mode=args.text)
-    initial = load_checkpoint(args.initial).network if args.initial else None
-    train_network(data, bank, args.out, config, model, device=args.device, initial=initial)
+    initial = load_checkpoint(args.initial) if args.initial else None
+    train_network(
+        data, bank, args.out, config, model,
+        device=args.device,
+        part=args.part,
+        initial=initial.network if initial else None,
+        earlier=initial.history if initial else None,
+    )  # fmt: skip
     print(f"saved {args.out}")
     if args.validate:
         _validate(args.out, bank, load_pairs(args.validate), args.device)
@@ -138,7 +144,7 @@ def add_evaluate(commands: Any, common: argparse.ArgumentParser) -> None:
 def add_train(commands: Any, common: argparse.ArgumentParser) -> None:
     """The `train` command's arguments."""
     parser = commands.add_parser(
-        "train", parents=[common], help="train the coarse matcher",
+        "train", parents=[common], help="train the network",
         description="Train the engine's network on aligned pairs under random warps.",
         epilog=TRAIN_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
@@ -157,6 +163,8 @@ def add_train(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--rate", type=float, default=1.5e-3, metavar="RATE",
                         help="peak learning rate (default: %(default)g)")  # fmt: skip
+    parser.add_argument("--part", choices=["high", "low"], default="high",
+                        help="which half of the network learns (default: %(default)s)")  # fmt: skip
     parser.add_argument("--initial", type=Path, metavar="FILE", help="start from this checkpoint")
     parser.add_argument("--text-encoder", default="minilm", metavar="minilm|remoteclip|FILE.pt",
                         help="the frozen encoder of the text bank; FILE.pt is a RemoteCLIP "

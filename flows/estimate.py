@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float32]
 
 TILE_PX = 512
 HALO_PX = 64  # context on every side; matches found in it belong to the neighbouring tile
-SURE_AGREEING = 0.75  # share of a tile's matches on one field that needs no second search
+SURE_CONFIRMED = 0.75  # share of a tile's matches that, confirmed, needs no second search
 LEAST_VALID_SHARE = 0.02  # of a tile's pixels seen by both sensors; less cannot be matched
 
 
@@ -132,8 +132,8 @@ def match_tile(
 ) -> tuple[Matches, dict[str, str]]:
     """Runs on a worker that offers GPU: the matches inside the tile's core, in lattice pixels.
 
-    The georeference is tried first. Where its matches do not all hold together, SAR may lie
-    further off or be turned, and the network searches the whole tile. Returns the matches with
+    The georeference is tried first. Where many of its matches are not confirmed, SAR may lie
+    further off or be turned, and the whole tile is searched. Returns the matches with
     the scenes that could not be read. One tile fills a GPU; more at once would only cost memory.
 
     Raises `WeightsError` when the checkpoint on this worker is not `weights_sha256`.
@@ -143,14 +143,13 @@ def match_tile(
     engine = registrar(weights, weights_sha256)
     optical, sar = torch.from_numpy(images.optical)[None], torch.from_numpy(images.sar)[None]
     matches = engine.match_batch(optical, sar, max_offset_px=max_offset_px).of_pair(0)
-    agreeing = fit(matches).verdict.agreeing
-    if agreeing < SURE_AGREEING:
+    if matches.confirmed_share < SURE_CONFIRMED:
         searched = engine.match_batch(optical, sar).of_pair(0)
-        verdict = fit(searched).verdict
-        if verdict.accepted and verdict.agreeing > agreeing:
+        more = searched.confirmed_share > matches.confirmed_share
+        if more and fit(searched).verdict.accepted:
             matches = searched
     matches = matches.shifted(tile.window.x0, tile.window.y0)
-    kept = (matches.confidence > 0) & inside(tile.core, matches.optical_xy)
+    kept = np.isfinite(matches.error_px) & inside(tile.core, matches.optical_xy)
     return matches.select(kept), images.unreadable
 
 

@@ -59,9 +59,13 @@ def settle(group: Group, matches: Matches, lattice: Lattice) -> GroupEstimate:
     verdicts = [_refusal(pair, "the engine found no match on its ground") for pair in group.pairs]
     candidates = [index for index, mine in enumerate(own) if mine.any()]
     while candidates:
-        shared = fit(matches.select(np.logical_or.reduce([own[index] for index in candidates])))
+        fitted = np.logical_or.reduce([own[index] for index in candidates])
+        shared = fit(matches.select(fitted))
+        unseen_px = np.full(len(matches), np.nan)
+        unseen_px[fitted] = shared.unseen_px
         for index in candidates:
-            verdict = judge(matches.select(own[index]), shared.field)
+            mine = own[index]
+            verdict = judge(matches.select(mine), shared.field, unseen_px[mine])
             verdicts[index] = _pair_verdict(group.pairs[index], verdict)
         accepted = [index for index in candidates if verdicts[index].accepted]
         if accepted == candidates and shared.verdict.accepted:

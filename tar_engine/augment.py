@@ -71,6 +71,13 @@ def painted(cover: Tensor, bands: int, generator: torch.Generator) -> Tensor:
     return (flat + texture * _uniform(batch, 0.0, 0.15, generator)).clamp(0, 1)
 
 
+def symmetry(images: Tensor, turn: Tensor) -> Tensor:
+    """One of the square's eight symmetries (B, 1, 1, 1) for each of (B, C, S, S) images."""
+    images = torch.where(turn % 2 == 1, images.flip(2), images)
+    images = torch.where(turn // 2 % 2 == 1, images.flip(3), images)
+    return torch.where(turn // 4 == 1, images.transpose(2, 3), images)
+
+
 def clouds(batch: int, side_px: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Brightness and opacity, both (B, 1, S, S), of random blobs over 10 to 60 %."""
     shape = _octaves(batch, side_px, (3, 6, 12, 24), generator)

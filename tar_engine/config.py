@@ -19,6 +19,8 @@ class ModelConfig:
     middle_channels: int = 64  # at 1/4: lateral input of the descriptors
     token_channels: int = 128  # at 1/8: the tokens of TAFE
     match_channels: int = 32  # at 1/4: the descriptors
+    low_channels: int = 16  # inside the learned low-level features, at full resolution
+    low_features: int = 8  # of them, what windows compare
     text_channels: int = 384  # width of the text bank's embeddings
     text_mode: str = "bank"  # "bank", or for ablations "shuffled", "random", "none" = off
 
@@ -35,6 +37,7 @@ class SearchConfig:
     largest_scale: float = 2.0  # tried with any rotation if the usual ones give no answer
     scales_per_octave: int = 6
     kept: int = 8  # candidates looked at closer; 1 = off
+    kept_of_any: int = 16  # the same where any rotation is tried; windows decide between them
     descriptor_weight: float = 0.006  # of the network's descriptors in their ranking; 0 = off
 
     def grid(self, *, any_rotation: bool) -> tuple[Tensor, Tensor]:
@@ -56,7 +59,17 @@ class RefineConfig:
     cell_px: int = 16  # spacing of the matches, pixels
     window_cells: int = 5  # side of the window that a match compares, cells (tapered)
     search_px: int = 8  # largest offset searched each way in one round, pixels
-    rounds: int = 2  # rounds at full resolution; each starts from the last one's answer
+    dense_factors: tuple[int, ...] = (1, 1)  # shrinking of the dense rounds; () = off
+    dense_cell_px: int = 8  # spacing of the dense field's cells, pixels
+    dense_window_cells: int = 3  # side of its windows, cells (tapered)
+    dense_search_px: int = 6  # largest offset of one dense round
+    coupling: tuple[float, ...] = (
+        0.02,
+        0.04,
+        0.08,
+        0.16,
+    )  # correlation lost per px² off it
+    smoothing_cells: tuple[float, ...] = (3.0, 2.0, 1.5, 0.7)  # sigma of the field's smoothing
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ def polish(
         pull = weight / (1 + residual.square().sum(-1) / tolerance**2) ** 2
         pull = pull / pull.sum(dim=1, keepdim=True).clamp_min(1e-12)
         weighted = design * pull[..., None]
-        correction = torch.linalg.solve(
+        # The ridge keeps the system regular; `solve` would wait for the device to check that.
+        correction, _ = torch.linalg.solve_ex(
             weighted.transpose(1, 2) @ design + ridge, weighted.transpose(1, 2) @ residual
         )
         linear = correction[:, :2].transpose(1, 2) / spread

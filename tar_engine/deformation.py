@@ -49,6 +49,63 @@ def random_affines(
     return torch.cat([linear, (centre + shift - linear @ centre)[..., None]], dim=-1)
 
 
+@dataclass(frozen=True)
+class Waves:
+    """Smooth displacement fields: sums of W plane waves.
+
+    frequency: (B, W, 2) radians per pixel. phase, size: (B, 2, W), of dx and of dy; size in pixels.
+    """
+
+    frequency: Tensor
+    phase: Tensor
+    size: Tensor
+
+    def at(self, xy: Tensor) -> Tensor:
+        """(B, N, 2) displacement at (N, 2) or (B, N, 2) pixels."""
+        angle = xy @ self.frequency.transpose(1, 2)
+        axes = zip(self.size.unbind(1), self.phase.unbind(1), strict=True)
+        waves = [(size[:, None] * (angle + phase[:, None]).sin()).sum(-1) for size, phase in axes]
+        return torch.stack(waves, dim=-1)
+
+
+def random_waves(
+    count: int,
+    side_px: int,
+    wavelength_px: tuple[float, float],
+    peak_px: tuple[float, float],
+    generator: torch.Generator,
+    waves: int = 4,
+) -> Waves:
+    """Fields mostly along x, as terrain displaces SAR; wavelength and peak drawn by logarithm.
+
+    Args:
+        peak_px: range of the largest |dx| on the pixels of a `side_px` square.
+    """
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        draw = torch.rand(*shape, generator=generator, device=generator.device)
+        return low + (high - low) * draw
+
+    def geometric(low: float, high: float, *shape: int) -> Tensor:
+        return uniform(math.log(low), math.log(high), *shape).exp()
+
+    heading = uniform(0.0, 2 * math.pi, count, waves)
+    direction = torch.stack([heading.cos(), heading.sin()], dim=-1)
+    frequency = 2 * math.pi / geometric(*wavelength_px, count, waves)[..., None] * direction
+    drawn = Waves(
+        frequency,
+        uniform(0.0, 2 * math.pi, count, 2, waves),
+        uniform(0.5, 1.0, count, 2, waves),
+    )
+    coarse = 4.0 * pixel_grid(side_px // 4, side_px // 4, generator.device).reshape(-1, 2)
+    highest = drawn.at(coarse)[..., 0].abs().amax(dim=1)[:, None, None]
+    size = drawn.size * geometric(*peak_px, count, 1, 1) / highest
+    # dy is less than half of dx, but for a few fields that have no direction.
+    share = torch.where(uniform(0, 1, count) < 0.2, 1.0, uniform(0.0, 0.5, count))
+    size = size * torch.stack([torch.ones_like(share), share], dim=1)[..., None]
+    return Waves(frequency, drawn.phase, size)
+
+
 def invert_affine(affine: Tensor) -> Tensor:
     """Inverse of (..., 2, 3)."""
     linear = torch.linalg.inv(affine[..., :2])

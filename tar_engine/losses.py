@@ -8,6 +8,8 @@ from torch import Tensor
 from tar_engine.cfdm import dual_softmax
 from tar_engine.patches import UNKNOWN
 
+SPREAD_PX = 0.45  # of a true shift over whole offsets: the narrowest that does not favour them
+
 
 def true_cells(sar_xy: Tensor, cells: int, cell_px: float) -> tuple[Tensor, Tensor]:
     """The SAR cell in which each optical cell's centre truly falls.
@@ -70,3 +72,23 @@ def naming_loss(concepts: Tensor, cover: Tensor, concept_of_cover: Tensor) -> Te
     cloud = concepts[..., concept_of_cover[-1]].exp()
     clear = torch.log1p(-cloud.clamp_max(0.999))
     return -torch.where(known, named, clear).mean()
+
+
+def shift_loss(surfaces: Tensor, sharpness: Tensor, shift: Tensor, known: Tensor) -> Tensor:
+    """Mean negative log-likelihood of one true shift per pair under windows' correlations.
+
+    The truth falls between whole offsets; it is spread over those around it as a Gaussian.
+
+    Args:
+        surfaces: (B, rows, columns, 2R+1, 2R+1) normalised correlations by offset.
+        sharpness: what they are multiplied by to be logits. shift: (B, 2) pixels (dx, dy).
+        known: (B, rows, columns) bool, the windows that count.
+    """
+    lags = surfaces.shape[-1]
+    lag = torch.arange(lags, device=surfaces.device) - (lags - 1) // 2
+    offset = torch.stack([lag.expand(lags, lags), lag[:, None].expand(lags, lags)], dim=-1)
+    distance = (offset.view(1, -1, 2) - shift[:, None]).square().sum(dim=-1)
+    wanted = (-distance / (2 * SPREAD_PX**2)).softmax(dim=-1)[:, None, None]
+    likely = (surfaces.flatten(3) * sharpness).log_softmax(dim=-1)
+    unlikely = -(likely * wanted).sum(dim=-1)
+    return (unlikely * known).sum() / known.sum().clamp_min(1)

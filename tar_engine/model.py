@@ -4,11 +4,15 @@
                                          ├─ similarity of cells (training), search (inference)
     SAR ───── MSFL ─ TAFE ─ descriptors ─┘
 
+and beside them MSFL's low-level features of each sensor, at full resolution, which windows compare
+when both images are roughly aligned (`refine.py`).
+
 Dimensions are this project's choice, the paper gives none.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -17,7 +21,7 @@ from torch import Tensor, nn
 
 from tar_engine.cfdm import Descriptors
 from tar_engine.config import ModelConfig
-from tar_engine.msfl import MultiScaleFeatures, Sensor, normalise
+from tar_engine.msfl import LowLevelFeatures, MultiScaleFeatures, Sensor, normalise, valid_of
 from tar_engine.tafe import TextEnhancement
 
 
@@ -54,6 +58,8 @@ class TarNetwork(nn.Module):
         self.msfl = MultiScaleFeatures(config)
         self.tafe = TextEnhancement(config, text_bank)
         self.cfdm = Descriptors(config)
+        self.low = nn.ModuleDict({name: LowLevelFeatures(config) for name in ("optical", "sar")})
+        self.low_sharpness = nn.Parameter(torch.tensor(math.log(48.0)))  # used in training alone
 
     def forward(self, optical: Tensor, sar: Tensor) -> CoarseMatches:
         """(B, bands, P, P) images with P = seen_px, NaN for nodata; bands may differ."""
@@ -68,6 +74,13 @@ class TarNetwork(nn.Module):
         enhanced = self.tafe(pyramid.tokens.flatten(2).transpose(1, 2), sensor)
         tokens = enhanced.tokens.transpose(1, 2).unflatten(2, (side, side))
         return Described(self.cfdm(tokens, pyramid.middle), enhanced.concepts)
+
+    def low_level(self, image: Tensor, sensor: Sensor) -> Tensor:
+        """What windows compare: (B, low_features, H, W) of (B, bands, H, W), NaN for nodata."""
+        # On a CPU in full precision: there bfloat16 would give other digits in other batches.
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=image.is_cuda):
+            features: Tensor = self.low[sensor](image.nan_to_num(0.0), valid_of(image))
+        return features
 
 
 def native_autocast(device: torch.device) -> torch.autocast:

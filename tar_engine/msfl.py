@@ -1,14 +1,15 @@
 """MSFL, multi-scale visual feature learning: one image in, features at three scales out.
 
-    image ── orientation of edges ────────────────────────────▶ low-level features   1/1
+    image ── orientation of edges ── few convolutions of this sensor ─▶ low-level features   1/1
                  │ (also of the shrunk image)
                  └─ stem of this sensor ── shared stages ────▶ middle features      1/4
                                               └──────────────▶ tokens (high level)  1/8
 
-Low-level features are structural: the orientation of edges, which carries across the two
-modalities before any training (SOMA, arXiv 2511.13168; CFOG, Ye et al. 2019). High-level features
-are learned from the same orientations of the image shrunk to a fixed size; scales are relative to
-that. Edges are replicated, not padded with zeros, which would tell a network where it is.
+Low-level features start from structure: the orientation of edges, which carries across the two
+modalities before any training (SOMA, arXiv 2511.13168; CFOG, Ye et al. 2019). What is learned is
+which of it the other sensor shows too, and how speckle hides it. High-level features are learned
+from the same orientations of the image shrunk to a fixed size; scales are relative to that. Edges
+are replicated, not padded with zeros, which would tell a network where it is.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from tar_engine.config import ModelConfig
 
 EMPTY_PX = 7
 DERIVATIVE_SIGMA_PX = 1.0
-DIRECTIONS = 6  # of `oriented`, over 180 degrees
+SHARP_SIGMA_PX = 0.85
+BRIGHTNESS_SIGMA_PX = 0.7
+DIRECTIONS = 6  # of `structure`, over 180 degrees
+STRUCTURE = 2 + DIRECTIONS + 1
 Sensor = Literal["optical", "sar"]
 
 
@@ -58,6 +62,12 @@ def normalise(image: Tensor) -> tuple[Tensor, Tensor]:
     spread = (sample - centre[..., 0]).abs().nanmean(dim=2).nan_to_num()[..., None, None]
     scaled = torch.asinh((image - centre) / spread.clamp_min(1e-12))
     return scaled.nan_to_num(0.0, 0.0, 0.0), valid.float()
+
+
+def as_seen(image: Tensor) -> Tensor:
+    """(B, bands, H, W) normalised, NaN where there is no data."""
+    normal, valid = normalise(image)
+    return normal.masked_fill(valid == 0, torch.nan)
 
 
 def valid_of(image: Tensor) -> Tensor:
@@ -111,40 +121,53 @@ def orientation(image: Tensor, valid: Tensor) -> Tensor:
         (B, 2, H, W) float32, cosine and sine; length close to 1 where there is structure, close
         to 0 where the image is flat, and 0 near nodata.
     """
-    gx, gy = gradient(image)
-    strength = (gx.square() + gy.square()).sqrt().clamp_min(1e-6)
-    doubled = torch.stack([(gx.square() - gy.square()) / strength, 2 * gx * gy / strength], dim=1)
-    return equalised(doubled.mean(dim=2), valid)
+    return equalised(doubled(*gradient(image, DERIVATIVE_SIGMA_PX)), valid)
 
 
-def oriented(image: Tensor, valid: Tensor) -> Tensor:
-    """Low-level features for windows: how much of the gradient runs along each direction.
+def structure(image: Tensor, valid: Tensor) -> Tensor:
+    """What low-level features are made from, at full resolution.
 
-    Absolute values drop the sign, as in CFOG (Ye et al. 2019). Beside `orientation` they cost three
-    times the channels, but crossing edges do not cancel in them; and unlike CFOG they are not
-    smoothed, which costs sub-pixel accuracy.
+    Doubled angles; how much of the gradient runs along each of six directions, where crossing edges
+    do not cancel (as in CFOG, Ye et al. 2019, but not smoothed: that costs sub-pixel accuracy); and
+    brightness. The derivative is sharper than `orientation`'s: places count here, not shapes.
 
     Args:
         image: (B, bands, H, W) normalised. valid: (B, 1, H, W) in {0, 1}.
 
     Returns:
-        (B, DIRECTIONS, H, W) float32, of length below 1; 0 near nodata.
+        (B, STRUCTURE, H, W) float32; 0 near nodata.
     """
-    gx, gy = gradient(image)
+    gx, gy = gradient(image, SHARP_SIGMA_PX)
     angle = torch.arange(DIRECTIONS, device=image.device) * (math.pi / DIRECTIONS)
     cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
     along = torch.zeros_like(gx[:, :1])
     for band in range(image.shape[1]):
         along = along + (gx[:, band, None] * cosine + gy[:, band, None] * sine).abs()
-    return equalised(along / image.shape[1], valid)
+    bright = image.mean(dim=1, keepdim=True).clamp(-3, 3)
+    smooth = gaussian_kernel(BRIGHTNESS_SIGMA_PX).to(image)
+    return torch.cat(
+        [
+            equalised(doubled(gx, gy), valid),
+            equalised(along / image.shape[1], valid),
+            separable(bright * valid, smooth, smooth),
+        ],
+        dim=1,
+    )
 
 
-def gradient(image: Tensor) -> tuple[Tensor, Tensor]:
+def doubled(gx: Tensor, gy: Tensor) -> Tensor:
+    """Gradients (B, bands, H, W) as vectors of twice their angle, averaged: (B, 2, H, W)."""
+    strength = (gx.square() + gy.square()).sqrt().clamp_min(1e-6)
+    both = [(gx.square() - gy.square()) / strength, 2 * gx * gy / strength]
+    return torch.stack(both, dim=1).mean(dim=2)
+
+
+def gradient(image: Tensor, sigma_px: float) -> tuple[Tensor, Tensor]:
     """Derivatives of (B, C, H, W) along x and y, smoothed by a Gaussian against speckle."""
-    smooth = gaussian_kernel(DERIVATIVE_SIGMA_PX).to(image)
+    smooth = gaussian_kernel(sigma_px).to(image)
     reach = smooth.numel() // 2
     x = torch.arange(-reach, reach + 1, device=image.device)
-    derivative = -x / DERIVATIVE_SIGMA_PX**2 * smooth
+    derivative = -x / sigma_px**2 * smooth
     return separable(image, smooth, derivative), separable(image, derivative, smooth)
 
 
@@ -153,8 +176,7 @@ def equalised(features: Tensor, valid: Tensor) -> Tensor:
 
     0 within the derivative's reach of nodata, whose border is no edge.
     """
-    side_px = 2 * math.ceil(3 * DERIVATIVE_SIGMA_PX) + 1
-    inner = 1 - grown(1 - valid, side_px)
+    inner = inside(valid)
     features = features * inner
     energy = features.square().sum(dim=1, keepdim=True)
     area = inner.sum(dim=(2, 3), keepdim=True).clamp_min(1)
@@ -162,11 +184,56 @@ def equalised(features: Tensor, valid: Tensor) -> Tensor:
     return features / (energy + typical + 1e-12).sqrt()
 
 
+def inside(valid: Tensor) -> Tensor:
+    """(B, 1, H, W) in {0, 1}: beyond the derivative's reach of nodata."""
+    return 1 - grown(1 - valid, 2 * math.ceil(3 * DERIVATIVE_SIGMA_PX) + 1)
+
+
 def convolution(channels_in: int, channels: int, stride: int = 1) -> nn.Conv2d:
     """3 x 3 before a norm, edges replicated."""
     return nn.Conv2d(
         channels_in, channels, 3, stride, padding=1, bias=False, padding_mode="replicate"
     )
+
+
+class LowLevelFeatures(nn.Module):
+    """Low-level features of one sensor: structure, and what a few convolutions make of it.
+
+    Before training they are the structure itself, which matches across sensors as it is.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        width, count = config.low_channels, config.low_features
+
+        def layer(channels_in: int, channels: int, dilation: int = 1) -> nn.Conv2d:
+            return nn.Conv2d(
+                channels_in, channels, 3, padding=dilation, dilation=dilation,
+                padding_mode="replicate",
+            )  # fmt: skip
+
+        self.learned = nn.Sequential(
+            layer(STRUCTURE, width), nn.ReLU(),
+            layer(width, width), nn.ReLU(),
+            layer(width, width, 2), nn.ReLU(),
+        )  # fmt: skip
+        self.mixed = layer(width, count)
+        self.kept = nn.Conv2d(STRUCTURE, count, 1)
+        with torch.no_grad():
+            self.mixed.weight.mul_(0.1)
+            for weight in (self.mixed.bias, self.kept.weight, self.kept.bias):
+                assert weight is not None
+                weight.zero_()
+            for channel in range(min(count, STRUCTURE - 1)):
+                self.kept.weight[channel, channel] = 1.0 if channel < 2 else 0.3
+
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
+        """(B, bands, H, W) normalised, (B, 1, H, W) -> (B, low_features, H, W), shorter than 1."""
+        with torch.autocast(image.device.type, enabled=False), torch.no_grad():
+            seen = structure(image, valid).contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.kept(seen) + self.mixed(self.learned(seen))
+        features = features.float() * inside(valid)
+        return features / (features.square().sum(dim=1, keepdim=True) + 0.25).sqrt()
 
 
 class Residual(nn.Module):
@@ -227,8 +294,8 @@ class MultiScaleFeatures(nn.Module):
 
     def forward(self, image: Tensor, valid: Tensor, sensor: Sensor) -> Pyramid:
         """(B, bands, H, W) normalised and (B, 1, H, W) validity of one sensor -> its Pyramid."""
-        structure = orientation(image, valid)
+        edges = orientation(image, valid)
         brightness = image.mean(dim=1, keepdim=True).clamp(-4, 4) * valid
-        x = torch.cat([structure, brightness], dim=1).contiguous(memory_format=torch.channels_last)
+        x = torch.cat([edges, brightness], dim=1).contiguous(memory_format=torch.channels_last)
         middle = self.stage_quarter(self.stage_half(self.stems[sensor](x)))
         return Pyramid(middle, self.stage_eighth(middle))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tar_engine.coordinates import apply_affine, pixel_grid
-from tar_engine.deformation import AffineRange, invert_affine, random_affines, sample
+from tar_engine.deformation import AffineRange, Waves, invert_affine, random_affines, sample
 from tar_engine.patches import PatchPairs
 
 INVERSION_STEPS = 100  # of the field, a contraction as long as its slope is below 1 px per px
@@ -82,7 +82,7 @@ def make_case(data: PatchPairs, index: int, protocol: Protocol) -> Case:
     digest = hashlib.sha256(f"{protocol.seed}/{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:6], "big"))
     affine = random_affines(protocol.affine_range(side), 1, side, generator)[0]
-    waves = _Waves.drawn(protocol, side, generator)
+    waves = draw_waves(protocol, side, generator)
     optical = data.optical[index]
     if protocol.cloud_share:
         optical = under_cloud(optical, protocol.cloud_share, generator)
@@ -90,12 +90,12 @@ def make_case(data: PatchPairs, index: int, protocol: Protocol) -> Case:
     grid = pixel_grid(side, side).double().reshape(-1, 2)
     source = apply_affine(invert_affine(affine), grid)
     for _ in range(INVERSION_STEPS if protocol.field_waves else 0):
-        source = apply_affine(invert_affine(affine), grid - waves.at(source))
+        source = apply_affine(invert_affine(affine), grid - waves.at(source)[0])
     other = (index + max(1, len(data) // 2)) % len(data) if protocol.foreign else index
     warped = sample(data.sar[other][None].double(), source.view(1, side, side, 2))[0]
     sar = warped.nan_to_num(0.0).round().clamp(0, 255).to(torch.uint8)
 
-    truth = apply_affine(affine, grid) + waves.at(grid)
+    truth = apply_affine(affine, grid) + waves.at(grid)[0]
     inside = ((truth > -0.5) & (truth < side - 0.5)).all(dim=1, keepdim=True)
     moved = (truth - grid).masked_fill(~inside, torch.nan).T.reshape(2, side, side)
     if protocol.part_px:
@@ -106,48 +106,27 @@ def make_case(data: PatchPairs, index: int, protocol: Protocol) -> Case:
     return Case(name, optical.numpy(), sar.numpy(), moved.float().numpy())
 
 
-@dataclass(frozen=True)
-class _Waves:
-    """A smooth field: a sum of plane waves, mostly along x.
+def draw_waves(protocol: Protocol, side_px: int, generator: torch.Generator) -> Waves:
+    """The protocol's smooth field, of no waves where it has none; a batch of one, float64."""
+    count = protocol.field_waves
 
-    frequency: (W, 2) radians per pixel. phase: (2, W), of dx and of dy. size: (2, W) pixels.
-    """
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        draw = torch.rand(*shape, generator=generator, dtype=torch.float64)
+        return low + (high - low) * draw
 
-    frequency: Tensor
-    phase: Tensor
-    size: Tensor
-
-    @classmethod
-    def drawn(cls, protocol: Protocol, side_px: int, generator: torch.Generator) -> _Waves:
-        count = protocol.field_waves
-
-        def uniform(low: float, high: float, *shape: int) -> Tensor:
-            draw = torch.rand(*shape, generator=generator, dtype=torch.float64)
-            return low + (high - low) * draw
-
-        wavelength = uniform(*protocol.field_wavelength_px, count)
-        heading = uniform(0.0, 2 * math.pi, count)
-        peak = uniform(*protocol.field_peak_px, 1)
-        size = uniform(0.5, 1.0, 2, count)
-        direction = torch.stack([heading.cos(), heading.sin()], dim=1)
-        frequency = 2 * math.pi / wavelength[:, None] * direction
-        waves = cls(frequency, uniform(0.0, 2 * math.pi, 2, count), size)
-        if not count:
-            return waves
-        highest = waves.at(pixel_grid(side_px, side_px).double().reshape(-1, 2)).abs().amax(dim=0)
-        wanted = peak * torch.tensor([1.0, protocol.field_y_share])
-        return cls(frequency, waves.phase, size * (wanted / highest)[:, None])
-
-    def at(self, xy: Tensor) -> Tensor:
-        """(N, 2) displacement at (N, 2) pixels."""
-        angle = xy @ self.frequency.T
-        return torch.stack(
-            [
-                (size * (angle + phase).sin()).sum(dim=1)
-                for size, phase in zip(self.size, self.phase, strict=True)
-            ],
-            dim=1,
-        )
+    wavelength = uniform(*protocol.field_wavelength_px, count)
+    heading = uniform(0.0, 2 * math.pi, count)
+    peak = uniform(*protocol.field_peak_px, 1)
+    size = uniform(0.5, 1.0, 2, count)
+    direction = torch.stack([heading.cos(), heading.sin()], dim=1)
+    frequency = 2 * math.pi / wavelength[:, None] * direction
+    waves = Waves(frequency[None], uniform(0.0, 2 * math.pi, 2, count)[None], size[None])
+    if not count:
+        return waves
+    grid = pixel_grid(side_px, side_px).double().reshape(-1, 2)
+    highest = waves.at(grid)[0].abs().amax(dim=0)
+    wanted = peak * torch.tensor([1.0, protocol.field_y_share])
+    return replace(waves, size=waves.size * (wanted / highest)[None, :, None])
 
 
 def under_cloud(image: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -24,8 +24,8 @@ from tar_engine.errors import InputError
 from tar_engine.fit import FitConfig, Verdict, fit
 from tar_engine.matches import Matches
 from tar_engine.model import Described, TarNetwork, native_autocast
-from tar_engine.msfl import Sensor, normalise, valid_of
-from tar_engine.refine import refine
+from tar_engine.msfl import Sensor, as_seen, valid_of
+from tar_engine.refine import ImagePair, confirmation, refine, whole_cells
 from tar_engine.search import Cells, ranked, search, to_square
 from tar_engine.text import CLOUD_NAME
 from tar_engine.weights import Checkpoint, load_checkpoint
@@ -38,12 +38,14 @@ MAX_OFFSET_PX = 1024.0  # of a prior; what may lie anywhere is searched without 
 class BatchMatches(NamedTuple):
     """Matches of a batch of pairs on a grid of cells, row by row.
 
-    optical_xy, sar_xy: (B, N, 2) float32 pixels. confidence: (B, N) float32; 0 = no match.
+    optical_xy, sar_xy: (B, N, 2) float32 pixels. confidence, error_px: (B, N) float32, see
+    `Matches`.
     """
 
     optical_xy: Tensor
     sar_xy: Tensor
     confidence: Tensor
+    error_px: Tensor
 
     def of_pair(self, index: int) -> Matches:
         """One pair's matches as arrays on the host."""
@@ -183,35 +185,45 @@ class Registrar:
             raise InputError(
                 f"max_offset_px: {max_offset_px:g} is not between 0 and {MAX_OFFSET_PX:g} px"
             )
-        seen_optical, optical_cells = self.without_cloud(as_seen(optical.to(self.device)))
+        seen_optical = as_seen(optical.to(self.device))
         seen_sar = as_seen(sar.to(self.device))
         cell_px, search_px = self.config.refine.cell_px, self.config.refine.search_px
         if max_offset_px is None:
             config = self.config.search
+            # Only the search needs it: near the right place, windows do not confirm a cloud.
+            seen_optical, optical_cells = self.without_cloud(seen_optical)
             candidates = search(seen_optical, seen_sar, config, any_rotation=any_rotation)
             sar_cells = cells_of(self.described(seen_sar, "sar"), seen_sar)
-            affine = ranked(candidates, optical_cells, sar_cells, config.descriptor_weight).affine[
-                :, 0
-            ]
-            # The global answer is good to a pixel or two of its field.
-            start_px = 2.0 * max(optical.shape[-2:]) / self.config.search.field_px
+            candidates = ranked(candidates, optical_cells, sar_cells, config.descriptor_weight)
+            affine = candidates.affine[:, 0]
+            if any_rotation:  # among so many, chance comes first often enough to ask windows too
+                pair = ImagePair(seen_optical, seen_sar, self.network)
+                told = confirmation(pair, candidates.affine, self.config.refine)
+                best = told.argmax(dim=1)[:, None, None, None].expand(-1, 1, 2, 3)
+                affine = candidates.affine.gather(1, best)[:, 0]
+            # The global answer is good to a pixel or two of its field; at large scales twice that.
+            off_px = 4.0 if any_rotation else 2.0
+            start_px = off_px * max(optical.shape[-2:]) / self.config.search.field_px
         else:
             affine = torch.eye(2, 3, device=self.device).repeat(len(optical), 1, 1)
             start_px = max_offset_px
-        factors = [1] * self.config.refine.rounds
+        factors = [1]
         while factors[0] * search_px < start_px:
             factors.insert(0, factors[0] * 2)
         height, width = optical.shape[-2:]
-        whole = factors[0] * cell_px
-        padding = (0, -width % whole, 0, -height % whole)
-        padded = F.pad(seen_optical, padding, value=torch.nan)
-        found = refine(padded, seen_sar, affine, factors, self.config.refine)
-        inside = (found.optical_xy < torch.tensor([width, height], device=self.device)).all(dim=1)
-        return BatchMatches(
-            found.optical_xy[inside].expand(len(optical), -1, 2),
-            found.sar_xy[:, inside],
-            found.confidence[:, inside],
-        )
+        padded = whole_cells(seen_optical, factors[0] * cell_px)
+        pair = ImagePair(padded, seen_sar, self.network)
+        found = refine(pair, affine, factors, self.config.refine)
+        # Cells that padding added are cut off by shape: a mask would wait for the device.
+        rows, columns = (side // cell_px for side in padded.shape[-2:])
+        kept = [math.ceil((side - cell_px / 2 + 0.5) / cell_px) for side in (height, width)]
+
+        def cut(part: Tensor) -> Tensor:
+            cells: Tensor = part.unflatten(1, (rows, columns))[:, : kept[0], : kept[1]]
+            return cells.flatten(1, 2)
+
+        optical_xy = found.optical_xy.expand(len(optical), -1, 2)
+        return BatchMatches(*map(cut, (optical_xy, found.sar_xy, found.confidence, found.error_px)))
 
     def described(self, image: Tensor, sensor: Sensor) -> Described:
         """What the network says of (B, bands, H, W), padded to a square and shrunk."""
@@ -223,8 +235,11 @@ class Registrar:
         """(B, bands, H, W) with what TAFE names cloud as nodata, and the cells of the rest.
 
         The text enhancement gives every token a concept; edges of cloud are no edges of the ground.
+        Without text (the ablation "none") nothing has a name, and cloud stays.
         """
         said = self.described(optical, "optical")
+        if self.network.tafe.mode == "none":
+            return optical, cells_of(said, optical)
         side = math.isqrt(said.concepts.shape[1])
         cloud = said.concepts[..., self.cloud].exp().float().view(-1, 1, side, side)
         height, width = optical.shape[-2:]
@@ -239,12 +254,6 @@ def cells_of(said: Described, image: Tensor) -> Cells:
     side = said.descriptors.shape[-1]
     square, factor = to_square(image, side)
     return Cells(said.descriptors.float(), valid_of(square), factor)
-
-
-def as_seen(image: Tensor) -> Tensor:
-    """(B, bands, H, W) normalised, NaN where there is no data."""
-    normal, valid = normalise(image)
-    return normal.masked_fill(valid == 0, torch.nan)
 
 
 def chosen_device(name: str) -> torch.device:

@@ -57,8 +57,9 @@ def search(optical: Tensor, sar: Tensor, config: SearchConfig, *, any_rotation: 
     sar_field, sar_factor = orientation_field(sar, config)
     turns, scales = config.grid(any_rotation=any_rotation)
     hypotheses = centred_similarities(turns, scales, config.field_px).to(optical.device)
-    found = correlate(optical_field, sar_field, hypotheses, config.kept)
-    if config.kept > 1:
+    kept = config.kept_of_any if any_rotation else config.kept
+    found = correlate(optical_field, sar_field, hypotheses, kept)
+    if kept > 1:
         found = closer(optical_field, sar_field, found, config)
     return Candidates(rescaled(found.affine, optical_factor, sar_factor), found.score)
 

@@ -1,10 +1,12 @@
-"""Training of the descriptors: one visible loop, resumable, deterministic by seed.
+"""Training: one visible loop for both halves of the network, resumable, deterministic by seed.
 
-    tar-pipeline train train.npz --out tar.safetensors --pairs 30000
+    tar-pipeline train train.npz --out high.safetensors --pairs 30000
+    tar-pipeline train train.npz --out tar.safetensors --part low --initial high.safetensors
 
-Batches are drawn from aligned pairs: a random symmetry of both, a random appearance of each (drawn
-ground may be painted in random colours), a random part of the patch, terrain along range, a random
-affine of the SAR image. Batches are drawn on the device that trains.
+The halves share no weights and see different things. For the high level batches are drawn here,
+from aligned pairs: a random symmetry of both, a random appearance of each (drawn ground may be
+painted in random colours), a random part of the patch, terrain along range, a random affine of the
+SAR image. For the low level see `train_low.py`. Batches are drawn on the device that trains.
 """
 
 from __future__ import annotations
@@ -14,14 +16,20 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tar_engine import losses
-from tar_engine.augment import optical_appearance, painted, sar_appearance, terrain
+from tar_engine.augment import (
+    optical_appearance,
+    painted,
+    sar_appearance,
+    symmetry,
+    terrain,
+)
 from tar_engine.config import ModelConfig
 from tar_engine.coordinates import apply_affine, cell_centres, pixel_grid
 from tar_engine.deformation import AffineRange, invert_affine, random_affines, sample
@@ -30,8 +38,12 @@ from tar_engine.patches import UNKNOWN, PatchPairs
 from tar_engine.register import chosen_device
 from tar_engine.synthesis import COVER_NAMES
 from tar_engine.text import CLOUD_NAME, TextBank
+from tar_engine.train_low import draw_low_batch, low_loss, own_shifts
 from tar_engine.training_set import manifest
 from tar_engine.weights import save_checkpoint
+
+Part = Literal["high", "low"]
+LOW_PREFIX = "low"  # of the names of the low-level features' weights
 
 
 @dataclass(frozen=True)
@@ -88,39 +100,46 @@ def train(
     model: ModelConfig,
     *,
     device: str = "auto",
+    part: Part = "high",
     initial: TarNetwork | None = None,
+    earlier: dict[str, Any] | None = None,
     report: Callable[[str], None] = print,
 ) -> TarNetwork:
     """Train, saving `out` (the checkpoint) and `out`.resume (the optimiser) as it goes.
 
     If `out`.resume exists, training continues from it.
+
+    Args:
+        part: the half that learns; the other stays as `initial` has it.
+        earlier: the history of `initial`, which the checkpoint goes on telling.
     """
     where = chosen_device(device)
     torch.manual_seed(config.seed)
     network = (initial or TarNetwork(model, bank.embeddings)).to(where).train()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    forward = torch.compile(network) if where.type == "cuda" else network
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=config.peak_rate, weight_decay=config.weight_decay
-    )
+    learning = [
+        weight
+        for name, weight in network.named_parameters()
+        if name.startswith(LOW_PREFIX) == (part == "low")
+    ]
+    optimiser = torch.optim.AdamW(learning, lr=config.peak_rate, weight_decay=config.weight_decay)
     seen = _resume(out, network, optimiser)
-    history: dict[str, Any] = {
+    about: dict[str, Any] = {
         "train": asdict(config),
         "data": manifest(data),
         "device": where.type,
     }
-    data, concept_of_cover = on_device(data, where), concepts_of_covers(bank, where)
+    history = (earlier or {}) | {part: about}
+    loss_of = losses_of(part, network, on_device(data, where), config, bank)
     running, started, seen_before = torch.zeros(2), time.perf_counter(), seen
     while seen < config.pairs:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(config, seen)
         # Each batch has its own seed, so that a resumed run draws what an unbroken one would.
-        batch = draw_batch(data, config, model.seen_px, config.seed * 1_000_003 + seen)
-        with native_autocast(where):
-            matching, total = batch_loss(forward, batch, config, concept_of_cover)
+        matching, total = loss_of(config.seed * 1_000_003 + seen)
         optimiser.zero_grad()
         total.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), config.gradient_norm)
+        torch.nn.utils.clip_grad_norm_(learning, config.gradient_norm)
         optimiser.step()
         seen += config.batch
         running += torch.stack([matching.detach(), total.detach() - matching.detach()]).cpu()
@@ -130,12 +149,37 @@ def train(
             match, text = (running / steps).tolist()
             report(f"{seen} pairs  loss: matching {match:.3f}, text {text:.3f}  {rate:.1f} pairs/s")
             running = torch.zeros(2)
-            history["pairs_seen"] = seen
+            about["pairs_seen"] = seen
             save_checkpoint(out, network, bank, history)
             _save_resume(out, network, optimiser, seen)
-    save_checkpoint(out, network, bank, history | {"pairs_seen": seen})
+    about["pairs_seen"] = seen
+    save_checkpoint(out, network, bank, history)
     network.eval()
     return network
+
+
+def losses_of(
+    part: Part, network: TarNetwork, data: PatchPairs, config: TrainConfig, bank: TextBank
+) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """The loss of the batch with a given seed: the matching part alone, and the total."""
+    device = data.optical.device
+    if part == "low":
+        own = own_shifts(data)
+
+        def low(seed: int) -> tuple[Tensor, Tensor]:
+            loss = low_loss(network, draw_low_batch(data, own, config.batch, seed))
+            return loss, loss
+
+        return low
+    forward = torch.compile(network) if device.type == "cuda" else network
+    concept_of_cover = concepts_of_covers(bank, device)
+
+    def high(seed: int) -> tuple[Tensor, Tensor]:
+        batch = draw_batch(data, config, network.config.seen_px, seed)
+        with native_autocast(device):
+            return batch_loss(forward, batch, config, concept_of_cover)
+
+    return high
 
 
 def learning_rate(config: TrainConfig, seen: int) -> float:
@@ -261,13 +305,6 @@ def draw_affines(config: TrainConfig, side_px: int, generator: torch.Generator) 
         other = random_affines(ranges, config.batch, side_px, generator)
         drawn = torch.where(chosen, other, drawn)
     return drawn.float()
-
-
-def symmetry(images: Tensor, turn: Tensor) -> Tensor:
-    """One of the square's eight symmetries (B, 1, 1, 1) for each of (B, C, S, S) images."""
-    images = torch.where(turn % 2 == 1, images.flip(2), images)
-    images = torch.where(turn // 2 % 2 == 1, images.flip(3), images)
-    return torch.where(turn // 4 == 1, images.transpose(2, 3), images)
 
 
 def batch_loss(

@@ -55,33 +55,53 @@ def match_windows(optical: Tensor, sar: Tensor, config: RefineConfig) -> WindowM
     return WindowMatches(centres, offset, score, distinct)
 
 
-def correlation_surfaces(optical: Tensor, sar: Tensor, config: RefineConfig) -> Tensor:
-    """(B, rows, columns, 2R+1, 2R+1) normalised correlation of each cell's window by offset."""
-    cell, reach = config.cell_px, config.search_px
-    rows, columns = optical.shape[-2] // cell, optical.shape[-1] // cell
-    optical = optical[..., : rows * cell, : columns * cell]
-    sar = F.pad(sar[..., : rows * cell, : columns * cell], (reach, reach, reach, reach))
-    side = cell + 2 * reach
-    kernels = optical.unfold(2, cell, cell).unfold(3, cell, cell)
-    searched = sar.unfold(2, side, cell).unfold(3, side, cell)
+class CellProducts(NamedTuple):
+    """What windows are added up from: (B, rows, columns, 2R+1, 2R+1) by cell and offset.
+
+    product: correlation, not normalised. optical_energy (B, rows, columns, 1, 1) and sar_energy:
+    squared length of both cells' features.
+    """
+
+    product: Tensor
+    optical_energy: Tensor
+    sar_energy: Tensor
+
+
+def cell_products(optical: Tensor, sar: Tensor, cell_px: int, reach_px: int) -> CellProducts:
+    """Correlate every cell of features (B, C, H, W) with SAR at offsets up to `reach_px`."""
+    side, lags = cell_px + 2 * reach_px, 2 * reach_px + 1
+    sar = F.pad(sar, [reach_px] * 4)
+    kernels = optical.unfold(2, cell_px, cell_px).unfold(3, cell_px, cell_px)
+    searched = sar.unfold(2, side, cell_px).unfold(3, side, cell_px)
     spectrum = torch.fft.rfft2(searched) * torch.fft.rfft2(kernels, s=(side, side)).conj()
-    product = torch.fft.irfft2(spectrum.sum(dim=1), s=(side, side))
-    lags = 2 * reach + 1
-    product = add_windows(product[..., :lags, :lags], config.window_cells)
-    optical_energy = F.avg_pool2d(optical.square().sum(dim=1, keepdim=True), cell) * cell**2
-    sar_energy = F.avg_pool2d(sar.square().sum(dim=1, keepdim=True), (cell, 1), stride=1)
-    sar_energy = F.avg_pool2d(sar_energy, (1, cell), stride=1) * cell**2
-    sar_energy = sar_energy[:, 0].unfold(1, lags, cell).unfold(2, lags, cell)
-    optical_energy = add_windows(optical_energy[:, 0, :, :, None, None], config.window_cells)
-    sar_energy = add_windows(sar_energy, config.window_cells)
-    floor = 1e-3 * cell**2
+    product = torch.fft.irfft2(spectrum.sum(dim=1), s=(side, side))[..., :lags, :lags]
+    area = cell_px**2
+    optical_energy = F.avg_pool2d(optical.square().sum(dim=1, keepdim=True), cell_px) * area
+    sar_energy = F.avg_pool2d(sar.square().sum(dim=1, keepdim=True), (cell_px, 1), stride=1)
+    sar_energy = F.avg_pool2d(sar_energy, (1, cell_px), stride=1) * area
+    sar_energy = sar_energy[:, 0].unfold(1, lags, cell_px).unfold(2, lags, cell_px)
+    return CellProducts(product, optical_energy[:, 0, :, :, None, None], sar_energy)
+
+
+def windowed(cells: CellProducts, window_cells: int, cell_px: int) -> Tensor:
+    """(B, rows, columns, 2R+1, 2R+1) normalised correlation of each cell's window by offset."""
+    product, optical_energy, sar_energy = (add_windows(part, window_cells) for part in cells)
+    floor = 1e-3 * cell_px**2
     return product / (optical_energy.clamp_min(floor) * sar_energy.clamp_min(floor)).sqrt()
+
+
+def correlation_surfaces(optical: Tensor, sar: Tensor, config: RefineConfig) -> Tensor:
+    """Surfaces of `windowed` for the windows of `config`."""
+    cells = cell_products(optical, sar, config.cell_px, config.search_px)
+    return windowed(cells, config.window_cells, config.cell_px)
 
 
 def add_windows(per_cell: Tensor, window_cells: int) -> Tensor:
     """Sum (B, rows, columns, h, w) over tapered windows of cells around each cell."""
     batch, rows, columns, height, width = per_cell.shape
     radius = window_cells // 2
+    if radius == 0:
+        return per_cell
     taper = torch.cos(torch.arange(-radius, radius + 1) * (math.pi / (2 * radius + 2)))
     taper = taper.to(per_cell)
     flat = per_cell.permute(0, 3, 4, 1, 2).reshape(batch, height * width, rows, columns)
@@ -110,25 +130,37 @@ def peaks(surface: Tensor, rival_px: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     """
     batch, rows, columns, lags, _ = surface.shape
     flat = surface.reshape(batch, rows * columns, lags * lags)
-    score, best = flat.max(dim=-1)
+    offset, best = peak_near(flat)
+    score = flat.gather(2, best[..., None])[..., 0]
+    y, x = best // lags, best % lags
+    lag = torch.arange(lags, device=surface.device)
+    near = (lag - y[..., None]).abs()[..., :, None] <= rival_px
+    near = near & ((lag - x[..., None]).abs()[..., None, :] <= rival_px)
+    rival = flat.masked_fill(near.flatten(2), -1.0).max(dim=-1).values
+    distinct = ((score - rival) / score.clamp_min(1e-6)).clamp(0, 1)
+    on_edge = (y == 0) | (y == lags - 1) | (x == 0) | (x == lags - 1)
+    return offset, score, distinct.masked_fill(on_edge, 0.0)
+
+
+def peak_near(flat: Tensor) -> tuple[Tensor, Tensor]:
+    """Maxima of surfaces (..., (2R+1)^2): their offsets (..., 2) to sub-pixel, and their index.
+
+    On the edge of a surface the offset is the whole pixel.
+    """
+    lags = math.isqrt(flat.shape[-1])
+    best = flat.argmax(dim=-1)
     y, x = best // lags, best % lags
     inner_y, inner_x = y.clamp(1, lags - 2), x.clamp(1, lags - 2)
 
     def at(row: Tensor, column: Tensor) -> Tensor:
-        return flat.gather(2, (row * lags + column)[..., None])[..., 0]
+        return flat.gather(-1, (row * lags + column)[..., None])[..., 0]
 
     middle = at(inner_y, inner_x)
     step_x = parabola(at(inner_y, inner_x - 1), middle, at(inner_y, inner_x + 1))
     step_y = parabola(at(inner_y - 1, inner_x), middle, at(inner_y + 1, inner_x))
     on_edge = (y != inner_y) | (x != inner_x)
     step = torch.stack([step_x, step_y], dim=-1).masked_fill(on_edge[..., None], 0.0)
-    offset = torch.stack([x, y], dim=-1) - (lags - 1) // 2 + step
-    lag = torch.arange(lags, device=surface.device)
-    near = (lag - y[..., None]).abs()[..., :, None] <= rival_px
-    near = near & ((lag - x[..., None]).abs()[..., None, :] <= rival_px)
-    rival = flat.masked_fill(near.flatten(2), -1.0).max(dim=-1).values
-    distinct = ((score - rival) / score.clamp_min(1e-6)).clamp(0, 1)
-    return offset, score, distinct.masked_fill(on_edge, 0.0)
+    return torch.stack([x, y], dim=-1) - (lags - 1) // 2 + step, best
 
 
 def parabola(before: Tensor, peak: Tensor, after: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from tar_engine import Registrar, Registration
 from tar_engine.coordinates import apply_affine, pixel_grid
 from tar_engine.deformation import AffineRange, invert_affine, random_affines, warp_affine
 from tar_engine.errors import InputError
+from tar_engine.msfl import as_seen
 from tar_engine.protocols import under_cloud
-from tar_engine.register import as_seen
 from tar_engine.synthesis import (
     BUILDING,
     FIELD,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -40,7 +41,7 @@ def grid_matches(lattice: Lattice, spacing: int = 16) -> Matches:
     x, y = np.meshgrid(np.arange(8.0, width, spacing), np.arange(8.0, height, spacing))
     xy = np.stack([x.ravel(), y.ravel()], axis=1)
     displacement = np.stack([2.0 + xy[:, 0] / 300, -1.0 + xy[:, 1] / 400], axis=1)
-    return Matches(xy, xy + displacement, np.ones(len(xy)))
+    return Matches(xy, xy + displacement, np.ones(len(xy)), np.ones(len(xy)))
 
 
 def test_good_pairs_share_one_field() -> None:
@@ -62,7 +63,7 @@ def test_a_foreign_pair_is_refused_and_does_not_bend_its_neighbour() -> None:
     sar_xy = matches.sar_xy.copy()
     rng = np.random.default_rng(0)
     sar_xy[right] += rng.uniform(-16, 16, (int(right.sum()), 2))
-    settled = settle(group, Matches(matches.optical_xy, sar_xy, matches.confidence), lattice)
+    settled = settle(group, replace(matches, sar_xy=sar_xy), lattice)
     left_verdict, right_verdict = settled.verdicts
     assert left_verdict.accepted
     assert not right_verdict.accepted

@@ -46,7 +46,7 @@ def test_drawn_pairs_know_their_land_cover(drawn: PatchPairs) -> None:
 
 
 def test_packed_pairs_are_the_pairs(drawn: PatchPairs, plain: PatchPairs, tmp_path: Path) -> None:
-    """Names and covers exactly, images but for what WebP takes."""
+    """To the bit: speckle that compression smooths is not the speckle of matching."""
     for number, data in enumerate((drawn, plain, joined([drawn, plain]))):
         path = tmp_path / f"{number}.npz"
         data.save(path)
@@ -55,17 +55,8 @@ def test_packed_pairs_are_the_pairs(drawn: PatchPairs, plain: PatchPairs, tmp_pa
         assert (again.cover is None) == (data.cover is None)
         if again.cover is not None and data.cover is not None:
             assert torch.equal(again.cover, data.cover)
-        for images, before in ((again.optical, data.optical), (again.sar, data.sar)):
-            assert images.shape == before.shape
-            assert images.dtype == torch.uint8
-    again = load_pairs(tmp_path / "0.npz")
-    assert mean_difference(again.sar, drawn.sar) < 4
-    assert mean_difference(again.optical, drawn.optical) < 8
-
-
-def mean_difference(images: torch.Tensor, others: torch.Tensor) -> float:
-    """In grey levels, of the worst image."""
-    return float((images.float() - others.float()).abs().mean(dim=(1, 2, 3)).max())
+        assert torch.equal(again.optical, data.optical)
+        assert torch.equal(again.sar, data.sar)
 
 
 def test_joined_pairs_have_a_cover_if_any_has(drawn: PatchPairs, plain: PatchPairs) -> None:
