@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float32]
 
 TILE_PX = 512
 HALO_PX = 64  # context on every side; matches found in it belong to the neighbouring tile
-SURE_CONFIRMED = 0.75  # share of a tile's matches that, confirmed, needs no second search
+SURE_CONFIRMED = 0.75  # share of a tile's matches confirmed: needs no, or believes a, search
 LEAST_VALID_SHARE = 0.02  # of a tile's pixels seen by both sensors; less cannot be matched
 
 
@@ -145,8 +145,8 @@ def match_tile(
     matches = engine.match_batch(optical, sar, max_offset_px=max_offset_px).of_pair(0)
     if matches.confirmed_share < SURE_CONFIRMED:
         searched = engine.match_batch(optical, sar).of_pair(0)
-        more = searched.confirmed_share > matches.confirmed_share
-        if more and fit(searched).verdict.accepted:
+        sure = searched.confirmed_share >= SURE_CONFIRMED  # against the georeference, be sure
+        if sure and fit(searched).verdict.accepted:
             matches = searched
     matches = matches.shifted(tile.window.x0, tile.window.y0)
     kept = np.isfinite(matches.error_px) & inside(tile.core, matches.optical_xy)

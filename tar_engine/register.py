@@ -223,7 +223,11 @@ class Registrar:
             return cells.flatten(1, 2)
 
         optical_xy = found.optical_xy.expand(len(optical), -1, 2)
-        return BatchMatches(*map(cut, (optical_xy, found.sar_xy, found.confidence, found.error_px)))
+        confidence = found.confidence
+        if max_offset_px is not None:  # what lies further off is no match, however alike
+            offset = (found.sar_xy - optical_xy).norm(dim=-1)
+            confidence = confidence.masked_fill(offset > max_offset_px, 0.0)
+        return BatchMatches(*map(cut, (optical_xy, found.sar_xy, confidence, found.error_px)))
 
     def described(self, image: Tensor, sensor: Sensor) -> Described:
         """What the network says of (B, bands, H, W), padded to a square and shrunk."""

@@ -94,7 +94,7 @@ def test_train_packs_trains_and_validates(
     assert main([*words, "--device", "cpu", "--validate", str(pairs_dir)]) == 0
     checkpoint = load_checkpoint(out)
     assert checkpoint.history["high"]["pairs_seen"] == 4
-    assert checkpoint.history["data"]["kinds"] == {"patches": 2}
+    assert checkpoint.history["high"]["data"]["kinds"] == {"patches": 2}
     assert checkpoint.history["validation"][1].startswith("small")
     assert "\n".join(checkpoint.history["validation"]) in capsys.readouterr().out
     assert "all-MiniLM-L6-v2" in checkpoint.text_provenance
