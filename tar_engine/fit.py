@@ -45,7 +45,9 @@ class FitConfig:
     # confidence of the most confident quarter, where what does not agree counts nothing. In the
     # confidence of `Registrar`. Chosen, like the numbers below, on 24 places of patches/train under
     # every protocol.
-    min_evidence: float = 0.056
+    min_evidence: float = 0.028
+    # More is needed of few matches, divided by the root of their number: chance averages out.
+    chance_evidence: float = 0.45
     # And of all matches, those that windows confirm at all: of unrelated images about 0.45 are, by
     # chance; a street grid confirms the wrong street strongly, but not what lies around it.
     min_confirmed: float = 0.6
@@ -273,11 +275,12 @@ def _verdict(seen: Matches, field: Field, residual: Float64, config: FitConfig) 
     scale = float(np.sqrt(abs(np.linalg.det(field.affine[:, :2]))))
     if not 1 / config.max_scale < scale < config.max_scale:
         return refusal(f"the fit would scale the image by {scale:.2f}", len(seen), agreeing)
-    if agreeing * strength < config.min_evidence:
+    needed = config.min_evidence + config.chance_evidence / len(seen) ** 0.5
+    if agreeing * strength < needed:
         reason = (
             f"weak evidence: {agreeing:.0%} of {len(seen)} matches agree on one field, with "
             f"strength {strength:.3f}; the product is {agreeing * strength:.3f}, "
-            f"{config.min_evidence:g} is needed"
+            f"{needed:.3f} is needed"
         )
         return refusal(reason, len(seen), agreeing)
     if seen.confirmed_share < config.min_confirmed:
