@@ -22,11 +22,6 @@ class AffineRange:
     shear_deg: float = 0.0  # either way
 
 
-def paper_deformation(side_px: int) -> AffineRange:
-    """The deformation TAR is tested under: scale 0.7 to 1.3, rotation 35, translation 10 %."""
-    return AffineRange((0.7, 1.3), 35.0, 0.1 * side_px)
-
-
 def random_affines(
     ranges: AffineRange, count: int, side_px: int, generator: torch.Generator
 ) -> Tensor:
@@ -66,44 +61,6 @@ class Waves:
         axes = zip(self.size.unbind(1), self.phase.unbind(1), strict=True)
         waves = [(size[:, None] * (angle + phase[:, None]).sin()).sum(-1) for size, phase in axes]
         return torch.stack(waves, dim=-1)
-
-
-def random_waves(
-    count: int,
-    side_px: int,
-    wavelength_px: tuple[float, float],
-    peak_px: tuple[float, float],
-    generator: torch.Generator,
-    waves: int = 4,
-) -> Waves:
-    """Fields mostly along x, as terrain displaces SAR; wavelength and peak drawn by logarithm.
-
-    Args:
-        peak_px: range of the largest |dx| on the pixels of a `side_px` square.
-    """
-
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        draw = torch.rand(*shape, generator=generator, device=generator.device)
-        return low + (high - low) * draw
-
-    def geometric(low: float, high: float, *shape: int) -> Tensor:
-        return uniform(math.log(low), math.log(high), *shape).exp()
-
-    heading = uniform(0.0, 2 * math.pi, count, waves)
-    direction = torch.stack([heading.cos(), heading.sin()], dim=-1)
-    frequency = 2 * math.pi / geometric(*wavelength_px, count, waves)[..., None] * direction
-    drawn = Waves(
-        frequency,
-        uniform(0.0, 2 * math.pi, count, 2, waves),
-        uniform(0.5, 1.0, count, 2, waves),
-    )
-    coarse = 4.0 * pixel_grid(side_px // 4, side_px // 4, generator.device).reshape(-1, 2)
-    highest = drawn.at(coarse)[..., 0].abs().amax(dim=1)[:, None, None]
-    size = drawn.size * geometric(*peak_px, count, 1, 1) / highest
-    # dy is less than half of dx, but for a few fields that have no direction.
-    share = torch.where(uniform(0, 1, count) < 0.2, 1.0, uniform(0.0, 0.5, count))
-    size = size * torch.stack([torch.ones_like(share), share], dim=1)[..., None]
-    return Waves(frequency, drawn.phase, size)
 
 
 def invert_affine(affine: Tensor) -> Tensor:

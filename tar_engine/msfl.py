@@ -189,13 +189,6 @@ def inside(valid: Tensor) -> Tensor:
     return 1 - grown(1 - valid, 2 * math.ceil(3 * DERIVATIVE_SIGMA_PX) + 1)
 
 
-def convolution(channels_in: int, channels: int, stride: int = 1) -> nn.Conv2d:
-    """3 x 3 before a norm, edges replicated."""
-    return nn.Conv2d(
-        channels_in, channels, 3, stride, padding=1, bias=False, padding_mode="replicate"
-    )
-
-
 class LowLevelFeatures(nn.Module):
     """Low-level features of one sensor: structure, and what a few convolutions make of it.
 
