@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test lint types check clean
+.PHONY: run test faults lint types clean
 
 run: $(VENV)/.run-ready  ## a region with a known truth: made, registered, compared
 	$(BIN)/tar-pipeline demo
 
 test: $(VENV)/.test-ready lint types  ## everything that guards the main branch
 	$(BIN)/python -m pytest
+
+faults: $(VENV)/.test-ready  ## the full fault table: real processes killed, real servers failing
+	$(BIN)/python -m pytest -m faults -s --timeout 1800
 
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .
