@@ -12,7 +12,7 @@ nothing of their neighbours, bear witness.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -86,19 +86,26 @@ class ImagePair:
     optical: Tensor
     sar: Tensor
     network: TarNetwork
+    _optical_seen: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def seen(self, answer: Answer, factor: int) -> Seen:
         """Both images shrunk `factor` times, on the pixels of the optical one."""
-        optical, sar = shrunk(self.optical, factor), shrunk(self.sar, factor)
+        optical, optical_valid = self.optical_seen(factor)
+        sar = shrunk(self.sar, factor)
         height, width = optical.shape[-2:]
         grid = pixel_from_level(pixel_grid(height, width, sar.device).reshape(-1, 2), factor)
         source = level_from_pixel(answer.at(grid), factor)
         warped = sample(sar, source.view(-1, height, width, 2))
-        return Seen(
-            centred(self.network.low_level(optical, "optical")),
-            centred(self.network.low_level(warped, "sar")),
-            valid_of(optical) * valid_of(warped),
-        )
+        sar_seen = centred(self.network.low_level(warped, "sar"))
+        return Seen(optical, sar_seen, optical_valid * valid_of(warped))
+
+    def optical_seen(self, factor: int) -> tuple[Tensor, Tensor]:
+        """The optical image's features and validity, which no answer changes, made once."""
+        if factor not in self._optical_seen:
+            optical = shrunk(self.optical, factor)
+            features = centred(self.network.low_level(optical, "optical"))
+            self._optical_seen[factor] = features, valid_of(optical)
+        return self._optical_seen[factor]
 
     def halved(self, times: int, cell_px: int) -> ImagePair:
         """The pair at half size, each of the batch so many times in a row."""

@@ -116,8 +116,10 @@ def replays(registrar: Registrar, cases: Sequence[Case]) -> list[Stage]:
         "describe SAR": (registrar, "described"),
         "rank": (register, "ranked"),
         "refine": (register, "refine"),
+        "  low level": (registrar.network, "low_level"),
         "  windows": (refine, "match_windows"),
-        "  update": (refine, "update"),
+        "  update": (refine, "updated"),
+        "  all together": (refine, "smooth_offsets"),
     }
     calls: dict[str, list[partial[Any]]] = {}
     with ExitStack() as stack:
