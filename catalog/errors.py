@@ -82,6 +82,15 @@ def shown(address: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
+def has_secret(address: str) -> bool:
+    """Whether a URL may carry a secret: a user or password before the host, or a query.
+
+    Such a URL must not become a parameter: those are stored and shown.
+    """
+    parts = urlsplit(address)
+    return "://" in address and bool("@" in parts.netloc or parts.query or parts.fragment)
+
+
 def without_secrets(message: str, address: str) -> str:
     """A library's message about `address` with the address as it may be shown."""
     query = urlsplit(address).query

@@ -18,10 +18,11 @@ import os
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import rioxarray  # noqa: F401  (gives xarray objects their .rio accessor)
@@ -115,21 +116,12 @@ class SlotStore:
         group = self._open_group("r+")
         pixels = {name: array for name, array in group.arrays() if array.ndim == 2}
         _check_variables(arrays, pixels, shard)
-        checksums = {}
-        for name, values in arrays.items():
-            written = _canonical(values, pixels[name].dtype)
-            with objects.store_errors(
-                f"write shard {shard.row}.{shard.col} of {name} in", self.url
-            ):
-                pixels[name][shard.window.slices] = written
-                found = np.asarray(pixels[name][shard.window.slices])
-            checksums[name] = _checksum(written)
-            if _checksum(found) != checksums[name]:
-                raise StoreError(
-                    f"shard {shard.row}.{shard.col} of {name} in {self.url} does not read back "
-                    "as written; the storage is faulty, or another program writes there",
-                    url=self.url,
-                )
+        with ThreadPoolExecutor(len(arrays)) as threads:  # most of the time is waiting for answers
+            written = [
+                threads.submit(self._write_variable, pixels[name], name, shard, values)
+                for name, values in arrays.items()
+            ]
+        checksums = dict(zip(arrays, [each.result() for each in written], strict=True))
         receipt = Receipt(shard.row, shard.col, checksums)
         content = {"row": receipt.row, "col": receipt.col, "checksums": checksums}
         objects.put(
@@ -137,6 +129,23 @@ class SlotStore:
             json.dumps(content, sort_keys=True).encode(),
         )
         return receipt
+
+    def _write_variable(
+        self, pixels: zarr.Array[Any], name: str, shard: Shard, values: NDArray[Any]
+    ) -> str:
+        """Write a shard of one variable, read it back, and return its checksum."""
+        written = _canonical(values, pixels.dtype)
+        with objects.store_errors(f"write shard {shard.row}.{shard.col} of {name} in", self.url):
+            pixels[shard.window.slices] = written
+            found = np.asarray(pixels[shard.window.slices])
+        checksum = _checksum(written)
+        if _checksum(found) != checksum:
+            raise StoreError(
+                f"shard {shard.row}.{shard.col} of {name} in {self.url} does not read back "
+                "as written; the storage is faulty, or another program writes there",
+                url=self.url,
+            )
+        return checksum
 
     def written_shards(self) -> set[tuple[int, int]]:
         """(row, col) of the shards with a receipt. Raises StoreError."""
@@ -169,9 +178,9 @@ class SlotStore:
     def _estimate_url(self) -> str:
         return f"{self._stem}.estimate.npz"
 
-    def _open_group(self, mode: str) -> zarr.Group:
+    def _open_group(self, mode: Literal["r", "r+"]) -> zarr.Group:
         with objects.store_errors("open", self.url):
-            return zarr.open_group(_zarr_store(self.url), mode=mode)  # type: ignore[arg-type]
+            return zarr.open_group(_zarr_store(self.url), mode=mode, zarr_format=3)
 
 
 def open_mosaic(url: str | os.PathLike[str]) -> xr.Dataset:
@@ -250,7 +259,7 @@ def validated_region(region: str) -> str:
 def _zarr_store(url: str) -> LocalStore | FsspecStore:
     if objects.is_local(url):
         return LocalStore(objects.filesystem(url)[1])
-    return FsspecStore.from_url(url, storage_options={"use_listings_cache": False})
+    return FsspecStore.from_url(url, storage_options=objects.storage_options(url))
 
 
 def _check_variables(
@@ -304,7 +313,7 @@ def _group_of_item(item_url: str) -> str:
 
 def _open_slot(group_url: str) -> xr.Dataset:
     with objects.store_errors("open", group_url):
-        slot = xr.open_zarr(_zarr_store(group_url), chunks=None, decode_coords="all")
+        slot = xr.open_zarr(_zarr_store(group_url), chunks=None, decode_coords="all", zarr_format=3)
         height, width = slot["quality"].encoding["shards"]
         lazy: xr.Dataset = slot.chunk(y=height, x=width)
         return lazy

@@ -12,10 +12,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from catalog import aws
 from catalog.errors import CatalogError, StoreError, raise_portably
 
 
@@ -24,9 +26,13 @@ def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     if not url:
         raise StoreError("the store needs a path or an s3:// URL, not an empty one", url=url)
     with store_errors("understand", url):
-        # Listings must show what other processes wrote since.
-        fs, path = fsspec.url_to_fs(url, use_listings_cache=False)
+        fs, path = fsspec.url_to_fs(url, **storage_options(url))
     return fs, str(path)
+
+
+def storage_options(url: str) -> dict[str, Any]:
+    """What fsspec takes beside a URL. Raises ArgumentError for a bad AWS environment."""
+    return aws.storage_options() if url.startswith("s3://") else {}
 
 
 def is_local(url: str) -> bool:
