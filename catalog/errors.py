@@ -77,7 +77,7 @@ def shown(address: str) -> str:
     Signed URLs carry their secret in the query, others a password before the host; both go.
     """
     parts = urlsplit(address)
-    if parts.scheme not in ("http", "https", "s3"):
+    if "://" not in address or parts.scheme == "file":
         return address  # a path may hold any character
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 

@@ -17,7 +17,7 @@ import sysconfig
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -169,7 +169,8 @@ def aws_environment(environment: Mapping[str, str]) -> Iterator[None]:
 def new_bucket() -> str:
     """The URL of an empty bucket."""
     name = f"mosaics-{uuid.uuid4().hex}"
-    objects.filesystem("s3://")[0].mkdir(name)
+    with suppress(FileExistsError):  # a repeated request, where the first answer was lost
+        objects.filesystem("s3://")[0].mkdir(name)
     return f"s3://{name}"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from object_store import Swift, aws_environment, contents, new_bucket
 from scenes import noise, same, scene, scene_of, write_raster
-from test_mosaic import BOX, LATTICE, created, published, shard_arrays
+from test_mosaic import BOX, created, published, shard_arrays
 
 from catalog import aws, objects
 from catalog.errors import ArgumentError, SceneReadError, StoreError
@@ -22,6 +22,9 @@ from catalog.mosaic import SlotStore, check_writable, open_mosaic
 from catalog.publish import published as published_generation
 from catalog.read import probe, read_window
 from catalog.search import Asset, Scene
+
+# One chunk a shard: few requests, since each costs an object store some 20 ms.
+LATTICE = lattice_for(BOX, shard_px=64, chunk_px=64)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +42,7 @@ def bucket() -> str:
 
 def test_a_bucket_holds_what_a_folder_holds(bucket: str, tmp_path: Path) -> None:
     for store in (bucket, str(tmp_path)):
-        slot = published(store)
+        slot = published(store, LATTICE)
         assert slot.written_shards() == {(s.row, s.col) for s in LATTICE.shards()}
         assert published_generation(store, "la", "2020-11-04") == "abc"
     assert contents(bucket) == contents(str(tmp_path))
@@ -51,13 +54,13 @@ def test_a_bucket_holds_what_a_folder_holds(bucket: str, tmp_path: Path) -> None
 
 
 def test_receipts_estimates_and_reruns_work_in_a_bucket(bucket: str) -> None:
-    store = created(bucket)
+    store = created(bucket, LATTICE)
     assert store.load_estimate() is None
     store.save_estimate(b"fields")
     shard = LATTICE.shards()[0]
     store.write_shard(shard, shard_arrays(shard))
     before = contents(bucket)
-    again = created(bucket)
+    again = created(bucket, LATTICE)
     assert again.written_shards() == {(0, 0)}
     assert again.load_estimate() == b"fields"
     assert contents(bucket) == before
@@ -161,7 +164,7 @@ def test_an_endpoint_with_a_secret_is_refused_without_telling_it(
 
 
 def test_no_filesystem_or_secret_travels_to_a_worker(bucket: str, swift: Swift) -> None:
-    store = created(bucket)
+    store = created(bucket, LATTICE)
     store.write_shard(LATTICE.shards()[0], shard_arrays(LATTICE.shards()[0]))  # it is connected
     pickled = pickle.dumps((store, LATTICE, LATTICE.shards()[0]))
     words = [str(argument) for _, argument, _ in pickletools.genops(pickled)]
@@ -177,6 +180,6 @@ def test_logs_of_every_level_keep_the_secret(
     caplog.set_level(logging.DEBUG)
     _, remote = in_bucket(bucket, tmp_path)
     probe(remote)
-    published(bucket)
+    published(bucket, LATTICE)
     assert caplog.text
     assert swift.secret not in caplog.text
