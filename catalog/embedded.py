@@ -28,7 +28,7 @@ STOP_SECONDS = 5.0
 # The child asks the kernel to be killed with its parent, so that not even SIGKILL leaves a server
 # behind, and then becomes rustac. It is a program of its own because code between fork and exec
 # (preexec_fn) may deadlock under threads.
-_EXEC_WITH_PARENT = """
+EXEC_WITH_PARENT = """
 import ctypes, os, signal, sys
 PR_SET_PDEATHSIG = 1
 if sys.platform == "linux":
@@ -144,7 +144,7 @@ def _start(files: list[Path], items_file: Path) -> tuple[subprocess.Popen[bytes]
         with log.open("wb") as output:
             server = subprocess.Popen(
                 [
-                    *(sys.executable, "-c", _EXEC_WITH_PARENT, str(os.getpid())),
+                    *(sys.executable, "-c", EXEC_WITH_PARENT, str(os.getpid())),
                     *(program, "serve", *map(str, files), "--addr", address),
                 ],
                 stdin=subprocess.DEVNULL,

@@ -77,9 +77,18 @@ def shown(address: str) -> str:
     Signed URLs carry their secret in the query, others a password before the host; both go.
     """
     parts = urlsplit(address)
-    if parts.scheme not in ("http", "https", "s3"):
+    if "://" not in address or parts.scheme == "file":
         return address  # a path may hold any character
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def has_secret(address: str) -> bool:
+    """Whether a URL may carry a secret: a user or password before the host, or a query.
+
+    Such a URL must not become a parameter: those are stored and shown.
+    """
+    parts = urlsplit(address)
+    return "://" in address and bool("@" in parts.netloc or parts.query or parts.fragment)
 
 
 def without_secrets(message: str, address: str) -> str:

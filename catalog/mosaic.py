@@ -4,6 +4,7 @@
     {store}/{region}/items/{slot}.json                      written by `publish`; the commit
     {store}/{region}/slots/{slot}/{generation}.zarr/        the pixels
     {store}/{region}/slots/{slot}/{generation}.receipts/    one small object per finished shard
+    {store}/{region}/slots/{slot}/{generation}.shards.json  which shards a published day has
     {store}/{region}/slots/{slot}/{generation}.estimate.npz what a rerun need not estimate again
 
 Local paths and s3:// URLs go through the same code. One shard, one task, one write: no two tasks
@@ -18,10 +19,11 @@ import os
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import rioxarray  # noqa: F401  (gives xarray objects their .rio accessor)
@@ -112,31 +114,37 @@ class SlotStore:
         Raises ArgumentError when variables or shapes are not those of the store, StoreError when
         writing fails or the shard does not read back as written; there is no receipt then.
         """
-        group = self._open_group("r+")
+        group = self.open_group("r+")
         pixels = {name: array for name, array in group.arrays() if array.ndim == 2}
         _check_variables(arrays, pixels, shard)
-        checksums = {}
-        for name, values in arrays.items():
-            written = _canonical(values, pixels[name].dtype)
-            with objects.store_errors(
-                f"write shard {shard.row}.{shard.col} of {name} in", self.url
-            ):
-                pixels[name][shard.window.slices] = written
-                found = np.asarray(pixels[name][shard.window.slices])
-            checksums[name] = _checksum(written)
-            if _checksum(found) != checksums[name]:
-                raise StoreError(
-                    f"shard {shard.row}.{shard.col} of {name} in {self.url} does not read back "
-                    "as written; the storage is faulty, or another program writes there",
-                    url=self.url,
-                )
+        with ThreadPoolExecutor(len(arrays)) as threads:  # most of the time is waiting for answers
+            written = [
+                threads.submit(self._write_variable, pixels[name], name, shard, values)
+                for name, values in arrays.items()
+            ]
+        checksums = dict(zip(arrays, [each.result() for each in written], strict=True))
         receipt = Receipt(shard.row, shard.col, checksums)
         content = {"row": receipt.row, "col": receipt.col, "checksums": checksums}
-        objects.put(
-            f"{self._stem}.receipts/{shard.row}.{shard.col}.json",
-            json.dumps(content, sort_keys=True).encode(),
-        )
+        url = self._receipt_url(shard.row, shard.col)
+        objects.put(url, json.dumps(content, sort_keys=True).encode())
         return receipt
+
+    def _write_variable(
+        self, pixels: zarr.Array[Any], name: str, shard: Shard, values: NDArray[Any]
+    ) -> str:
+        """Write a shard of one variable, read it back, and return its checksum."""
+        written = _canonical(values, pixels.dtype)
+        with objects.store_errors(f"write shard {shard.row}.{shard.col} of {name} in", self.url):
+            pixels[shard.window.slices] = written
+            found = np.asarray(pixels[shard.window.slices])
+        expected = checksum(written)
+        if checksum(found) != expected:
+            raise StoreError(
+                f"shard {shard.row}.{shard.col} of {name} in {self.url} does not read back "
+                "as written; the storage is faulty, or another program writes there",
+                url=self.url,
+            )
+        return expected
 
     def written_shards(self) -> set[tuple[int, int]]:
         """(row, col) of the shards with a receipt. Raises StoreError."""
@@ -145,6 +153,35 @@ class SlotStore:
             for name in objects.names(f"{self._stem}.receipts")
         )
         return {(int(match[1]), int(match[2])) for match in receipts if match}
+
+    def load_receipt(self, row: int, col: int) -> Receipt | None:
+        """The receipt of a shard, or None. Raises StoreError, also when it is damaged."""
+        url = self._receipt_url(row, col)
+        if (content := objects.get(url)) is None:
+            return None
+        try:
+            return Receipt(row, col, dict(json.loads(content)["checksums"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{url} is not a receipt: {error}", url=url) from error
+
+    def seal(self) -> None:
+        """Keep the list of the shards written so far, so that a lost one is missed. Raises
+        StoreError."""
+        objects.put(self._shards_url, json.dumps(sorted(self.written_shards())).encode())
+
+    def sealed_shards(self) -> set[tuple[int, int]] | None:
+        """(row, col) of the shards this generation was published with; None if never sealed.
+
+        Raises StoreError, also when the list is damaged.
+        """
+        if (content := objects.get(self._shards_url)) is None:
+            return None
+        try:
+            return {(int(row), int(col)) for row, col in json.loads(content)}
+        except (ValueError, TypeError) as error:
+            raise StoreError(
+                f"{self._shards_url} is not a list of shards: {error}", url=self._shards_url
+            ) from error
 
     def save_estimate(self, content: bytes) -> None:
         """Keep what was estimated for this slot. Raises StoreError."""
@@ -162,16 +199,33 @@ class SlotStore:
         return _open_slot(self.url)
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """All that belongs to this generation, in the order in which it may be removed.
+
+        Receipts go first: what is left of a removal that stopped is then written again.
+        """
+        receipts = f"{self._stem}.receipts"
+        return receipts, self._shards_url, self._estimate_url, self.url
+
+    @property
     def _stem(self) -> str:
         return objects.join(self.region_url, "slots", self.slot, self.generation)
+
+    def _receipt_url(self, row: int, col: int) -> str:
+        return f"{self._stem}.receipts/{row}.{col}.json"
+
+    @property
+    def _shards_url(self) -> str:
+        return f"{self._stem}.shards.json"
 
     @property
     def _estimate_url(self) -> str:
         return f"{self._stem}.estimate.npz"
 
-    def _open_group(self, mode: str) -> zarr.Group:
+    def open_group(self, mode: Literal["r", "r+"]) -> zarr.Group:
+        """The Zarr group of this generation. Raises StoreError."""
         with objects.store_errors("open", self.url):
-            return zarr.open_group(_zarr_store(self.url), mode=mode)  # type: ignore[arg-type]
+            return zarr.open_group(_zarr_store(self.url), mode=mode, zarr_format=3)
 
 
 def open_mosaic(url: str | os.PathLike[str]) -> xr.Dataset:
@@ -250,7 +304,7 @@ def validated_region(region: str) -> str:
 def _zarr_store(url: str) -> LocalStore | FsspecStore:
     if objects.is_local(url):
         return LocalStore(objects.filesystem(url)[1])
-    return FsspecStore.from_url(url, storage_options={"use_listings_cache": False})
+    return FsspecStore.from_url(url, storage_options=objects.storage_options(url))
 
 
 def _check_variables(
@@ -282,7 +336,8 @@ def _canonical(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     return cast
 
 
-def _checksum(values: NDArray[Any]) -> str:
+def checksum(values: NDArray[Any]) -> str:
+    """What a receipt says of an array: 32 hexadecimal digits, equal for equal bits."""
     return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).hexdigest()
 
 
@@ -304,7 +359,7 @@ def _group_of_item(item_url: str) -> str:
 
 def _open_slot(group_url: str) -> xr.Dataset:
     with objects.store_errors("open", group_url):
-        slot = xr.open_zarr(_zarr_store(group_url), chunks=None, decode_coords="all")
+        slot = xr.open_zarr(_zarr_store(group_url), chunks=None, decode_coords="all", zarr_format=3)
         height, width = slot["quality"].encoding["shards"]
         lazy: xr.Dataset = slot.chunk(y=height, x=width)
         return lazy

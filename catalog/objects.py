@@ -6,17 +6,33 @@ where they are used, because theirs do not survive a fork or a pickle.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from catalog import aws
 from catalog.errors import CatalogError, StoreError, raise_portably
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object in a listing."""
+
+    name: str
+    """Path relative to the folder listed."""
+    bytes: int
+    modified: datetime
+    """When it was last written, UTC."""
 
 
 def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -24,9 +40,13 @@ def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     if not url:
         raise StoreError("the store needs a path or an s3:// URL, not an empty one", url=url)
     with store_errors("understand", url):
-        # Listings must show what other processes wrote since.
-        fs, path = fsspec.url_to_fs(url, use_listings_cache=False)
+        fs, path = fsspec.url_to_fs(url, **storage_options(url))
     return fs, str(path)
+
+
+def storage_options(url: str) -> dict[str, Any]:
+    """What fsspec takes beside a URL. Raises ArgumentError for a bad AWS environment."""
+    return aws.storage_options() if url.startswith("s3://") else {}
 
 
 def is_local(url: str) -> bool:
@@ -80,11 +100,38 @@ def names(url: str) -> list[str]:
             return []
 
 
+def entries(url: str) -> list[Entry]:
+    """Every object at any depth below a folder, by name; none if it does not exist.
+
+    Raises StoreError.
+    """
+    fs, path = filesystem(url)
+    with store_errors("list", url):
+        found = fs.find(path, detail=True).items()
+    return sorted(
+        (
+            Entry(name.removeprefix(path).lstrip("/"), int(about["size"]), _modified(about))
+            for name, about in found
+        ),
+        key=lambda entry: entry.name,
+    )
+
+
 def remove(url: str) -> None:
     """Delete an object. Raises StoreError."""
     fs, path = filesystem(url)
     with store_errors("delete", url):
         fs.rm_file(path)
+
+
+def remove_tree(url: str) -> None:
+    """Delete an object, or a folder with all that is in it; nothing happens where there is none.
+
+    Raises StoreError.
+    """
+    fs, path = filesystem(url)
+    with store_errors("delete", url), contextlib.suppress(FileNotFoundError):
+        fs.rm(path, recursive=True)
 
 
 @contextmanager
@@ -99,6 +146,14 @@ def store_errors(action: str, url: str) -> Iterator[None]:
         # zarr's), and what matters to people is the same: which object, doing what, and why.
         why = str(error) or type(error).__name__
         raise_portably(StoreError(f"cannot {action} {url}: {why}", url=url), cause=error)
+
+
+def _modified(about: Mapping[str, Any]) -> datetime:
+    """When an object was last written, as its filesystem tells it."""
+    moment = about.get("LastModified", about.get("mtime"))
+    if isinstance(moment, datetime):
+        return moment.astimezone(UTC)
+    return datetime.fromtimestamp(float(moment or 0.0), UTC)
 
 
 def _put_file(path: Path, content: bytes) -> None:

@@ -61,7 +61,9 @@ def published_properties(store_url: str, region: str, slot: str) -> dict[str, An
 def publish(
     slot: SlotStore, lattice: Lattice, pairs: Sequence[Pair], provenance: Mapping[str, Any]
 ) -> str:
-    """Publish a complete slot: the region's collection first, then the item, which commits it.
+    """Publish a complete slot: the list of its shards, the region's collection, then the item.
+
+    The item commits it.
 
     `provenance` (scene ids, software, weights hash, configuration: JSON values) becomes item
     properties with the prefix `tar:`. Returns the item's URL.
@@ -77,6 +79,7 @@ def publish(
     item = slot_item(slot, lattice, pairs, provenance)
     others = [other for other in _items(slot.region_url) if other["id"] != item["id"]]
     collection = region_collection(slot.region, [*others, item])
+    slot.seal()
     objects.put(objects.join(slot.region_url, "collection.json"), _encoded(collection))
     objects.put(slot.item_url, _encoded(item))
     return slot.item_url

@@ -7,6 +7,7 @@ raster, where the nodata value stands in all bands, or where the mask or alpha b
 from __future__ import annotations
 
 import logging
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -25,9 +26,11 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
+from rasterio.session import DummySession
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
+from catalog import aws
 from catalog.errors import SceneReadError, raise_portably, shown, without_secrets
 from catalog.search import Asset, Scene
 
@@ -43,9 +46,14 @@ GDAL_OPTIONS: dict[str, str | int] = {
     "VSI_CACHE": "TRUE",
     "GDAL_CACHEMAX": 128 * 2**20,  # bytes; the default, 5 % of memory, is too much per worker
 }
-# GDAL retries a request that fails; an open that read garbage, it does not. These are the seconds
-# before whole new attempts.
-REMOTE_ATTEMPT_DELAYS = (0.5, 2.0)
+# GDAL retries a request that is answered by an error or cut off; one that is never answered, or an
+# open that read garbage, it does not. These are the seconds before whole new attempts.
+REMOTE_ATTEMPT_DELAYS = (0.5, 1.0, 2.0, 4.0)
+# These answers are the truth, and asking again would not change them.
+DEFINITE = re.compile(
+    "HTTP response code: 40[134]|specified (key|bucket) does not exist|request signature we "
+    "calculated|Access ?Denied|InvalidAccessKeyId"
+)
 # GDAL remembers what it read, garbage included: a new attempt has to ask anew.
 FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/"}
 # GDAL's approximation of the warp, in pixels; its default of an eighth would show in a
@@ -108,7 +116,7 @@ def attempt(scene: Scene, asset: Asset, operation: Callable[[DatasetReader], T])
                 return operation(source)
         except RasterioError as error:
             href, why = shown(asset.href), without_secrets(_told(error), asset.href)
-            if not delays:
+            if not delays or DEFINITE.search(why):
                 raise_portably(
                     SceneReadError(
                         f"scene {scene.id} cannot be read from {href}: {why}",
@@ -192,7 +200,8 @@ def read_crop(
 
 @contextmanager
 def _opened(path: str, options: Mapping[str, str | int]) -> Iterator[DatasetReader]:
-    with rasterio.Env(**options):
+    session = aws.GdalSession() if path.startswith("s3://") else DummySession()
+    with rasterio.Env(session=session, **options):
         with warnings.catch_warnings():
             # A raster without georeference is refused with a better message.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 PAGE_SIZE = 100
 TIMEOUT_SECONDS = (10.0, 60.0)  # to connect, to answer
 RETRIES = 4  # with 0.5, 1, 2 and 4 seconds before them
+MAX_REPEATED_PAGES = 3  # with nothing new on them, one after the other
 RETRIED_STATUSES = (429, 500, 502, 503, 504)
 READABLE_SCHEMES = ("", "file", "http", "https", "s3")
 RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt")
@@ -221,7 +222,7 @@ def _items(
             answer = client.search(
                 collections=[collection], bbox=bbox, datetime=(first, last), limit=PAGE_SIZE
             )
-            return list(answer.items_as_dicts())
+            return _once_each(answer.pages_as_dicts(), api_url)
     except (APIError, RequestException) as error:
         raise SearchError(
             f"the catalog {api_url} cannot be reached or failed to answer: {error}", url=api_url
@@ -234,6 +235,20 @@ def _items(
             f"{api_url} does not answer like a STAC API ({type(error).__name__}: {error})",
             url=api_url,
         ) from error
+
+
+def _once_each(pages: Iterable[Mapping[str, Any]], api_url: str) -> list[dict[str, Any]]:
+    """The items of all pages, each once; a page may come again, but not for ever."""
+    found: dict[str, dict[str, Any]] = {}
+    repeated = 0
+    for page in pages:
+        known = len(found)
+        for item in page["features"]:
+            found.setdefault(item["id"], item)
+        repeated = repeated + 1 if page["features"] and len(found) == known else 0
+        if repeated == MAX_REPEATED_PAGES:
+            raise SearchError(f"{api_url} answers with the same page again and again", url=api_url)
+    return list(found.values())
 
 
 def _client(api_url: str) -> Client:

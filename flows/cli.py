@@ -3,7 +3,7 @@
 Heavy packages (torch, Prefect, Dask) are imported by the command that needs them, so that `--help`
 and a mistyped option answer at once.
 
-Exit codes: 0 done, 1 failed, 2 the request is wrong, 3 the pair was refused.
+Exit codes: 0 done, 1 failed or found faulty, 2 the request is wrong, 3 the pair was refused.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.engine_commands import add_evaluate, add_train
+from flows.upkeep_commands import add_upkeep
 
 if TYPE_CHECKING:
     from flows.plan import Plan
@@ -171,13 +172,14 @@ def _request_values(args: argparse.Namespace) -> dict[str, Any]:
 
 def _explained(error: Exception) -> tuple[str, int]:
     """An error as one line and an exit code."""
-    from catalog.errors import CatalogError
+    from catalog.errors import ArgumentError, CatalogError
     from flows.dispatch import DispatchError
     from flows.plan import PlanError
     from flows.request import RequestError
     from tar_engine.errors import EngineError, InputError, TextError, WeightsError
 
-    if isinstance(error, RequestError | PlanError | InputError | WeightsError | TextError):
+    wrong = ArgumentError | RequestError | PlanError | InputError | WeightsError | TextError
+    if isinstance(error, wrong):
         return str(error), WRONG_REQUEST
     if isinstance(error, CatalogError | EngineError | DispatchError):
         return str(error), FAILED
@@ -228,6 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_pair(commands, common)
     add_evaluate(commands, common)
     add_train(commands, common)
+    add_upkeep(commands, common)
     return parser
 
 

@@ -42,7 +42,7 @@ def run_demo(out: Path, console: Console, *, size_px: int = 1200) -> dict[str, A
     return report
 
 
-def demo_request(region: DemoRegion, store: Path) -> RegionRequest:
+def demo_request(region: DemoRegion, store: Path | str) -> RegionRequest:
     """The same request that anyone would make of these scenes on the command line."""
     return RegionRequest.of(
         catalog=str(region.catalog),

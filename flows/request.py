@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from catalog.errors import has_secret, shown
 from catalog.grid import validated_bbox
 from catalog.mosaic import validated_region
 
@@ -27,7 +28,9 @@ class RegionRequest(BaseModel):
     Build it with `RegionRequest.of(...)` to get a `RequestError` instead of pydantic's report.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True
+    )
 
     catalog: str = Field(min_length=1, description="STAC API URL, or path of an ItemCollection.")
     optical: str = Field(min_length=1, description="Collection of the optical scenes.")
@@ -66,8 +69,8 @@ class RegionRequest(BaseModel):
     def _catalog_exists(cls, catalog: str) -> str:
         if "://" in catalog:
             if not catalog.startswith(("http://", "https://")):
-                raise ValueError(f"{catalog!r} is neither an http(s) URL nor a path")
-            return catalog
+                raise ValueError(f"{shown(catalog)!r} is neither an http(s) URL nor a path")
+            return _without_secret(catalog)
         path = Path(catalog).expanduser()
         if not path.is_file():
             raise ValueError(f"there is no file {str(path)!r} (give a STAC API URL or a JSON file)")
@@ -86,6 +89,7 @@ class RegionRequest(BaseModel):
         path = store.removeprefix("file://")
         if "://" not in path:
             return str(Path(path).expanduser().resolve())
+        _without_secret(store)
         if not store.startswith("s3://") or not urlsplit(store).netloc:
             raise ValueError(
                 f"{store!r} is neither a folder nor s3://bucket/prefix; change --store"
@@ -119,6 +123,17 @@ class RegionRequest(BaseModel):
         if self.end < self.start:
             raise ValueError(f"end: {self.end} is before start {self.start}")
         return self
+
+
+def _without_secret(address: str) -> str:
+    """The address itself, unless it could carry a secret: a request is stored and shown."""
+    if has_secret(address):
+        raise ValueError(
+            f"{shown(address)} was given with a user, password or query, and a request is stored "
+            "and shown as it is; give the plain address (credentials of a store come from the AWS "
+            "environment)"
+        )
+    return address
 
 
 def _first_complaint(error: ValidationError) -> str:

@@ -15,6 +15,7 @@ from flows.demo_region import DemoRegion, write_region
 
 if TYPE_CHECKING:
     from distributed import Client
+    from object_store import Swift
 
 
 def pytest_configure() -> None:
@@ -44,3 +45,12 @@ def client() -> Iterator[Client]:
 
     with cluster(workers=1) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    """A real object store on loopback; `aws_environment(swift.environment())` leads to it."""
+    from object_store import serve_swift
+
+    with serve_swift(tmp_path_factory.mktemp("swift")) as server:
+        yield server

@@ -14,7 +14,7 @@ from flows.request import RegionRequest
 WEIGHTS_HASH = "0" * 64
 
 
-def request_of(region: DemoRegion, store: Path, **changes: Any) -> RegionRequest:
+def request_of(region: DemoRegion, store: Path | str, **changes: Any) -> RegionRequest:
     """The demo's request, with changes, checked like one that a person typed."""
     values = demo_request(region, store).model_dump()
     return RegionRequest.of(**{**values, **changes})

@@ -1,86 +1,48 @@
-"""The store and the scenes through an S3 endpoint over HTTP, on loopback.
-
-The endpoint is moto's server: a mock of S3 that keeps its objects in memory. The client side is
-real: s3fs, aiobotocore and GDAL talk HTTP to it. It shows that the code path is the one of local
-paths, not that a real object store behaves.
-"""
+"""The store and the scenes in a real object store over HTTP: OpenStack Swift, spoken to as S3."""
 
 from __future__ import annotations
 
-import uuid
+import logging
+import os
+import pickle
+import pickletools
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
-import fsspec.asyn
 import numpy as np
 import pytest
-import zarr.core.sync
-from moto.server import ThreadedMotoServer
+from object_store import Swift, aws_environment, contents, new_bucket
 from scenes import noise, same, scene, scene_of, write_raster
-from test_mosaic import BOX, LATTICE, created, published, shard_arrays
+from test_mosaic import BOX, created, published, shard_arrays
 
-from catalog import objects, rasters
-from catalog.errors import SceneReadError, StoreError
+from catalog import aws, objects
+from catalog.errors import ArgumentError, SceneReadError, StoreError
 from catalog.grid import Window, lattice_for
 from catalog.mosaic import SlotStore, check_writable, open_mosaic
 from catalog.publish import published as published_generation
 from catalog.read import probe, read_window
-from catalog.search import Asset
+from catalog.search import Asset, Scene
+
+# One chunk a shard: few requests, since each costs an object store some 20 ms.
+LATTICE = lattice_for(BOX, shard_px=64, chunk_px=64)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def endpoint() -> Iterator[None]:
-    """An S3 server, and the environment that leads s3fs and GDAL to it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    environment = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",  # botocore's word
-        "AWS_S3_ENDPOINT": f"{host}:{port}",  # GDAL's words
-        "AWS_HTTPS": "NO",
-        "AWS_VIRTUAL_HOSTING": "FALSE",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        try:
-            yield
-        finally:
-            disconnect()
-            server.stop()
-
-
-def disconnect() -> None:
-    """Close what fsspec keeps open for the life of a process: this server ends before it."""
-    filesystems = fsspec.get_filesystem_class("s3")
-    for fs in filesystems._cache.values():
-        if fs._s3 is not None and fs.asynchronous:  # zarr's, on zarr's event loop
-            zarr.core.sync.sync(fs._s3.close())
-        elif fs._s3 is not None:
-            fsspec.asyn.sync(fs.loop, fs._s3.close)
-    filesystems.clear_instance_cache()
+@pytest.fixture(autouse=True)
+def environment(swift: Swift) -> Iterator[None]:
+    """What leads s3fs and GDAL to the server; each test has its own connections."""
+    with aws_environment(swift.environment()):
+        yield
 
 
 @pytest.fixture
 def bucket() -> str:
     """The URL of an empty bucket."""
-    name = f"mosaics-{uuid.uuid4().hex}"
-    objects.filesystem("s3://")[0].mkdir(name)
-    return f"s3://{name}"
-
-
-def contents(store: str) -> dict[str, bytes]:
-    fs, root = objects.filesystem(store)
-    return {path.removeprefix(root).lstrip("/"): fs.cat_file(path) for path in fs.find(root)}
+    return new_bucket()
 
 
 def test_a_bucket_holds_what_a_folder_holds(bucket: str, tmp_path: Path) -> None:
     for store in (bucket, str(tmp_path)):
-        slot = published(store)
+        slot = published(store, LATTICE)
         assert slot.written_shards() == {(s.row, s.col) for s in LATTICE.shards()}
         assert published_generation(store, "la", "2020-11-04") == "abc"
     assert contents(bucket) == contents(str(tmp_path))
@@ -92,13 +54,13 @@ def test_a_bucket_holds_what_a_folder_holds(bucket: str, tmp_path: Path) -> None
 
 
 def test_receipts_estimates_and_reruns_work_in_a_bucket(bucket: str) -> None:
-    store = created(bucket)
+    store = created(bucket, LATTICE)
     assert store.load_estimate() is None
     store.save_estimate(b"fields")
     shard = LATTICE.shards()[0]
     store.write_shard(shard, shard_arrays(shard))
     before = contents(bucket)
-    again = created(bucket)
+    again = created(bucket, LATTICE)
     assert again.written_shards() == {(0, 0)}
     assert again.load_estimate() == b"fields"
     assert contents(bucket) == before
@@ -117,21 +79,107 @@ def test_a_missing_bucket_is_told() -> None:
         SlotStore("s3://nothing", "la", "2020-11-04", "abc").create(LATTICE, ("red",), ("vh",), {})
 
 
-def test_scenes_are_read_from_a_bucket(
-    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rasters, "REMOTE_ATTEMPT_DELAYS", (0.0,))
-    values = noise((1, 64, 64))
-    local = scene_of(write_raster(tmp_path / "x.tif", values), ("vh",))
-    objects.put(f"{bucket}/x.tif", (tmp_path / "x.tif").read_bytes())
-    remote = scene("s", BOX, assets=(Asset("vh", f"{bucket}/x.tif", ("vh",)),))
+def in_bucket(bucket: str, folder: Path) -> tuple[Scene, Scene]:
+    """One scene twice: its raster on disk, and in a bucket."""
+    local = scene_of(write_raster(folder / "x.tif", noise((1, 64, 64))), ("vh",))
+    objects.put(f"{bucket}/x.tif", (folder / "x.tif").read_bytes())
+    asset = Asset("vh", f"{bucket}/x.tif", ("vh",))
+    return local, scene("s", local.footprint.bounds, assets=(asset,))
+
+
+def test_scenes_are_read_from_a_bucket(bucket: str, tmp_path: Path) -> None:
+    local, remote = in_bucket(bucket, tmp_path)
     probe(remote)
     lattice = lattice_for(local.footprint.bounds)
     window = Window(0, 0, 60, 60)
-    there = scene("s", local.footprint.bounds, assets=remote.assets)
-    read = read_window([there], lattice, window, ("vh",))
+    read = read_window([remote], lattice, window, ("vh",))
     assert np.isfinite(read).any()
     assert same(read, read_window([local], lattice, window, ("vh",)))
+
+
+def test_what_is_not_there_or_not_allowed_is_told_at_once(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, remote = in_bucket(bucket, tmp_path)
     missing = scene("gone", BOX, assets=(Asset("vh", f"{bucket}/no.tif", ("vh",)),))
     with pytest.raises(SceneReadError, match=f"scene gone cannot be read from {bucket}/no.tif"):
         probe(missing)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(SceneReadError, match=r"scene s cannot be read.*signature"):
+        probe(remote)
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(SceneReadError, match=r"scene s cannot be read.*403"):
+        probe(remote)
+    assert "once more" not in caplog.text
+
+
+def test_a_profile_leads_to_the_store_as_variables_do(
+    bucket: str, swift: Swift, tmp_path: Path
+) -> None:
+    _, remote = in_bucket(bucket, tmp_path)
+    variables = swift.environment()
+    (tmp_path / "config").write_text(
+        f"""[profile night]
+region = {variables["AWS_REGION"]}
+endpoint_url = {variables["AWS_ENDPOINT_URL"]}
+aws_access_key_id = {variables["AWS_ACCESS_KEY_ID"]}
+aws_secret_access_key = {variables["AWS_SECRET_ACCESS_KEY"]}
+"""
+    )
+    profile = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_PROFILE": "night"}
+    with aws_environment(profile):
+        assert "AWS_ENDPOINT_URL" not in os.environ
+        assert objects.get(f"{bucket}/x.tif") == (tmp_path / "x.tif").read_bytes()
+        probe(remote)
+
+
+def test_gdal_gets_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def options() -> dict[str, str]:
+        return aws.GdalSession().get_credential_options()
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://objects.example.org:9000/s3/")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "for an hour")
+    found = options()
+    assert found["AWS_S3_ENDPOINT"] == "objects.example.org:9000/s3"
+    assert (found["AWS_HTTPS"], found["AWS_VIRTUAL_HOSTING"]) == ("YES", "FALSE")
+    assert (found["AWS_REGION"], found["AWS_SESSION_TOKEN"]) == ("us-east-1", "for an hour")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    assert "AWS_S3_ENDPOINT" not in options()  # Amazon's own
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    assert options()["AWS_NO_SIGN_REQUEST"] == "YES"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:S3CRET@127.0.0.1:9", "http://127.0.0.1:9/?key=S3CRET", "127.0.0.1:S3CRET"]
+)
+def test_an_endpoint_with_a_secret_is_refused_without_telling_it(
+    bucket: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    with pytest.raises(ArgumentError, match="AWS_ENDPOINT_URL must be a plain address") as caught:
+        objects.names(bucket)
+    assert "S3CRET" not in repr(caught.value)
+
+
+def test_no_filesystem_or_secret_travels_to_a_worker(bucket: str, swift: Swift) -> None:
+    store = created(bucket, LATTICE)
+    store.write_shard(LATTICE.shards()[0], shard_arrays(LATTICE.shards()[0]))  # it is connected
+    pickled = pickle.dumps((store, LATTICE, LATTICE.shards()[0]))
+    words = [str(argument) for _, argument, _ in pickletools.genops(pickled)]
+    assert not [w for w in words if w.split(".")[0] in ("s3fs", "fsspec", "zarr", "aiobotocore")]
+    assert swift.secret.encode() not in pickled
+    again, _, _ = pickle.loads(pickled)
+    assert again.written_shards() == {(0, 0)}
+
+
+def test_logs_of_every_level_keep_the_secret(
+    bucket: str, swift: Swift, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    _, remote = in_bucket(bucket, tmp_path)
+    probe(remote)
+    published(bucket, LATTICE)
+    assert caplog.text
+    assert swift.secret not in caplog.text

@@ -139,6 +139,7 @@ def test_signatures_of_addresses_are_told_to_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(rasters, "REMOTE_ATTEMPT_DELAYS", (0.0,))
+    (tmp_path / "garbage.tif").touch()
     with flaky_server(tmp_path, failures=1000) as (url, _):
         for name in ("garbage.tif", "none.tif"):
             signed = scene("r", assets=(Asset("vh", f"{url}/{name}?sig=S3CRET&se=9", ("vh",)),))

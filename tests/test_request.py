@@ -74,6 +74,18 @@ def test_a_mistake_is_one_sentence_that_names_the_argument(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("argument", ["catalog", "store"])
+@pytest.mark.parametrize(
+    "address",
+    ["{}://me:S3CRET@host/x", "{}://S3CRET@host/x", "{}://host/x?sig=S3CRET", "{}://host/x#S3CRET"],
+)
+def test_no_secret_becomes_part_of_a_request(argument: str, address: str) -> None:
+    for scheme in ("https", "s3", "ftp"):
+        with pytest.raises(RequestError, match=argument) as caught:
+            RegionRequest.of(**{**SOUND, argument: address.format(scheme)})
+        assert "S3CRET" not in f"{caught.value} {caught.value.__cause__}"
+
+
 @given(st.tuples(*[st.floats(-400, 400)] * 4))
 def test_a_bbox_is_taken_exactly_when_it_is_on_earth_and_in_order(
     bbox: tuple[float, float, float, float],
