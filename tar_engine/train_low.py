@@ -25,11 +25,7 @@ from tar_engine.windows import centred, correlation_surfaces, match_windows
 
 CROP_PX = 128
 REACH_PX = 4.5  # of the shifts that are drawn
-# Windows as both kinds of rounds compare them: 48 px, and the small ones of the dense field.
-WINDOWS = (
-    RefineConfig(cell_px=16, window_cells=3, search_px=6),
-    RefineConfig(cell_px=8, window_cells=3, search_px=6),
-)
+WINDOWS = RefineConfig(cell_px=16, window_cells=3, search_px=6)
 WHOLE = RefineConfig(
     cell_px=16, window_cells=7, search_px=6
 )  # windows that measure a pair's own shift
@@ -98,13 +94,10 @@ def low_loss(network: TarNetwork, batch: LowBatch) -> Tensor:
     """Negative log-likelihood of the true shifts, over windows that see both sensors."""
     optical = network.low_level(batch.optical, "optical")
     sar = network.low_level(batch.sar, "sar")
+    surfaces = correlation_surfaces(centred(optical), centred(sar), WINDOWS)
     both = valid_of(batch.optical) * valid_of(batch.sar)
-    losses = []
-    for windows in WINDOWS:
-        surfaces = correlation_surfaces(centred(optical), centred(sar), windows)
-        cells = torch.nn.functional.avg_pool2d(both, windows.cell_px)[:, 0] > 0.9
-        losses.append(shift_loss(surfaces, network.low_sharpness.exp(), batch.shift, cells))
-    return torch.stack(losses).mean()
+    cells = torch.nn.functional.avg_pool2d(both, WINDOWS.cell_px)[:, 0] > 0.9
+    return shift_loss(surfaces, network.low_sharpness.exp(), batch.shift, cells)
 
 
 def turned(shift: Tensor, turn: Tensor) -> Tensor:
