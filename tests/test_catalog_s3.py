@@ -130,6 +130,6 @@ def test_logs_of_every_level_keep_the_secret(
     caplog.set_level(logging.DEBUG)
     _, remote = in_bucket(bucket, tmp_path)
     probe(remote)
-    published(bucket, LATTICE)
+    created(bucket, LATTICE).write_shard(LATTICE.shards()[0], shard_arrays(LATTICE.shards()[0]))
     assert caplog.text
     assert swift.secret not in caplog.text
