@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import pickletools
 from collections.abc import Iterator
@@ -15,8 +14,8 @@ from object_store import Swift, aws_environment, contents, new_bucket
 from scenes import noise, same, scene, scene_of, write_raster
 from test_mosaic import BOX, created, published, shard_arrays
 
-from catalog import aws, objects
-from catalog.errors import ArgumentError, SceneReadError, StoreError
+from catalog import objects
+from catalog.errors import SceneReadError, StoreError
 from catalog.grid import Window, lattice_for
 from catalog.mosaic import SlotStore, check_writable, open_mosaic
 from catalog.publish import published as published_generation
@@ -114,55 +113,6 @@ def test_what_is_not_there_or_not_allowed_is_told_at_once(
     assert "once more" not in caplog.text
 
 
-def test_a_profile_leads_to_the_store_as_variables_do(
-    bucket: str, swift: Swift, tmp_path: Path
-) -> None:
-    _, remote = in_bucket(bucket, tmp_path)
-    variables = swift.environment()
-    (tmp_path / "config").write_text(
-        f"""[profile night]
-region = {variables["AWS_REGION"]}
-endpoint_url = {variables["AWS_ENDPOINT_URL"]}
-aws_access_key_id = {variables["AWS_ACCESS_KEY_ID"]}
-aws_secret_access_key = {variables["AWS_SECRET_ACCESS_KEY"]}
-"""
-    )
-    profile = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_PROFILE": "night"}
-    with aws_environment(profile):
-        assert "AWS_ENDPOINT_URL" not in os.environ
-        assert objects.get(f"{bucket}/x.tif") == (tmp_path / "x.tif").read_bytes()
-        probe(remote)
-
-
-def test_gdal_gets_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    def options() -> dict[str, str]:
-        return aws.GdalSession().get_credential_options()
-
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://objects.example.org:9000/s3/")
-    monkeypatch.setenv("AWS_SESSION_TOKEN", "for an hour")
-    found = options()
-    assert found["AWS_S3_ENDPOINT"] == "objects.example.org:9000/s3"
-    assert (found["AWS_HTTPS"], found["AWS_VIRTUAL_HOSTING"]) == ("YES", "FALSE")
-    assert (found["AWS_REGION"], found["AWS_SESSION_TOKEN"]) == ("us-east-1", "for an hour")
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    assert "AWS_S3_ENDPOINT" not in options()  # Amazon's own
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    assert options()["AWS_NO_SIGN_REQUEST"] == "YES"
-
-
-@pytest.mark.parametrize(
-    "url", ["http://me:S3CRET@127.0.0.1:9", "http://127.0.0.1:9/?key=S3CRET", "127.0.0.1:S3CRET"]
-)
-def test_an_endpoint_with_a_secret_is_refused_without_telling_it(
-    bucket: str, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    with pytest.raises(ArgumentError, match="AWS_ENDPOINT_URL must be a plain address") as caught:
-        objects.names(bucket)
-    assert "S3CRET" not in repr(caught.value)
-
-
 def test_no_filesystem_or_secret_travels_to_a_worker(bucket: str, swift: Swift) -> None:
     store = created(bucket, LATTICE)
     store.write_shard(LATTICE.shards()[0], shard_arrays(LATTICE.shards()[0]))  # it is connected
@@ -180,6 +130,6 @@ def test_logs_of_every_level_keep_the_secret(
     caplog.set_level(logging.DEBUG)
     _, remote = in_bucket(bucket, tmp_path)
     probe(remote)
-    published(bucket, LATTICE)
+    created(bucket, LATTICE).write_shard(LATTICE.shards()[0], shard_arrays(LATTICE.shards()[0]))
     assert caplog.text
     assert swift.secret not in caplog.text

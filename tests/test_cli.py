@@ -129,7 +129,9 @@ def test_a_missing_option_is_explained(capsys: pytest.CaptureFixture[str]) -> No
     assert "--bbox" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["pair"], ["demo"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["pair"], ["demo"], ["status"], ["verify"], ["prune"]]
+)
 def test_help_teaches(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([*command, "--help"])
