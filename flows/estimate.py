@@ -6,24 +6,29 @@ sees both sides. What comes back is small; `settle` makes a field of it, once pe
 
 from __future__ import annotations
 
+import os
+import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from distributed import Client, Future
+from distributed import Future
 
 from catalog.errors import SceneReadError
 from catalog.grid import Lattice, Window
 from catalog.read import read_window
 from catalog.search import Scene
-from flows.dispatch import GPU, registrar, stream
+from flows.dispatch import Workers, registrar
+from flows.group_matches import EngineSpan, GroupMatches, TileMatches
 from flows.plan import Group, Plan, common_bands
 from flows.progress import Bar
+from flows.stream import Done, stream
+from tar_engine.errors import WeightsError
 from tar_engine.fit import fit
 from tar_engine.matches import Matches
 
@@ -56,19 +61,20 @@ class TileImages:
     unreadable: dict[str, str]
 
 
-@dataclass(frozen=True)
-class GroupMatches:
-    """A group's matches in lattice pixels, and its scenes that could not be read (id to reason)."""
+def match_group(
+    workers: Workers, plan: Plan, group: Group, bar: Bar, found: dict[int, TileMatches]
+) -> GroupMatches:
+    """Match every tile of a group on the workers.
 
-    matches: Matches
-    unreadable: dict[str, str]
-    tiles: int
+    Only matches come to this process. They are collected in `found`, by the tile's place in the
+    group, so that a second call after a lost scheduler goes on where the first one stopped. A tile
+    that fails whoever tries it is left out and told.
 
-
-def match_group(client: Client, plan: Plan, group: Group, bar: Bar) -> GroupMatches:
-    """Match every tile of a group on the workers."""
+    Raises `DispatchError`, and `WeightsError` when workers have another checkpoint.
+    """
     tiles = group_tiles(plan.lattice, group)
     bar.expect(len(tiles))
+    bar.advance(len(found))
     match = partial(
         match_tile,
         weights=plan.request.weights,
@@ -76,24 +82,40 @@ def match_group(client: Client, plan: Plan, group: Group, bar: Bar) -> GroupMatc
         max_offset_px=plan.request.max_offset_px,
     )
 
-    def submit(tile: Tile) -> Future[Any]:
-        images = client.submit(read_tile, plan.lattice, tile, pure=False)
-        return client.submit(match, tile, images, resources=GPU, pure=False)
+    def submit(place: int) -> Future[TileMatches]:
+        tile = tiles[place]
+        images = workers.read_ahead(read_tile, plan.lattice, tile)
+        return workers.match(match, tile, images)
 
-    found: dict[Tile, Matches] = {}
-    unreadable: dict[str, str] = {}
-    for tile, (matches, complaints) in stream(client, submit, tiles):
-        found[tile] = matches
-        unreadable.update(complaints)
+    failed: dict[str, str] = {}
+    missing = [place for place in range(len(tiles)) if place not in found]
+    for place, outcome in stream(workers, submit, missing):
+        if isinstance(outcome, Done):
+            found[place] = outcome.result
+        elif isinstance(outcome.error, WeightsError):
+            raise outcome.error
+        else:
+            failed[tile_name(group, tiles[place])] = outcome.reason
         bar.advance()
-    # In the tiles' order, not in the order they finished: the same request gives the same field.
-    ordered = [found[tile] for tile in tiles]
-    return GroupMatches(Matches.concatenate(ordered), unreadable, len(tiles))
+    return GroupMatches.of(found, corners_of(tiles), failed)
+
+
+def corners_of(tiles: Sequence[Tile]) -> list[tuple[int, int]]:
+    """x, y of each tile's window in the lattice."""
+    return [(tile.window.x0, tile.window.y0) for tile in tiles]
+
+
+def tile_name(group: Group, tile: Tile) -> str:
+    """For people, and unique in a day."""
+    passes = " × ".join(group.passes)
+    return f"tile at column {tile.core.x0}, row {tile.core.y0} of {passes}"
 
 
 def group_tiles(lattice: Lattice, group: Group) -> tuple[Tile, ...]:
     """The estimation tiles that touch any pair's overlap, each with the scenes it needs."""
     overlaps = [lattice.window_of(pair.overlap) for pair in group.pairs]
+    optical = [(scene, lattice.window_of(scene.footprint)) for scene in group.optical]
+    sar = [(scene, lattice.window_of(scene.footprint)) for scene in group.sar]
     tiles = []
     for core in lattice.tiles(TILE_PX):
         if not any(part is not None and core.intersect(part) is not None for part in overlaps):
@@ -105,8 +127,8 @@ def group_tiles(lattice: Lattice, group: Group) -> tuple[Tile, ...]:
             Tile(
                 window=window,
                 core=core,
-                optical=_scenes_in(lattice, window, group.optical),
-                sar=_scenes_in(lattice, window, group.sar),
+                optical=_scenes_in(window, optical),
+                sar=_scenes_in(window, sar),
                 optical_bands=common_bands(group.optical),
                 sar_bands=common_bands(group.sar),
             )
@@ -129,8 +151,8 @@ def match_tile(
     weights: Path | None,
     weights_sha256: str | None = None,
     max_offset_px: float,
-) -> tuple[Matches, dict[str, str]]:
-    """Runs on a worker that offers GPU: the matches inside the tile's core, in lattice pixels.
+) -> TileMatches:
+    """Runs on a worker that offers GPU: the matches inside the tile's core.
 
     The georeference is tried first. Where many of its matches are not confirmed, SAR may lie
     further off or be turned, and the whole tile is searched. Returns the matches with
@@ -139,7 +161,8 @@ def match_tile(
     Raises `WeightsError` when the checkpoint on this worker is not `weights_sha256`.
     """
     if not _worth_matching(images):
-        return Matches.concatenate(()), images.unreadable
+        return TileMatches.of(Matches.concatenate(()), images.unreadable)
+    started = time.monotonic()
     engine = registrar(weights, weights_sha256)
     optical, sar = torch.from_numpy(images.optical)[None], torch.from_numpy(images.sar)[None]
     matches = engine.match_batch(optical, sar, max_offset_px=max_offset_px).of_pair(0)
@@ -148,14 +171,14 @@ def match_tile(
         sure = searched.confirmed_share >= SURE_CONFIRMED  # against the georeference, be sure
         if sure and fit(searched).verdict.accepted:
             matches = searched
-    matches = matches.shifted(tile.window.x0, tile.window.y0)
-    kept = np.isfinite(matches.error_px) & inside(tile.core, matches.optical_xy)
-    return matches.select(kept), images.unreadable
+    in_lattice = matches.optical_xy + np.array([tile.window.x0, tile.window.y0])
+    kept = np.isfinite(matches.error_px) & inside(tile.core, in_lattice)
+    span = EngineSpan(f"{socket.gethostname()}:{os.getpid()}", started, time.monotonic())
+    return TileMatches.of(matches.select(kept), images.unreadable, span)
 
 
-def _scenes_in(lattice: Lattice, window: Window, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
-    parts = [(scene, lattice.window_of(scene.footprint)) for scene in scenes]
-    return tuple(s for s, part in parts if part is not None and part.intersect(window) is not None)
+def _scenes_in(window: Window, scenes: Sequence[tuple[Scene, Window | None]]) -> tuple[Scene, ...]:
+    return tuple(s for s, part in scenes if part is not None and part.intersect(window) is not None)
 
 
 def _composite(
