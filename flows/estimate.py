@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,8 @@ Floats = npt.NDArray[np.float32]
 TILE_PX = 512
 HALO_PX = 64  # context on every side; matches found in it belong to the neighbouring tile
 SURE_CONFIRMED = 0.75  # share of a tile's matches confirmed: needs no, or believes a, search
+MOST_TILES_PER_JOB = 4
+JOBS_ARE_MANY = 250
 LEAST_VALID_SHARE = 0.02  # of a tile's pixels seen by both sensors; less cannot be matched
 
 
@@ -76,28 +79,45 @@ def match_group(
     bar.expect(len(tiles))
     bar.advance(len(found))
     match = partial(
-        match_tile,
+        match_tiles,
         weights=plan.request.weights,
         weights_sha256=plan.weights_sha256,
         max_offset_px=plan.request.max_offset_px,
     )
 
-    def submit(place: int) -> Future[TileMatches]:
-        tile = tiles[place]
-        images = workers.read_ahead(read_tile, plan.lattice, tile)
-        return workers.match(match, tile, images)
+    def submit(batch: Sequence[int]) -> Future[list[TileMatches]]:
+        chosen = [tiles[place] for place in batch]
+        images = workers.read_ahead(read_tiles, plan.lattice, chosen)
+        return workers.match(match, chosen, images)
 
     failed: dict[str, str] = {}
     missing = [place for place in range(len(tiles)) if place not in found]
-    for place, outcome in stream(workers, submit, missing):
-        if isinstance(outcome, Done):
-            found[place] = outcome.result
-        elif isinstance(outcome.error, WeightsError):
-            raise outcome.error
-        else:
-            failed[tile_name(group, tiles[place])] = outcome.reason
-        bar.advance()
+    batches = in_batches(missing)
+    while batches:
+        singly: list[Sequence[int]] = []
+        for batch, outcome in stream(workers, submit, batches):
+            if isinstance(outcome, Done):
+                found.update(zip(batch, outcome.result, strict=True))
+            elif isinstance(outcome.error, WeightsError):
+                raise outcome.error
+            elif len(batch) > 1:  # one of them is to blame
+                singly += [[place] for place in batch]
+                continue
+            else:
+                failed[tile_name(group, tiles[batch[0]])] = outcome.reason
+            bar.advance(len(batch))
+        batches = singly
     return GroupMatches.of(found, corners_of(tiles), failed)
+
+
+def in_batches(places: Sequence[int]) -> list[Sequence[int]]:
+    """Tiles that are read and matched as one job: of many, few at once; of few, one by one.
+
+    A job costs the scheduler the same however many tiles it has; but the last ones should end
+    together on all workers.
+    """
+    size = min(MOST_TILES_PER_JOB, max(1, len(places) // JOBS_ARE_MANY))
+    return [places[start : start + size] for start in range(0, len(places), size)]
 
 
 def corners_of(tiles: Sequence[Tile]) -> list[tuple[int, int]]:
@@ -142,6 +162,19 @@ def read_tile(lattice: Lattice, tile: Tile) -> TileImages:
     optical = _composite(lattice, tile.window, tile.optical, tile.optical_bands, unreadable)
     sar = _composite(lattice, tile.window, tile.sar, tile.sar_bands, unreadable)
     return TileImages(optical, sar, unreadable)
+
+
+def read_tiles(lattice: Lattice, tiles: Sequence[Tile]) -> list[TileImages]:
+    """Runs on a worker: `read_tile` for each."""
+    return [read_tile(lattice, tile) for tile in tiles]
+
+
+def match_tiles(
+    tiles: Sequence[Tile], images: Sequence[TileImages], **options: Any
+) -> list[TileMatches]:
+    """Runs on a worker that offers GPU: `match_tile` for each."""
+    each = zip(tiles, images, strict=True)
+    return [match_tile(tile, both, **options) for tile, both in each]
 
 
 def match_tile(

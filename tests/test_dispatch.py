@@ -11,7 +11,8 @@ from distributed import Client, Scheduler, SpecCluster, Worker, get_worker
 from flows import dispatch
 from flows.dispatch import GPU, IN_FLIGHT_PER_THREAD, LOOPBACK, DispatchError, Workers, cluster
 
-SCHEDULER = {"cls": Scheduler, "options": LOOPBACK | {"dashboard": False}}
+QUIET = {"dashboard": False}
+SCHEDULER = {"cls": Scheduler, "options": LOOPBACK | QUIET}
 
 
 def double(number: int) -> int:

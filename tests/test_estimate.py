@@ -27,6 +27,7 @@ from flows.estimate import (
     TileImages,
     corners_of,
     group_tiles,
+    in_batches,
     match_group,
     match_tile,
     read_tile,
@@ -148,3 +149,11 @@ def test_a_tile_without_common_ground_is_not_matched(
     found = match_tile(tile, images, weights=None, max_offset_px=32.0)
     assert len(found.values) == 0
     assert found.span is None
+
+
+def test_many_tiles_share_jobs_and_few_do_not() -> None:
+    assert in_batches(range(3)) == [range(0, 1), range(1, 2), range(2, 3)]
+    assert in_batches([]) == []
+    many = in_batches(range(10_001))
+    assert [place for batch in many for place in batch] == list(range(10_001))
+    assert {len(batch) for batch in many} == {1, 4}
