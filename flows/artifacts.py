@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 from prefect.artifacts import create_image_artifact, create_table_artifact
 
+from flows.accountability import table_rows
 from flows.plan import Plan
 
 THUMBNAIL_PX = 1000  # longest side
@@ -37,6 +38,11 @@ def show_result(plan: Plan, report: dict[str, Any], picture: bytes | None) -> No
     """What became of each pair; and the preview, embedded, so that it needs no file server."""
     create_table_artifact(
         report["pairs"][:ROWS_KEPT], key=_key(plan, "result"), description=_title(plan)
+    )
+    create_table_artifact(
+        table_rows(report["accountability"]) + report["accountability"]["failures"][:ROWS_KEPT],
+        key=_key(plan, "accountability"),
+        description=_title(plan),
     )
     if picture is not None:
         create_image_artifact(

@@ -3,7 +3,8 @@
 Heavy packages (torch, Prefect, Dask) are imported by the command that needs them, so that `--help`
 and a mistyped option answer at once.
 
-Exit codes: 0 done, 1 failed or found faulty, 2 the request is wrong, 3 the pair was refused.
+Exit codes: 0 done, 1 failed or found faulty, 2 the request is wrong, 3 the pair was refused, 4 partly
+done.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from flows.upkeep_commands import add_upkeep
 if TYPE_CHECKING:
     from flows.plan import Plan
 
-DONE, FAILED, WRONG_REQUEST, REFUSED = 0, 1, 2, 3
+DONE, FAILED, WRONG_REQUEST, REFUSED, PARTIAL = 0, 1, 2, 3, 4
 WIDTH_OF_A_FILE = 160  # columns, when output is not a terminal: tables must not be cut
 
 EPILOG = """\
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     elif not plan.unfinished:
         _nothing_to_do(console, plan)
     else:
-        _register(console, plan)
+        return _register(console, plan)
     return DONE
 
 
@@ -113,15 +114,25 @@ def pair(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _register(console: Console, plan: Plan) -> None:
+def _register(console: Console, plan: Plan) -> int:
+    from flows.accountability import IncompleteRun, print_accountability
     from flows.register_region import register_region
     from flows.report import print_result
 
     console.print()
-    report = register_region(plan.request)
+    code = DONE
+    try:
+        report = register_region(plan.request)
+    except IncompleteRun as incomplete:
+        report = incomplete.report
+        code = PARTIAL if report["status"] == "partial" else _complain(str(incomplete), FAILED)
     print_result(console, report, already_told=plan.unpaired)
+    print_accountability(console, report["accountability"])
+    if code == FAILED:
+        return code
+    done = "Done" if code == DONE else "[yellow]Partly done[/]; the same command tries the rest;"
     console.print(
-        f"\nDone in {report['seconds']['total']:.0f} s.\n"
+        f"\n{done} in {report['seconds']['total']:.0f} s.\n"
         f"  mosaic    {report['mosaic']}\n"
         f"  picture   {report['mosaic']}/preview.png\n"
         f"  report    {report['mosaic']}/report.json\n"
@@ -129,6 +140,7 @@ def _register(console: Console, plan: Plan) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    return code
 
 
 def _nothing_to_do(console: Console, plan: Plan) -> None:

@@ -1,8 +1,8 @@
-"""The Dask side: where tiles and shards go.
+"""The Dask side: which workers there are, and which of them does what.
 
-Tiles are many and small, so each is one Dask future. Whatever runs the network asks for one unit of
-the resource `GPU`, which a worker on a machine without a GPU offers too; so the same routing serves
-a laptop and a cluster. Each worker process loads the network once.
+Whatever runs the network asks for one unit of the resource `GPU`, which a worker on a machine
+without a GPU offers too; so the same routing serves a laptop and a cluster. Each worker process
+loads the network once. Everything else goes to workers that own no GPU, where there are any.
 """
 
 from __future__ import annotations
@@ -10,25 +10,28 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import dask
 import torch
-from distributed import Client, Future, Nanny, Scheduler, SpecCluster, as_completed
+from distributed import Client, Future, Nanny, Scheduler, SpecCluster
 
 from tar_engine import Registrar
 
 GPU = {"GPU": 1}
+ANSWER_SECONDS = 10  # that a scheduler has to answer
+WORKERS_SECONDS = 120  # that workers have to come back to a scheduler that was lost
+IN_FLIGHT_PER_THREAD = 2  # one running, one waiting: bounds memory, hides latency
+LOOK_AGAIN_SECONDS = 5  # at which workers there are: they come and go
+AHEAD = 1  # priority of reading: before the matching of tiles that are read already
 MAX_WORKERS = 4  # of a local cluster; a bigger machine is better served by its own scheduler
 WORKER_MEMORY = "3GiB"
 LOOPBACK = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}  # any free port
-ANSWER_SECONDS = 10  # that a scheduler has to answer
-IN_FLIGHT_PER_WORKER = 2  # one running, one waiting: bounds memory, hides latency
 _KEEP = str(2**32)
 WORKER_SETTINGS = {
     "distributed.worker.memory.spill": False,
@@ -38,27 +41,97 @@ WORKER_SETTINGS = {
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": _KEEP,
 }
 
-Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 class DispatchError(RuntimeError):
-    """The scheduler cannot be reached, or offers no worker with the resource `GPU`."""
+    """The scheduler cannot be reached, was lost, stands still, or offers no worker with `GPU`."""
+
+
+class Workers:
+    """The workers of one cluster, as they are now: who owns an engine, who does the rest."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.scheduler = str(client.scheduler_info(0)["address"])
+        self._cpu: list[str] | None = None
+        self._in_flight = IN_FLIGHT_PER_THREAD
+        self._look_again = 0.0
+
+    @property
+    def in_flight(self) -> int:
+        """How many jobs may be under way at once, in the whole cluster."""
+        self._look()
+        return self._in_flight
+
+    def match(self, function: Callable[..., Result], *args: Any) -> Future[Result]:
+        """Run on a worker that owns an engine."""
+        return self.client.submit(function, *args, resources=GPU, pure=False)
+
+    def read_ahead(self, function: Callable[..., Result], *args: Any) -> Future[Result]:
+        """Run on a worker without a GPU, before whatever waits there."""
+        return self._beside_engines(function, *args, priority=AHEAD)
+
+    def run(self, function: Callable[..., Result], *args: Any) -> Future[Result]:
+        """Run on a worker without a GPU; where all own one, on any."""
+        return self._beside_engines(function, *args)
+
+    def _beside_engines(
+        self, function: Callable[..., Result], *args: Any, priority: int = 0
+    ) -> Future[Result]:
+        self._look()
+        # A preference: when those workers are gone, others will do.
+        where = {} if self._cpu is None else {"workers": self._cpu, "allow_other_workers": True}
+        return self.client.submit(function, *args, priority=priority, pure=False, **where)
+
+    def _look(self) -> None:
+        if time.monotonic() < self._look_again:
+            return
+        workers = self.client.scheduler_info(-1)["workers"]
+        engines = [address for address, worker in workers.items() if "GPU" in worker["resources"]]
+        cpu = sorted(set(workers) - set(engines))
+        self._cpu = cpu or None
+        threads = sum(worker["nthreads"] for worker in workers.values())
+        self._in_flight = IN_FLIGHT_PER_THREAD * max(1, threads)
+        self._look_again = time.monotonic() + LOOK_AGAIN_SECONDS
+
+    def require_engine(self, seconds: float = 0.0) -> None:
+        """Raise `DispatchError` unless a worker offers `GPU`, or comes to within `seconds`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            workers = self.client.scheduler_info(-1)["workers"].values()
+            if any("GPU" in worker["resources"] for worker in workers):
+                return
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(0.5)
+        raise DispatchError(
+            f"no worker of {self.scheduler} offers the resource GPU: "
+            "start at least one with `dask worker … --resources GPU=1`"
+        )
+
+    def reconnect_if_lost(self) -> None:
+        """A client that lost its scheduler for long is closed for good, and needs a successor."""
+        if self.client.status == "running":
+            return
+        self.client = connect(self.scheduler)
+        self._look_again = 0.0
+        self.require_engine(WORKERS_SECONDS)
 
 
 @contextmanager
-def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterator[Client]:
-    """A client of the scheduler at `scheduler` (tcp://…), or of a local cluster that ends with it.
+def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterator[Workers]:
+    """The workers of the scheduler at tcp://…, or of a local cluster that ends with the block.
 
     Raises `DispatchError` when the scheduler does not answer or none of its workers offers `GPU`.
     """
     if scheduler is not None:
+        found = Workers(connect(scheduler))
         try:
-            client = Client(scheduler, timeout=ANSWER_SECONDS, set_as_default=False)
-        except OSError as error:
-            raise DispatchError(f"no Dask scheduler answers at {scheduler}: {error}") from error
-        with client:
-            _require_gpu_worker(client, scheduler)
-            yield client
+            found.require_engine()
+            yield found
+        finally:
+            found.client.close()  # by now perhaps another one than at first
         return
     with (
         tempfile.TemporaryDirectory(prefix="tar-pipeline-", ignore_cleanup_errors=True) as scratch,
@@ -70,7 +143,7 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
         ) as local,
         Client(local, set_as_default=False) as client,
     ):
-        yield client
+        yield Workers(client)
 
 
 def check_scheduler(scheduler: str | None) -> None:
@@ -78,6 +151,14 @@ def check_scheduler(scheduler: str | None) -> None:
     if scheduler is not None:
         with cluster(scheduler):
             pass
+
+
+def connect(scheduler: str) -> Client:
+    """A client of the scheduler at tcp://… Raises `DispatchError` when it does not answer."""
+    try:
+        return Client(scheduler, timeout=ANSWER_SECONDS, set_as_default=False)
+    except OSError as error:
+        raise DispatchError(f"no Dask scheduler answers at {scheduler}: {error}") from error
 
 
 @lru_cache(maxsize=1)
@@ -88,32 +169,6 @@ def registrar(weights: Path | None, sha256: str | None = None) -> Registrar:
     this worker runs, or by now.
     """
     return Registrar.load(weights, sha256=sha256)
-
-
-def stream(
-    client: Client, submit: Callable[[Job], Future[Any]], jobs: Iterable[Job]
-) -> Iterator[tuple[Job, Any]]:
-    """Submit `jobs` a few at a time and yield (job, result) in the order they finish.
-
-    At most `IN_FLIGHT_PER_WORKER` futures per worker are alive, so memory stays bounded however
-    many jobs there are. The first failure cancels what is left and is raised here.
-    """
-    waiting = iter(jobs)
-    in_flight = IN_FLIGHT_PER_WORKER * max(1, len(client.scheduler_info(-1)["workers"]))
-    job_of = {submit(job): job for job in islice(waiting, in_flight)}
-    finished = as_completed(list(job_of), loop=client.loop)
-    try:
-        for future in finished:
-            result = future.result()
-            job = job_of.pop(future)
-            future.release()
-            for following in islice(waiting, 1):
-                successor = submit(following)
-                job_of[successor] = following
-                finished.add(successor)
-            yield job, result
-    finally:
-        client.cancel(list(job_of))
 
 
 def _local_workers(count: int | None, scratch: str) -> dict[str, dict[str, Any]]:
@@ -140,12 +195,3 @@ def _local_workers(count: int | None, scratch: str) -> dict[str, dict[str, Any]]
         resources = {} if gpus else GPU
         specs[f"cpu-{index}"] = {"cls": Nanny, "options": {**options, "resources": resources}}
     return specs
-
-
-def _require_gpu_worker(client: Client, scheduler: str) -> None:
-    workers = client.scheduler_info(-1)["workers"].values()
-    if not any("GPU" in worker["resources"] for worker in workers):
-        raise DispatchError(
-            f"no worker of {scheduler} offers the resource GPU: "
-            "start at least one with `dask worker … --resources GPU=1`"
-        )

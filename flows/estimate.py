@@ -6,6 +6,9 @@ sees both sides. What comes back is small; `settle` makes a field of it, once pe
 
 from __future__ import annotations
 
+import os
+import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,15 +18,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from distributed import Client, Future
+from distributed import Future
 
 from catalog.errors import SceneReadError
 from catalog.grid import Lattice, Window
 from catalog.read import read_window
 from catalog.search import Scene
-from flows.dispatch import GPU, registrar, stream
+from flows.dispatch import Workers, registrar
+from flows.group_matches import EngineSpan, GroupMatches, TileMatches
 from flows.plan import Group, Plan, common_bands
 from flows.progress import Bar
+from flows.stream import Done, stream
+from tar_engine.errors import WeightsError
 from tar_engine.fit import fit
 from tar_engine.matches import Matches
 
@@ -32,6 +38,8 @@ Floats = npt.NDArray[np.float32]
 TILE_PX = 512
 HALO_PX = 64  # context on every side; matches found in it belong to the neighbouring tile
 SURE_CONFIRMED = 0.75  # share of a tile's matches confirmed: needs no, or believes a, search
+MOST_TILES_PER_JOB = 4
+JOBS_ARE_MANY = 250
 LEAST_VALID_SHARE = 0.02  # of a tile's pixels seen by both sensors; less cannot be matched
 
 
@@ -56,44 +64,78 @@ class TileImages:
     unreadable: dict[str, str]
 
 
-@dataclass(frozen=True)
-class GroupMatches:
-    """A group's matches in lattice pixels, and its scenes that could not be read (id to reason)."""
+def match_group(
+    workers: Workers, plan: Plan, group: Group, bar: Bar, found: dict[int, TileMatches]
+) -> GroupMatches:
+    """Match every tile of a group on the workers.
 
-    matches: Matches
-    unreadable: dict[str, str]
-    tiles: int
+    Only matches come to this process. They are collected in `found`, by the tile's place in the
+    group, so that a second call after a lost scheduler goes on where the first one stopped. A tile
+    that fails whoever tries it is left out and told.
 
-
-def match_group(client: Client, plan: Plan, group: Group, bar: Bar) -> GroupMatches:
-    """Match every tile of a group on the workers."""
+    Raises `DispatchError`, and `WeightsError` when workers have another checkpoint.
+    """
     tiles = group_tiles(plan.lattice, group)
     bar.expect(len(tiles))
+    bar.advance(len(found))
     match = partial(
-        match_tile,
+        match_tiles,
         weights=plan.request.weights,
         weights_sha256=plan.weights_sha256,
         max_offset_px=plan.request.max_offset_px,
     )
 
-    def submit(tile: Tile) -> Future[Any]:
-        images = client.submit(read_tile, plan.lattice, tile, pure=False)
-        return client.submit(match, tile, images, resources=GPU, pure=False)
+    def submit(batch: Sequence[int]) -> Future[list[TileMatches]]:
+        chosen = [tiles[place] for place in batch]
+        images = workers.read_ahead(read_tiles, plan.lattice, chosen)
+        return workers.match(match, chosen, images)
 
-    found: dict[Tile, Matches] = {}
-    unreadable: dict[str, str] = {}
-    for tile, (matches, complaints) in stream(client, submit, tiles):
-        found[tile] = matches
-        unreadable.update(complaints)
-        bar.advance()
-    # In the tiles' order, not in the order they finished: the same request gives the same field.
-    ordered = [found[tile] for tile in tiles]
-    return GroupMatches(Matches.concatenate(ordered), unreadable, len(tiles))
+    failed: dict[str, str] = {}
+    missing = [place for place in range(len(tiles)) if place not in found]
+    batches = in_batches(missing)
+    while batches:
+        singly: list[Sequence[int]] = []
+        for batch, outcome in stream(workers, submit, batches):
+            if isinstance(outcome, Done):
+                found.update(zip(batch, outcome.result, strict=True))
+            elif isinstance(outcome.error, WeightsError):
+                raise outcome.error
+            elif len(batch) > 1:  # one of them is to blame
+                singly += [[place] for place in batch]
+                continue
+            else:
+                failed[tile_name(group, tiles[batch[0]])] = outcome.reason
+            bar.advance(len(batch))
+        batches = singly
+    return GroupMatches.of(found, corners_of(tiles), failed)
+
+
+def in_batches(places: Sequence[int]) -> list[Sequence[int]]:
+    """Tiles that are read and matched as one job: of many, few at once; of few, one by one.
+
+    A job costs the scheduler the same however many tiles it has; but the last ones should end
+    together on all workers.
+    """
+    size = min(MOST_TILES_PER_JOB, max(1, len(places) // JOBS_ARE_MANY))
+    return [places[start : start + size] for start in range(0, len(places), size)]
+
+
+def corners_of(tiles: Sequence[Tile]) -> list[tuple[int, int]]:
+    """x, y of each tile's window in the lattice."""
+    return [(tile.window.x0, tile.window.y0) for tile in tiles]
+
+
+def tile_name(group: Group, tile: Tile) -> str:
+    """For people, and unique in a day."""
+    passes = " × ".join(group.passes)
+    return f"tile at column {tile.core.x0}, row {tile.core.y0} of {passes}"
 
 
 def group_tiles(lattice: Lattice, group: Group) -> tuple[Tile, ...]:
     """The estimation tiles that touch any pair's overlap, each with the scenes it needs."""
     overlaps = [lattice.window_of(pair.overlap) for pair in group.pairs]
+    optical = [(scene, lattice.window_of(scene.footprint)) for scene in group.optical]
+    sar = [(scene, lattice.window_of(scene.footprint)) for scene in group.sar]
     tiles = []
     for core in lattice.tiles(TILE_PX):
         if not any(part is not None and core.intersect(part) is not None for part in overlaps):
@@ -105,8 +147,8 @@ def group_tiles(lattice: Lattice, group: Group) -> tuple[Tile, ...]:
             Tile(
                 window=window,
                 core=core,
-                optical=_scenes_in(lattice, window, group.optical),
-                sar=_scenes_in(lattice, window, group.sar),
+                optical=_scenes_in(window, optical),
+                sar=_scenes_in(window, sar),
                 optical_bands=common_bands(group.optical),
                 sar_bands=common_bands(group.sar),
             )
@@ -122,6 +164,19 @@ def read_tile(lattice: Lattice, tile: Tile) -> TileImages:
     return TileImages(optical, sar, unreadable)
 
 
+def read_tiles(lattice: Lattice, tiles: Sequence[Tile]) -> list[TileImages]:
+    """Runs on a worker: `read_tile` for each."""
+    return [read_tile(lattice, tile) for tile in tiles]
+
+
+def match_tiles(
+    tiles: Sequence[Tile], images: Sequence[TileImages], **options: Any
+) -> list[TileMatches]:
+    """Runs on a worker that offers GPU: `match_tile` for each."""
+    each = zip(tiles, images, strict=True)
+    return [match_tile(tile, both, **options) for tile, both in each]
+
+
 def match_tile(
     tile: Tile,
     images: TileImages,
@@ -129,8 +184,8 @@ def match_tile(
     weights: Path | None,
     weights_sha256: str | None = None,
     max_offset_px: float,
-) -> tuple[Matches, dict[str, str]]:
-    """Runs on a worker that offers GPU: the matches inside the tile's core, in lattice pixels.
+) -> TileMatches:
+    """Runs on a worker that offers GPU: the matches inside the tile's core.
 
     The georeference is tried first. Where many of its matches are not confirmed, SAR may lie
     further off or be turned, and the whole tile is searched. Returns the matches with
@@ -139,7 +194,8 @@ def match_tile(
     Raises `WeightsError` when the checkpoint on this worker is not `weights_sha256`.
     """
     if not _worth_matching(images):
-        return Matches.concatenate(()), images.unreadable
+        return TileMatches.of(Matches.concatenate(()), images.unreadable)
+    started = time.monotonic()
     engine = registrar(weights, weights_sha256)
     optical, sar = torch.from_numpy(images.optical)[None], torch.from_numpy(images.sar)[None]
     matches = engine.match_batch(optical, sar, max_offset_px=max_offset_px).of_pair(0)
@@ -148,14 +204,14 @@ def match_tile(
         sure = searched.confirmed_share >= SURE_CONFIRMED  # against the georeference, be sure
         if sure and fit(searched).verdict.accepted:
             matches = searched
-    matches = matches.shifted(tile.window.x0, tile.window.y0)
-    kept = np.isfinite(matches.error_px) & inside(tile.core, matches.optical_xy)
-    return matches.select(kept), images.unreadable
+    in_lattice = matches.optical_xy + np.array([tile.window.x0, tile.window.y0])
+    kept = np.isfinite(matches.error_px) & inside(tile.core, in_lattice)
+    span = EngineSpan(f"{socket.gethostname()}:{os.getpid()}", started, time.monotonic())
+    return TileMatches.of(matches.select(kept), images.unreadable, span)
 
 
-def _scenes_in(lattice: Lattice, window: Window, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
-    parts = [(scene, lattice.window_of(scene.footprint)) for scene in scenes]
-    return tuple(s for s, part in parts if part is not None and part.intersect(window) is not None)
+def _scenes_in(window: Window, scenes: Sequence[tuple[Scene, Window | None]]) -> tuple[Scene, ...]:
+    return tuple(s for s, part in scenes if part is not None and part.intersect(window) is not None)
 
 
 def _composite(

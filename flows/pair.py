@@ -31,11 +31,11 @@ from catalog.pairs import Pair
 from catalog.read import source_window
 from catalog.search import Asset, Scene
 from flows.dispatch import registrar
-from flows.estimate import group_tiles, match_tile, read_tile
+from flows.estimate import corners_of, group_tiles, match_tile, read_tile
+from flows.group_matches import GroupMatches, TileMatches
 from flows.plan import Group
 from flows.request import RequestError
 from flows.settle import settle
-from tar_engine.matches import Matches
 from tar_engine.warp import resample
 
 Floats = npt.NDArray[np.float32]
@@ -106,14 +106,13 @@ def _register_located(
     pair = Pair(*scenes, overlap.area / scenes[0].footprint.area, timedelta(0))
     group = Group((pair,), scenes[:1], scenes[1:])
     tiles = group_tiles(lattice, group)
-    found: list[Matches] = []
-    for tile in tiles:
+    found: dict[int, TileMatches] = {}
+    for place, tile in enumerate(tiles):
         images = read_tile(lattice, tile)
         for problem in images.unreadable.values():
             raise RequestError(problem)
-        matches, _ = match_tile(tile, images, weights=weights, max_offset_px=max_offset_px)
-        found.append(matches)
-    estimate = settle(group, Matches.concatenate(found), lattice)
+        found[place] = match_tile(tile, images, weights=weights, max_offset_px=max_offset_px)
+    estimate = settle(group, GroupMatches.of(found, corners_of(tiles), {}).matches(), lattice)
     (verdict,), field = estimate.verdicts, estimate.field
     kind = field.kind if field is not None else "none"
     result = PairResult(

@@ -73,8 +73,8 @@ class Group:
 class SlotPlan:
     """One day's mosaic: its groups, and the name that its content determines.
 
-    `requested` is the generation that all pairs of the day would have made, where this one is
-    without scenes that turned out unreadable.
+    `requested` is the generation that all of the day's pairs and tiles would have made, where this
+    one is without scenes that turned out unreadable, or without the matches of `failed_tiles`.
     """
 
     slot: str
@@ -82,6 +82,7 @@ class SlotPlan:
     generation: str
     published: bool
     requested: str | None = None
+    failed_tiles: tuple[str, ...] = ()
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -180,20 +181,22 @@ def plan_slot(
     request: RegionRequest,
     lattice: Lattice,
     weights_sha256: str,
+    failed_tiles: Sequence[str] = (),
 ) -> SlotPlan:
     """Group a day's pairs, name their generation, and look whether it is published."""
     groups = _groups(pairs, shapely.box(*request.bbox))
-    generation = generation_name(
-        {
-            "content_version": CONTENT_VERSION,
-            "pairs": [[[p.optical.id, p.sar.id] for p in group.pairs] for group in groups],
-            "weights": weights_sha256,
-            "configuration": configuration(request),
-            "lattice": lattice.fingerprint(),
-        }
-    )
+    content = {
+        "content_version": CONTENT_VERSION,
+        "pairs": [[[p.optical.id, p.sar.id] for p in group.pairs] for group in groups],
+        "weights": weights_sha256,
+        "configuration": configuration(request),
+        "lattice": lattice.fingerprint(),
+    }
+    if failed_tiles:
+        content["failed_tiles"] = sorted(failed_tiles)
+    generation = generation_name(content)
     done = published(request.store, request.region, slot) == generation
-    return SlotPlan(slot, groups, generation, done)
+    return SlotPlan(slot, groups, generation, done, failed_tiles=tuple(sorted(failed_tiles)))
 
 
 def slot_store(plan: Plan, slot: SlotPlan) -> SlotStore:
@@ -222,6 +225,14 @@ def without_scenes(plan: Plan, slot: SlotPlan, unreadable: Iterable[str]) -> Slo
     lost = set(unreadable)
     kept = [pair for pair in slot.pairs if not {pair.optical.id, pair.sar.id} & lost]
     fewer = plan_slot(slot.slot, kept, plan.request, plan.lattice, plan.weights_sha256)
+    return replace(fewer, requested=slot.requested or slot.generation)
+
+
+def without_tiles(plan: Plan, slot: SlotPlan, failed: Iterable[str]) -> SlotPlan:
+    """The slot without the matches of tiles that were given up (names): another generation."""
+    fewer = plan_slot(
+        slot.slot, slot.pairs, plan.request, plan.lattice, plan.weights_sha256, sorted(failed)
+    )
     return replace(fewer, requested=slot.requested or slot.generation)
 
 

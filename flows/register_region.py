@@ -5,6 +5,11 @@
 Prefect sees groups of pairs and batches of shards (tens of tasks); tiles and shards themselves are
 Dask futures. Every stage continues where a killed run stopped: finished estimates and shards are
 kept, and a day that is published is done.
+
+A run ends Completed when all it promised is published. A day that cannot be made fails alone: the
+run goes on, and ends in a state of type FAILED, called Partial where other days are published. So
+does a run whose days are published, but without the matches of some tiles. Either way the report
+says what failed and why, and the same request tries just that again.
 """
 
 from __future__ import annotations
@@ -13,18 +18,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from distributed import Client, Future
+from distributed import Future
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, StateType
 
-from catalog.errors import SceneReadError
+from catalog.errors import CatalogError, SceneReadError
 from catalog.grid import Shard
+from catalog.mosaic import SlotStore
 from catalog.publish import publish
 from flows import artifacts
+from flows.accountability import IncompleteRun, in_one_sentence, verdict_on
 from flows.compose import ShardJob, compose_shard, layers_of, slot_shards
-from flows.dispatch import cluster, stream
-from flows.estimate import GroupMatches, match_group
-from flows.plan import Group, Plan, SlotPlan, plan_request, provenance, slot_store, without_scenes
+from flows.dispatch import DispatchError, Workers, cluster
+from flows.estimate import match_group
+from flows.group_matches import GroupMatches, TileMatches
+from flows.plan import (
+    Group,
+    Plan,
+    SlotPlan,
+    plan_request,
+    provenance,
+    slot_store,
+    without_scenes,
+    without_tiles,
+)
 from flows.preview import draw_preview
 from flows.progress import Progress, Stopwatch
 from flows.report import (
@@ -35,9 +53,14 @@ from flows.report import (
     save_report,
 )
 from flows.request import RegionRequest
-from flows.settle import GroupEstimate, estimates_from_bytes, estimates_to_bytes, settle
+from flows.retries import with_retries
+from flows.settle import GroupEstimate, estimates_from_bytes, estimates_to_bytes, settle_found
+from flows.stream import GivenUp, JobsFailed, only, stream
+from tar_engine.errors import EngineError
 
 SHARDS_PER_TASK = 64
+MOST_TILES_FAILED = 0.5  # of a day's; a day that lost more is not worth publishing
+HOUR = 3600.0
 
 
 @dataclass(frozen=True)
@@ -45,9 +68,13 @@ class Run:
     """What every stage of one run works with."""
 
     plan: Plan
-    client: Client
+    workers: Workers
     progress: Progress
     clock: Stopwatch
+
+
+class TooManyTilesFailed(RuntimeError):
+    """Most of a day's tiles were given up; the message has the first reason."""
 
 
 @flow(name="register-region", flow_run_name="{request.region} {request.start} {request.end}")
@@ -56,18 +83,32 @@ def register_region(request: RegionRequest) -> dict[str, Any]:
 
     Returns the content of the run's report.json. A rerun of a finished request writes nothing.
 
-    Raises `catalog.errors.CatalogError`, `tar_engine.errors.EngineError` or
-    `flows.dispatch.DispatchError`; what was finished by then is kept for the next run.
+    Raises `flows.plan.PlanError` when nothing can be done, and `IncompleteRun`, which has the
+    report, when something was promised and not delivered; what was finished is kept.
     """
     clock = Stopwatch()
     with clock("plan"):
         plan = make_plan(request)
+    outcomes = make_slots(plan, clock) if plan.unfinished else []
+    report = make_report(plan, outcomes, clock)
+    if (name := verdict_on(report["accountability"])) is not None:
+        told = in_one_sentence(report["accountability"])
+        incomplete = IncompleteRun(told, report)
+        return State(type=StateType.FAILED, name=name, message=told, data=incomplete)  # type: ignore[return-value]
+    return report
+
+
+def make_slots(plan: Plan, clock: Stopwatch) -> list[SlotOutcome]:
+    """Every day that is not published yet. Days for which no workers are left fail together."""
     outcomes: list[SlotOutcome] = []
-    if plan.unfinished:
-        with clock("workers"), cluster(request.scheduler) as client, Progress() as progress:
-            run = Run(plan, client, progress, clock)
-            outcomes = [make_slot(run, slot) for slot in plan.unfinished]
-    return make_report(plan, outcomes, clock)
+    try:
+        with clock("workers"), cluster(plan.request.scheduler) as workers, Progress() as progress:
+            run = Run(plan, workers, progress, clock)
+            outcomes.extend(make_slot(run, slot) for slot in plan.unfinished)
+    except DispatchError as error:
+        left = plan.unfinished[len(outcomes) :]
+        outcomes += [SlotOutcome(slot, ()).failed(error) for slot in left]
+    return outcomes
 
 
 def make_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
@@ -76,55 +117,66 @@ def make_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
     Compose reads pixels that no tile asked for. A scene that breaks only there is dropped, and
     the day begins again without it; so it ends at the latest when no scene is left.
     """
-    unreadable: dict[str, str] = {}
-    tiles = 0
+    outcome = SlotOutcome(slot, ())
     while True:
-        with run.clock("estimate"):
-            outcome = estimate_slot(run, slot)
-        unreadable |= outcome.unreadable
-        tiles += outcome.tiles
-        outcome = replace(outcome, unreadable=unreadable, tiles=tiles)
-        slot = outcome.slot
-        if not slot.pairs:
-            return outcome
         try:
+            with run.clock("estimate"):
+                outcome = estimate_slot(run, outcome)
+            if not outcome.slot.pairs:
+                return outcome
             with run.clock("compose"):
                 # A day that lost scenes may be one that another request has published.
-                outcome = outcome if slot.published else compose_slot(run, outcome)
+                outcome = outcome if outcome.slot.published else compose_slot(run, outcome)
+            with run.clock("publish"):
+                publish_slot(run.plan, outcome)
+            return outcome
         except SceneReadError as error:
-            if not any(error.scene_id == s.id for group in slot.groups for s in group.scenes):
-                raise
-            unreadable[error.scene_id] = str(error)
-            slot = without_scenes(run.plan, slot, [error.scene_id])
-            continue
-        with run.clock("publish"):
-            publish_slot(run.plan, outcome)
-        return outcome
+            scenes = [scene for group in outcome.slot.groups for scene in group.scenes]
+            if not any(error.scene_id == scene.id for scene in scenes):
+                return outcome.failed(error)
+            fewer = without_scenes(run.plan, outcome.slot, [error.scene_id])
+            unreadable = {**outcome.unreadable, error.scene_id: str(error)}
+            outcome = replace(outcome, slot=fewer, unreadable=unreadable)
+        except (CatalogError, EngineError, JobsFailed, TooManyTilesFailed) as error:
+            return outcome.failed(error)
 
 
-def estimate_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
+def estimate_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
     """The fields and verdicts of a day: those a killed run left, or new ones.
 
-    Scenes that turn out unreadable are dropped, and the day is then another generation.
+    Scenes that turn out unreadable are dropped, and so are tiles that fail whoever tries them; the
+    day is then another generation.
     """
+    slot = outcome.slot
     if (saved := slot_store(run.plan, slot).load_estimate()) is not None:
-        return SlotOutcome(slot, estimates_from_bytes(saved))
-    found = {group.passes: match_pairs(run, group) for group in slot.groups}
+        return replace(outcome, estimates=estimates_from_bytes(saved))
+    found = {group.passes: match_pairs(run, group, {}) for group in slot.groups}
     unreadable = {id_: why for each in found.values() for id_, why in each.unreadable.items()}
+    failed = {name: why for each in found.values() for name, why in each.failed.items()}
+    tiles = sum(each.tiles for each in found.values())
+    outcome = replace(
+        outcome,
+        unreadable={**outcome.unreadable, **unreadable},
+        tiles=outcome.tiles + tiles,
+        failed_tiles=failed,
+        engine=sum((each.engine for each in found.values()), outcome.engine),
+    )
+    if len(failed) > MOST_TILES_FAILED * tiles:
+        raise TooManyTilesFailed(f"{len(failed)} of {tiles} tiles failed: {min(failed.values())}")
     if unreadable:
         slot = without_scenes(run.plan, slot, unreadable)
-    estimates = tuple(fit_field(run.plan, group, found[group.passes]) for group in slot.groups)
+    if failed:
+        slot = without_tiles(run.plan, slot, failed)
+    estimates = tuple(fit_field(run, group, found[group.passes]) for group in slot.groups)
     if slot.pairs and not slot.published:
         slot_store(run.plan, slot).save_estimate(estimates_to_bytes(estimates))
-    tiles = sum(each.tiles for each in found.values())
-    return SlotOutcome(slot, estimates, unreadable=unreadable, tiles=tiles)
+    return replace(outcome, slot=slot, estimates=estimates)
 
 
 def compose_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
     """Write every shard that some pair touches and that has no receipt yet."""
     plan, slot = run.plan, outcome.slot
-    store = slot_store(plan, slot)
-    store.create(plan.lattice, slot.optical_bands, slot.sar_bands, provenance(plan, slot))
+    store = create_store(plan, slot)
     shards = slot_shards(plan.lattice, slot.groups)
     done = store.written_shards()
     missing = [shard for shard in shards if (shard.row, shard.col) not in done]
@@ -133,7 +185,7 @@ def compose_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
     return outcome.with_shards(written=len(missing), kept=len(shards) - len(missing))
 
 
-@task(name="plan", cache_policy=NO_CACHE)
+@task(name="plan", cache_policy=NO_CACHE, **with_retries(HOUR))
 def make_plan(request: RegionRequest) -> Plan:
     """Search and pair. Whatever can be wrong with a request is found here, before any work."""
     plan = plan_request(request)
@@ -141,55 +193,91 @@ def make_plan(request: RegionRequest) -> Plan:
     return plan
 
 
-@task(name="match", task_run_name="match {group.name}", cache_policy=NO_CACHE)
-def match_pairs(run: Run, group: Group) -> GroupMatches:
-    """Pass one, on the workers: the matches of all tiles of one group."""
+@task(name="match", task_run_name="match {group.name}", cache_policy=NO_CACHE, **with_retries())
+def match_pairs(run: Run, group: Group, found: dict[int, TileMatches]) -> GroupMatches:
+    """Pass one, on the workers: the matches of all tiles of one group.
+
+    How long that takes depends on the region; what stands still is noticed by `stream`.
+    """
     with run.progress.bar(f"matching {group.name}", "tiles") as bar:
-        return match_group(run.client, run.plan, group, bar)
+        return match_group(run.workers, run.plan, group, bar, found)
 
 
-@task(name="fit", task_run_name="fit {group.name}", cache_policy=NO_CACHE)
-def fit_field(plan: Plan, group: Group, found: GroupMatches) -> GroupEstimate:
-    """One smooth field for a group, and a verdict for each of its pairs."""
-    return settle(group, found.matches, plan.lattice)
+@task(name="fit", task_run_name="fit {group.name}", cache_policy=NO_CACHE, **with_retries())
+def fit_field(run: Run, group: Group, found: GroupMatches) -> GroupEstimate:
+    """One smooth field for a group, and a verdict for each of its pairs; on a worker."""
+
+    def submit() -> Future[GroupEstimate]:
+        there = run.workers.client.scatter(found, hash=False)
+        return run.workers.run(settle_found, group, there, run.plan.lattice)
+
+    return only(run.workers, submit)
 
 
-@task(name="compose", task_run_name="compose {slot.slot}", cache_policy=NO_CACHE)
+@task(
+    name="create", task_run_name="create {slot.slot}", cache_policy=NO_CACHE, **with_retries(HOUR)
+)
+def create_store(plan: Plan, slot: SlotPlan) -> SlotStore:
+    """The day's empty Zarr group, unless a killed run left it."""
+    store = slot_store(plan, slot)
+    store.create(plan.lattice, slot.optical_bands, slot.sar_bands, provenance(plan, slot))
+    return store
+
+
+@task(name="compose", task_run_name="compose {slot.slot}", cache_policy=NO_CACHE, **with_retries())
 def compose_shards(
     run: Run, slot: SlotPlan, estimates: Sequence[GroupEstimate], shards: Sequence[Shard]
 ) -> None:
-    """Pass two, on the workers: one batch of shards, each composed, written and verified."""
+    """Pass two, on the workers: one batch of shards, each composed, written and verified.
+
+    Raises `JobsFailed` when shards were given up, after all of the batch were tried; a retry
+    leaves alone what is written by then.
+    """
     store, layers = slot_store(run.plan, slot), layers_of(slot.groups, estimates)
+    done = store.written_shards()
     jobs = [
         ShardJob(store, run.plan.lattice, shard, layers, slot.optical_bands, slot.sar_bands)
         for shard in shards
+        if (shard.row, shard.col) not in done
     ]
+    failed: dict[str, GivenUp] = {}
     with run.progress.bar(f"composing {slot.slot}", "shards") as bar:
         bar.expect(len(jobs))
 
         def submit(job: ShardJob) -> Future[None]:
-            return run.client.submit(compose_shard, job, pure=False)
+            return run.workers.run(compose_shard, job)
 
-        for _ in stream(run.client, submit, jobs):
+        for job, outcome in stream(run.workers, submit, jobs):
             bar.advance()
+            if isinstance(outcome, GivenUp):
+                if isinstance(outcome.error, SceneReadError):
+                    raise outcome.error
+                failed[f"shard {job.shard.row}.{job.shard.col}"] = outcome
+    if failed:
+        raise JobsFailed(failed)
 
 
-@task(name="publish", task_run_name="publish {outcome.slot.slot}", cache_policy=NO_CACHE)
+@task(
+    name="publish", task_run_name="publish {outcome.slot.slot}", cache_policy=NO_CACHE,
+    **with_retries(HOUR),
+)  # fmt: skip
 def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
     """The item goes last: putting it is the commit that readers see."""
     slot = outcome.slot
     # Not part of the mosaic's own attributes: two requests may come to one generation.
     requested = {"requested_generation": slot.requested or slot.generation}
+    if slot.failed_tiles:
+        requested["failed_tiles"] = list(slot.failed_tiles)  # type: ignore[assignment]
     publish(slot_store(plan, slot), plan.lattice, slot.pairs, provenance(plan, slot) | requested)
 
 
-@task(name="report", cache_policy=NO_CACHE)
+@task(name="report", cache_policy=NO_CACHE, **with_retries(HOUR))
 def make_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> dict[str, Any]:
     """report.json and preview.png beside the mosaic, and the same as Prefect artifacts."""
     missing = report_is_missing(plan)
     with clock("report"):
         shown = earlier_outcomes(plan) if missing and not outcomes else outcomes
-        picture = draw_preview(plan, shown)
+        picture = draw_preview(plan, [outcome for outcome in shown if outcome.failure is None])
     content = run_report(plan, outcomes, clock)
     if plan.unfinished or not plan.pairs or missing:
         save_report(plan, content, picture)

@@ -16,9 +16,12 @@ from rich.text import Text
 from catalog import objects
 from catalog.errors import shown
 from catalog.pairs import Unpaired
+from flows.accountability import accountability, verdict_on
+from flows.group_matches import EngineTime
 from flows.plan import Plan, SlotPlan, slot_store
 from flows.progress import Stopwatch
 from flows.settle import GroupEstimate, PairVerdict, estimates_from_bytes
+from flows.stream import JobsFailed
 
 Report = dict[str, Any]
 Row = Sequence[str | Text]
@@ -33,12 +36,24 @@ class SlotOutcome:
     slot: SlotPlan
     estimates: tuple[GroupEstimate, ...]
     unreadable: Mapping[str, str] = field(default_factory=dict)  # scene id to reason
-    tiles: int = 0  # matched in this run; 0 when a killed run had left the estimates
+    tiles: int = 0  # tried in this run; 0 when a killed run had left the estimates
+    failed_tiles: Mapping[str, str] = field(default_factory=dict)  # name to reason
+    engine: EngineTime = field(default_factory=EngineTime)
+    shards: int = 0
     shards_written: int = 0
     shards_kept: int = 0
+    failed_shards: Mapping[str, str] = field(default_factory=dict)  # name to reason
+    failure: str | None = None  # why the day is not published, where it should be
 
     def with_shards(self, *, written: int, kept: int) -> Self:
-        return replace(self, shards_written=written, shards_kept=kept)
+        return replace(self, shards=written + kept, shards_written=written, shards_kept=kept)
+
+    def failed(self, error: Exception) -> Self:
+        """The day was given up."""
+        reasons = {}
+        if isinstance(error, JobsFailed):
+            reasons = {name: given_up.reason for name, given_up in error.failed.items()}
+        return replace(self, failure=" ".join(str(error).split()), failed_shards=reasons)
 
     @property
     def verdicts(self) -> tuple[PairVerdict, ...]:
@@ -57,8 +72,11 @@ def run_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) ->
     request = plan.request.model_dump(mode="json") | {"catalog": shown(plan.request.catalog)}
     written = sum(outcome.shards_written for outcome in everything)
     kept = sum(outcome.shards_kept for outcome in everything)
+    account = accountability(plan, everything)
+    engine = sum((outcome.engine for outcome in everything), EngineTime())
     return {
-        "status": _status(plan, outcomes),
+        "status": _status(plan, outcomes, account),
+        "accountability": account,
         "store": plan.request.store,
         "region": plan.request.region,
         "mosaic": plan.mosaic_url,
@@ -69,8 +87,13 @@ def run_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) ->
             for verdict in outcome.verdicts
         ],
         "unpaired": [*_unpaired(plan), *_unreadable(plan, everything)],
-        "slots": [_slot(plan, outcome) for outcome in everything if outcome.slot.pairs],
-        "tiles": sum(outcome.tiles for outcome in everything),  # matched in this run
+        "slots": [
+            _slot(plan, outcome)
+            for outcome in everything
+            if outcome.slot.pairs and outcome.failure is None
+        ],
+        "tiles": sum(outcome.tiles for outcome in everything),  # tried in this run
+        "engine_wait_share": _rounded(engine.wait_share),  # null when nothing was matched
         "shards": written + kept,
         "shards_written": written,
         "shards_kept": kept,
@@ -147,7 +170,9 @@ def print_result(console: Console, report: Report, already_told: Sequence[Unpair
     _print_unpaired(console, [left for left in report["unpaired"] if left["scene"] not in told])
 
 
-def _status(plan: Plan, outcomes: Sequence[SlotOutcome]) -> str:
+def _status(plan: Plan, outcomes: Sequence[SlotOutcome], account: Mapping[str, Any]) -> str:
+    if (verdict := verdict_on(account)) is not None:
+        return verdict.lower()
     if not plan.pairs:
         return "no overlapping pair"
     if not plan.unfinished:
@@ -225,6 +250,10 @@ def _print_unpaired(console: Console, unpaired: Sequence[Mapping[str, str]]) -> 
             markup=False,
             soft_wrap=True,
         )
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)
 
 
 def _pixels(value: float | None) -> str:

@@ -20,6 +20,7 @@ from shapely.geometry.base import BaseGeometry
 from catalog.grid import Lattice
 from catalog.pairs import Pair
 from catalog.search import Scene
+from flows.group_matches import GroupMatches
 from flows.plan import Group
 from tar_engine.field import Field
 from tar_engine.fit import Verdict, fit, judge
@@ -50,13 +51,23 @@ class GroupEstimate:
     verdicts: tuple[PairVerdict, ...]
 
 
-def settle(group: Group, matches: Matches, lattice: Lattice) -> GroupEstimate:
+def settle_found(group: Group, found: GroupMatches, lattice: Lattice) -> GroupEstimate:
+    """`settle` for what a worker gets: matches as they came from the tiles."""
+    return settle(group, found.matches(), lattice, failed_tiles=len(found.failed))
+
+
+def settle(
+    group: Group, matches: Matches, lattice: Lattice, *, failed_tiles: int = 0
+) -> GroupEstimate:
     """Fit one field to a group, judge each pair on its own matches, drop the refused, fit again.
 
     `matches` are in lattice pixels. Without any accepted pair the estimate has no field.
     """
     own = _matches_of_pairs(group, matches, lattice)
-    verdicts = [_refusal(pair, "the engine found no match on its ground") for pair in group.pairs]
+    no_match = "the engine found no match on its ground"
+    if failed_tiles:
+        no_match += f", and {failed_tiles} tiles of its passes failed"
+    verdicts = [_refusal(pair, no_match) for pair in group.pairs]
     candidates = [index for index, mine in enumerate(own) if mine.any()]
     while candidates:
         fitted = np.logical_or.reduce([own[index] for index in candidates])

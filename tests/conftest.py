@@ -43,8 +43,8 @@ def client() -> Iterator[Client]:
     """A local cluster of one worker; `client.scheduler.address` is what `--scheduler` takes."""
     from flows.dispatch import cluster
 
-    with cluster(workers=1) as client:
-        yield client
+    with cluster(workers=1) as workers:
+        yield workers.client
 
 
 @pytest.fixture(scope="session")

@@ -1,61 +1,26 @@
-"""The Dask side: bounded work in flight, routing by the resource GPU, failures that surface."""
+"""The Dask side: which workers there are, and which of them does what."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 
 import pytest
-from distributed import Client, Future
+from distributed import Client, Scheduler, SpecCluster, Worker, get_worker
 
 from flows import dispatch
-from flows.dispatch import GPU, IN_FLIGHT_PER_WORKER, DispatchError, cluster, stream
+from flows.dispatch import GPU, IN_FLIGHT_PER_THREAD, LOOPBACK, DispatchError, Workers, cluster
+
+QUIET = {"dashboard": False}
+SCHEDULER = {"cls": Scheduler, "options": LOOPBACK | QUIET}
 
 
 def double(number: int) -> int:
-    if number == 13:
-        raise ValueError("thirteen")
     return 2 * number
 
 
-def test_every_job_comes_back_with_its_result(client: Client) -> None:
-    def submit(number: int) -> Future:
-        return client.submit(double, number, resources=GPU)
-
-    assert dict(stream(client, submit, range(10))) == {n: 2 * n for n in range(10)}
-
-
-def test_few_jobs_are_in_flight_however_many_there_are(client: Client) -> None:
-    submitted = finished = most = 0
-
-    def jobs() -> Iterator[int]:
-        nonlocal submitted, most
-        for number in range(100, 112):
-            submitted += 1
-            most = max(most, submitted - finished)
-            yield number
-
-    for _ in stream(client, lambda number: client.submit(double, number), jobs()):
-        finished += 1
-    assert finished == 12
-    assert most <= IN_FLIGHT_PER_WORKER + 1  # the one just handed over is not counted yet
-
-
-def test_a_failure_is_raised_and_the_rest_is_dropped(client: Client) -> None:
-    submitted: list[int] = []
-
-    def submit(number: int) -> Future:
-        submitted.append(number)
-        return client.submit(double, number)
-
-    with pytest.raises(ValueError, match="thirteen"):
-        list(stream(client, submit, [13, *range(200, 300)]))
-    assert len(submitted) <= IN_FLIGHT_PER_WORKER
-
-
-def test_no_jobs_no_results(client: Client) -> None:
-    assert list(stream(client, lambda number: client.submit(double, number), [])) == []
+def where() -> str:
+    return str(get_worker().address)
 
 
 def test_local_workers_are_processes_that_offer_a_gpu_or_its_stand_in(client: Client) -> None:
@@ -79,7 +44,7 @@ def test_workers_do_not_dump_failed_tasks_on_the_terminal(client: Client) -> Non
 
 def test_an_external_scheduler_is_used_and_left_alone(client: Client) -> None:
     with cluster(client.scheduler.address) as other:
-        assert other.submit(double, 4).result() == 8
+        assert other.run(double, 4).result() == 8
     assert client.submit(double, 5).result() == 10
 
 
@@ -92,3 +57,36 @@ def test_a_scheduler_that_does_not_answer_is_one_clear_error(
         cluster("tcp://127.0.0.1:9"),
     ):
         pass
+
+
+def test_a_scheduler_without_an_engine_is_refused() -> None:
+    with (
+        SpecCluster(workers={}, scheduler=SCHEDULER) as bare,
+        pytest.raises(DispatchError, match=r"no worker of .* offers the resource GPU"),
+        cluster(bare.scheduler_address),
+    ):
+        pass
+
+
+def test_engines_match_and_the_others_do_the_rest() -> None:
+    """One worker owns a GPU: nothing but matching may keep it busy."""
+    specs = {
+        name: {
+            "cls": Worker,
+            "options": {"nthreads": 1, "resources": resources, "dashboard": False},
+        }
+        for name, resources in (("gpu", GPU), ("cpu", {}), ("cpu-2", {}))
+    }
+    with SpecCluster(workers=specs, scheduler=SCHEDULER) as mixed, Client(mixed) as client:
+        workers = Workers(client)
+        gpu = mixed.workers["gpu"].address
+        assert {f.result() for f in [workers.match(where) for _ in range(6)]} == {gpu}
+        others = [workers.run(where) for _ in range(20)]
+        others += [workers.read_ahead(where) for _ in range(20)]
+        assert gpu not in {future.result() for future in others}
+        assert workers.in_flight == 3 * IN_FLIGHT_PER_THREAD
+
+
+def test_without_other_workers_the_engines_do_everything(client: Client) -> None:
+    workers = Workers(client)
+    assert workers.run(where).result() == workers.match(where).result()

@@ -21,7 +21,18 @@ from catalog.pairs import Pair
 from catalog.search import Scene
 from flows import estimate
 from flows.demo_region import DemoRegion
-from flows.estimate import TILE_PX, TileImages, group_tiles, match_group, match_tile, read_tile
+from flows.dispatch import Workers
+from flows.estimate import (
+    TILE_PX,
+    TileImages,
+    corners_of,
+    group_tiles,
+    in_batches,
+    match_group,
+    match_tile,
+    read_tile,
+)
+from flows.group_matches import GroupMatches
 from flows.plan import Group
 from flows.progress import Progress
 from tar_engine.deformation import invert_affine, warp_affine
@@ -71,8 +82,9 @@ def test_a_tile_is_matched_to_the_truth(small_region: DemoRegion, tmp_path: Path
     images = read_tile(plan.lattice, tile)
     assert images.optical.shape == (3, *tile.window.shape)
     assert images.sar.shape == (1, *tile.window.shape)
-    matches, unreadable = match_tile(tile, images, weights=None, max_offset_px=32.0)
-    assert not unreadable
+    found = match_tile(tile, images, weights=None, max_offset_px=32.0)
+    assert not found.unreadable
+    matches = GroupMatches.of({0: found}, corners_of([tile]), {}).matches()
     assert len(matches) > 300
     dx, dy = np.median(matches.sar_xy - matches.optical_xy, axis=0)
     assert dy == pytest.approx(0.8, abs=0.2)  # the demo's azimuth offset
@@ -90,8 +102,8 @@ def test_sar_that_lies_beyond_the_prior_and_is_turned_is_found_by_the_network(
     sar = torch.from_numpy(pair.sar)[None].float()
     moved = warp_affine(sar, invert_affine(turn), side, side)[0].numpy()
     images = TileImages(pair.optical.astype(np.float32), moved, {})
-    matches, _ = match_tile(tile, images, weights=None, max_offset_px=16.0)
-    found = fit(matches)
+    matched = match_tile(tile, images, weights=None, max_offset_px=16.0)
+    found = fit(GroupMatches.of({0: matched}, corners_of([tile]), {}).matches())
     assert found.verdict.accepted, found.verdict.reason
     assert np.allclose(found.field.affine[:, :2], turn[0, :, :2], atol=0.02)
 
@@ -125,7 +137,7 @@ def test_workers_refuse_another_checkpoint_than_the_planned_one(
         progress.bar("matching", "tiles") as bar,
         pytest.raises(WeightsError, match="expected 0000000000000000"),
     ):
-        match_group(client, plan, plan.slots[0].groups[0], bar)
+        match_group(Workers(client), plan, plan.slots[0].groups[0], bar, {})
 
 
 def test_a_tile_without_common_ground_is_not_matched(
@@ -134,5 +146,14 @@ def test_a_tile_without_common_ground_is_not_matched(
     plan = plan_of(small_region, tmp_path)
     (tile,) = group_tiles(plan.lattice, plan.slots[0].groups[0])
     images = read_tile(plan.lattice, replace(tile, sar=()))
-    matches, _ = match_tile(tile, images, weights=None, max_offset_px=32.0)
-    assert len(matches) == 0
+    found = match_tile(tile, images, weights=None, max_offset_px=32.0)
+    assert len(found.values) == 0
+    assert found.span is None
+
+
+def test_many_tiles_share_jobs_and_few_do_not() -> None:
+    assert in_batches(range(3)) == [range(0, 1), range(1, 2), range(2, 3)]
+    assert in_batches([]) == []
+    many = in_batches(range(10_001))
+    assert [place for batch in many for place in batch] == list(range(10_001))
+    assert {len(batch) for batch in many} == {1, 4}

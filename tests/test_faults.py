@@ -6,31 +6,25 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from distributed import Client
+from kills import start_flow
+from prefect.client.schemas.objects import StateType
 from regions import files_under, request_of
 
 import catalog
 from catalog.errors import SceneReadError, StoreError
-from flows.cli import main
+from flows.cli import FAILED, PARTIAL, main
 from flows.compose import ShardJob, compose_shard
 from flows.demo_region import DemoRegion
-from flows.register_region import register_region
-
-RUN = """
-import sys
-from flows.cli import prepare_prefect
-prepare_prefect()
+from flows.estimate import Tile, TileImages, match_tiles
+from flows.group_matches import TileMatches
 from flows.register_region import register_region
 from flows.request import RegionRequest
-if __name__ == "__main__":
-    register_region(RegionRequest.model_validate_json(sys.argv[1]))
-"""
 
 
 def copy_of(region: DemoRegion, folder: Path) -> DemoRegion:
@@ -48,15 +42,8 @@ def test_a_killed_run_is_continued_and_readers_see_all_or_nothing(
     small_region: DemoRegion, tmp_path: Path, client: Client
 ) -> None:
     store = tmp_path / "store"
-    # The southern half in fine pixels: a wide shard, and a narrow one that is finished before it.
-    west, south, east, north = small_region.bbox
-    bbox = (west, south, east, (south + north) / 2)
-    request = request_of(small_region, store, bbox=bbox, resolution=3.5)
-    script = tmp_path / "run.py"
-    script.write_text(RUN)
-    process = subprocess.Popen(
-        [sys.executable, str(script), request.model_dump_json()], start_new_session=True
-    )
+    request = request_of(small_region, store, bbox=southern_half(small_region), resolution=3.5)
+    process = start_flow(request, tmp_path / "run.py")
     receipts = _wait_for_receipts(process, store)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -74,6 +61,26 @@ def test_a_killed_run_is_continued_and_readers_see_all_or_nothing(
         assert path.stat().st_mtime_ns == written, f"{path.name} was made again"
     mosaic = catalog.open_mosaic(str(store / "demo"))
     assert float((mosaic["quality"] != 0).mean()) > 0.97  # every shard is there
+
+
+def southern_half(region: DemoRegion) -> tuple[float, float, float, float]:
+    """In fine pixels it has a wide shard, and a narrow one that is finished before it."""
+    west, south, east, north = region.bbox
+    return west, south, east, (south + north) / 2
+
+
+def arguments_of(request: RegionRequest) -> list[str]:
+    """The request on the command line."""
+    options = {
+        "catalog": [request.catalog], "optical": [request.optical], "sar": [request.sar],
+        "bbox": [*map(str, request.bbox)], "start": [str(request.start)],
+        "end": [str(request.end)], "store": [request.store], "region": [request.region],
+    }  # fmt: skip
+    if request.scheduler is not None:
+        options["scheduler"] = [request.scheduler]
+    if request.resolution is not None:
+        options["resolution"] = [str(request.resolution)]
+    return ["run", *(word for name, words in options.items() for word in (f"--{name}", *words))]
 
 
 def _wait_for_receipts(process: subprocess.Popen[bytes], store: Path) -> Path:
@@ -149,6 +156,7 @@ def test_a_report_that_a_crash_swallowed_is_made_up_for(
 
     request = request_of(small_region, tmp_path, scheduler=client.scheduler.address)
     with monkeypatch.context() as patch:
+        patch.setattr("flows.retries.may_pass", lambda _: False)
         patch.setattr("flows.register_region.save_report", crash)
         with pytest.raises(StoreError, match="the power is out"):
             register_region(request)
@@ -156,11 +164,7 @@ def test_a_report_that_a_crash_swallowed_is_made_up_for(
     assert not any(path.exists() for path in told)
     mosaic = files_under(tmp_path)
 
-    arguments = [
-        "run", "--catalog", request.catalog, "--optical", request.optical, "--sar", request.sar,
-        "--bbox", *map(str, request.bbox), "--start", str(request.start), "--end",
-        str(request.end), "--store", request.store, "--region", request.region,
-    ]  # fmt: skip
+    arguments = arguments_of(request)
     assert main(arguments) == 0
     assert "report.json was missing" in capsys.readouterr().out
     assert all(path.exists() for path in told)
@@ -213,7 +217,7 @@ def test_a_region_without_any_pair_ends_well(small_region: DemoRegion, tmp_path:
     assert json.loads((tmp_path / "demo" / "report.json").read_text())["pairs"] == []
 
 
-def test_a_failing_worker_fails_the_run_and_publishes_nothing(
+def test_a_store_that_fails_fails_the_run_and_publishes_nothing(
     small_region: DemoRegion,
     tmp_path: Path,
     client: Client,
@@ -223,7 +227,101 @@ def test_a_failing_worker_fails_the_run_and_publishes_nothing(
         raise StoreError("the disk is full", "slots")
 
     monkeypatch.setattr("flows.register_region.compose_shard", broken)
-    with pytest.raises(StoreError, match="the disk is full"):
-        register_region(request_of(small_region, tmp_path, scheduler=client.scheduler.address))
+    monkeypatch.setattr("flows.retries.may_pass", lambda _: False)
+    request = request_of(small_region, tmp_path, scheduler=client.scheduler.address)
+    state = register_region(request, return_state=True)
+    assert (state.type, state.name) == (StateType.FAILED, "Failed")
+    assert "shard 0.0: the disk is full" in str(state.message)
     assert not list(tmp_path.rglob("items/*.json"))
-    assert not (tmp_path / "demo" / "report.json").exists()
+    report = json.loads((tmp_path / "demo" / "report.json").read_text())
+    assert (report["status"], report["slots"]) == ("failed", [])
+    assert report["accountability"]["pairs"] == {
+        "expected": 4, "done": 0, "refused": 0, "skipped": 0, "failed": 4,
+    }  # fmt: skip
+
+
+def test_a_store_that_recovers_is_waited_for(
+    small_region: DemoRegion, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect tries the batch again; here without its pauses."""
+    first = tmp_path / "failed-once"
+
+    def flaky(job: ShardJob) -> None:
+        if not first.exists():
+            first.touch()
+            raise StoreError("503 Slow Down", "slots")
+        compose_shard(job)
+
+    monkeypatch.setattr("flows.register_region.compose_shard", flaky)
+    monkeypatch.setattr("flows.register_region.compose_shards.retry_delay_seconds", [0.1])
+    request = request_of(small_region, tmp_path / "store", scheduler=client.scheduler.address)
+    assert register_region(request)["status"] == "registered"
+    assert first.exists()
+
+
+def test_a_poisonous_tile_is_recorded_and_the_day_is_published_without_it(
+    small_region: DemoRegion,
+    tmp_path: Path,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def match(tiles: list[Tile], images: list[TileImages], **options: Any) -> list[TileMatches]:
+        if any(tile.core.x0 > 0 for tile in tiles):
+            raise ZeroDivisionError("nobody foresaw this")
+        return match_tiles(tiles, images, **options)
+
+    request = request_of(small_region, tmp_path, scheduler=client.scheduler.address, resolution=7.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.estimate.match_tiles", match)
+        # Both in one job at first: the poisonous one has to be found out.
+        patch.setattr("flows.estimate.JOBS_ARE_MANY", 1)
+        state = register_region(request, return_state=True)
+        assert (state.type, state.name) == (StateType.FAILED, "Partial")
+        assert "1 of 2 tiles" in str(state.message)
+        report = json.loads((tmp_path / "demo" / "report.json").read_text())
+        account = report["accountability"]
+        assert (report["status"], account["days"]["done"]) == ("partial", 1)
+        assert account["tiles"] == {
+            "expected": 2, "done": 1, "refused": 0, "skipped": 0, "failed": 1,
+        }  # fmt: skip
+        (failure,) = account["failures"]
+        assert "nobody foresaw this (3 attempts)" in failure["reason"]
+        assert failure["what"].startswith("tile at column 512, row 0")
+        assert float((catalog.open_mosaic(report["mosaic"])["quality"] == 1).mean()) > 0.9
+
+        assert main(arguments_of(request)) == PARTIAL  # tried again, to the same end
+        told = capsys.readouterr().out
+        assert "Partly done" in told
+        assert "nobody foresaw this" in told
+
+    whole = register_region(request)  # the poison is gone
+    assert whole["status"] == "registered"
+    assert whole["slots"][0]["generation"] != report["slots"][0]["generation"]
+    assert whole["accountability"]["failures"] == []
+    assert register_region(request)["status"] == "nothing to do"
+
+
+def test_a_poisonous_shard_costs_its_day_and_says_so(
+    small_region: DemoRegion,
+    tmp_path: Path,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def compose(job: ShardJob) -> None:
+        if job.shard.col == 1:
+            raise ZeroDivisionError("nobody foresaw this")
+        compose_shard(job)
+
+    monkeypatch.setattr("flows.register_region.compose_shard", compose)
+    request = request_of(
+        small_region, tmp_path, scheduler=client.scheduler.address, resolution=3.5,
+        bbox=southern_half(small_region),
+    )  # fmt: skip
+    assert main(arguments_of(request)) == FAILED
+    captured = capsys.readouterr()
+    assert "shard 0.1: ZeroDivisionError: nobody foresaw this (3 attempts)" in captured.err
+    assert "shard 0.1" in captured.out
+    assert not list(tmp_path.rglob("items/*.json"))
+    assert len(list(tmp_path.rglob("*.receipts/*.json"))) == 1  # the other is kept for a rerun

@@ -18,7 +18,7 @@ import fsspec
 import moto.settings
 import pytest
 from moto.server import ThreadedMotoServer
-from test_catalog_s3 import disconnect
+from object_store import disconnect
 from test_mosaic import created, published
 
 from catalog import objects

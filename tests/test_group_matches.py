@@ -1,0 +1,48 @@
+"""Matches on their way: nothing lost, nothing reordered, and how long engines waited."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from flows.group_matches import EngineSpan, EngineTime, GroupMatches, TileMatches
+from tar_engine.matches import Matches
+
+
+def some(count: int, seed: int) -> Matches:
+    random = np.random.default_rng(seed)
+    values = random.uniform(0, 640, (count, 6)).astype(np.float32).astype(np.float64)
+    return Matches(values[:, 0:2], values[:, 2:4], values[:, 4], values[:, 5])
+
+
+def test_matches_arrive_to_the_bit_and_in_the_tiles_order() -> None:
+    corners = [(-64, -64), (448, -64), (960, -64), (50_000, 40_000)]
+    parts = [some(5, 0), some(0, 1), some(7, 2), some(3, 3)]
+    found = {place: TileMatches.of(parts[place], {}) for place in (3, 0, 1)}  # 2 was given up
+    group = GroupMatches.of(found, corners, {"tile 2": "it killed every worker"})
+    assert found == {}
+    assert group.tiles == 4
+    arrived = group.matches()
+    expected = Matches.concatenate([parts[place].shifted(*corners[place]) for place in (0, 1, 3)])
+    assert np.array_equal(arrived.optical_xy, expected.optical_xy)
+    assert np.array_equal(arrived.sar_xy, expected.sar_xy)
+    assert np.array_equal(arrived.confidence, expected.confidence)
+    assert np.array_equal(arrived.error_px, expected.error_px)
+
+
+def test_no_tile_no_match() -> None:
+    assert len(GroupMatches.of({}, [], {}).matches()) == 0
+
+
+def test_engines_wait_between_tiles_each_by_its_own_clock() -> None:
+    spans = [
+        EngineSpan("b", 1000.0, 1002.0),
+        EngineSpan("a", 3.0, 5.0),
+        EngineSpan("a", 0.0, 2.0),
+        EngineSpan("b", 1002.0, 1004.0),
+    ]
+    time = EngineTime.of(spans)
+    assert time == EngineTime(8.0, 1.0)
+    assert time.wait_share == pytest.approx(1 / 9)
+    assert (time + time).waiting_s == 2.0
+    assert EngineTime.of([]).wait_share is None
