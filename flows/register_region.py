@@ -24,6 +24,7 @@ from flows import artifacts
 from flows.compose import ShardJob, compose_shard, layers_of, slot_shards
 from flows.dispatch import cluster, stream
 from flows.estimate import GroupMatches, match_group
+from flows.lease import one_run_per_region
 from flows.plan import Group, Plan, SlotPlan, plan_request, provenance, slot_store, without_scenes
 from flows.preview import draw_preview
 from flows.progress import Progress, Stopwatch
@@ -51,6 +52,7 @@ class Run:
 
 
 @flow(name="register-region", flow_run_name="{request.region} {request.start} {request.end}")
+@one_run_per_region
 def register_region(request: RegionRequest) -> dict[str, Any]:
     """Register the SAR scenes of a region to its optical scenes; one mosaic per optical day.
 
