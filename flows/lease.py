@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from uuid import UUID
 
 from prefect import get_run_logger, runtime
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import ConcurrencyLeaseHolder
 from prefect.concurrency.sync import concurrency
-from prefect.exceptions import MissingContextError
 from prefect.settings import get_current_settings
-from prefect.types._concurrency import ConcurrencyLeaseHolder
 
 from flows.request import RegionRequest
 
@@ -48,29 +46,27 @@ def one_run_per_region(
 
 @contextmanager
 def region_lease(request: RegionRequest, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
-    """Hold the region's slot for the length of the block. Raises `BusyError`."""
+    """Hold the region's slot for the length of the block, inside a flow. Raises `BusyError`."""
     if get_current_settings().api.url is None:
         yield
         return
     name = limit_name(request)
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(name, limit=1)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(_slot(name, timeout_seconds=1))
-        except TimeoutError:
-            _logger().warning(
+        if client.read_global_concurrency_limit_by_name(name).active_slots:
+            get_run_logger().warning(
                 "another run works on region %s of %s: waiting for its end, up to %d minutes",
                 request.region, request.store, wait_seconds // 60,
             )  # fmt: skip
-            try:
-                stack.enter_context(_slot(name, timeout_seconds=wait_seconds))
-            except TimeoutError as error:
-                raise BusyError(
-                    f"region {request.region}: another run still works on it after "
-                    f"{wait_seconds / 60:.0f} minutes of waiting; run this one again later (if "
-                    f"none does, see the concurrency limit {name!r} in Prefect)"
-                ) from error
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_slot(name, wait_seconds))
+        except TimeoutError as error:
+            raise BusyError(
+                f"region {request.region}: another run still works on it after "
+                f"{wait_seconds / 60:.0f} minutes of waiting; run this one again later (if none "
+                f"does, look at the concurrency limit {name!r} in Prefect)"
+            ) from error
         yield
 
 
@@ -80,22 +76,13 @@ def limit_name(request: RegionRequest) -> str:
     return f"region {request.region} {address[:12]}"
 
 
-@contextmanager
-def _slot(name: str, timeout_seconds: float) -> Iterator[None]:
+def _slot(name: str, wait_seconds: float) -> AbstractContextManager[None]:
     run_id = runtime.flow_run.id
-    with concurrency(
+    return concurrency(
         name,
-        timeout_seconds=timeout_seconds,
+        timeout_seconds=wait_seconds,
         lease_duration=LEASE_SECONDS,
         strict=True,
         holder=ConcurrencyLeaseHolder(type="flow_run", id=UUID(run_id)) if run_id else None,
         raise_on_lease_renewal_failure=False,  # a server that is away for a minute stops no run
-    ):
-        yield
-
-
-def _logger() -> logging.Logger | logging.LoggerAdapter[Any]:
-    try:
-        return get_run_logger()
-    except MissingContextError:
-        return logging.getLogger(__name__)
+    )

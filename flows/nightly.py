@@ -47,7 +47,7 @@ def nightly(
     if not failed:
         return Completed(message=f"{len(rows)} regions, {start} to {end}")
     told = f"{len(failed)} of {len(rows)} regions did not finish: {'; '.join(failed)}"
-    return Failed(message=told) if len(failed) == len(rows) else Failed(name="Partial", message=told)
+    return Failed(name="Failed" if len(failed) == len(rows) else "Partial", message=told)
 
 
 def window(until: date | None, days_back: int) -> tuple[date, date]:

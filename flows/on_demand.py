@@ -66,7 +66,7 @@ def on_demand(
         resolution_m: Pixel size of the mosaic, metres.
         max_cloud_cover: Optical scenes with more cloud are left out, percent.
         max_gap_days: Longest time between an optical scene and its SAR partner, days.
-        scheduler: tcp:// address of a Dask scheduler; left empty, processes on the worker's machine.
+        scheduler: tcp:// address of a Dask scheduler; left empty, the worker's own machine.
     """
     request = RegionRequest.of(
         region=region, bbox=(west, south, east, north), start=start, end=end, catalog=catalog,
@@ -80,4 +80,7 @@ def on_demand(
             message=f"Dry run: {len(plan.pairs)} pairs in {len(plan.slots)} days, "
             f"{len(plan.unfinished)} of them not published yet. Nothing was written."
         )
-    return register_region(request, return_state=True)
+    outcome = register_region.fn(request)  # not a run of its own: all of it shows on one page
+    if isinstance(outcome, State):
+        return outcome
+    return Completed(message=f"{outcome['status']}: {outcome['mosaic']}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from importlib.metadata import version
 from itertools import groupby
 from typing import Any
@@ -20,10 +19,11 @@ from shapely.geometry.base import BaseGeometry
 from catalog.errors import CatalogError, SceneReadError
 from catalog.grid import Lattice, lattice_for
 from catalog.mosaic import SlotStore, check_writable
-from catalog.pairs import Pair, Pairing, Unpaired, pair_scenes, slots
+from catalog.pairs import Pair, Unpaired, slots
 from catalog.publish import generation_name, published, published_properties
 from catalog.read import probe
-from catalog.search import Scene, catalog_api, search
+from catalog.search import Scene
+from flows.days import paired_by_day, scenes_of
 from flows.dispatch import DispatchError, check_scheduler
 from flows.request import RegionRequest
 from tar_engine.errors import EngineError
@@ -150,11 +150,11 @@ def plan_region(request: RegionRequest, weights_sha256: str) -> Plan:
     by itself with SAR scenes that may lie outside the window.
     """
     lattice = lattice_for(request.bbox, crs=request.crs, resolution=request.resolution)
-    optical, sar = _found(request)
+    optical, sar = scenes_of(request)
     region = shapely.box(*request.bbox)
     unreadable = _unreadable([*optical, *sar])
     hidden = hidden_by_pass_mates(_without(optical, unreadable), region)
-    pairing = _paired_by_day(
+    pairing = paired_by_day(
         _without(optical, [*unreadable, *hidden]), _without(sar, unreadable), request
     )
     plan = Plan(
@@ -170,64 +170,6 @@ def plan_region(request: RegionRequest, weights_sha256: str) -> Plan:
         unpaired=(*unreadable, *hidden, *pairing.unpaired),
     )
     return _as_published(plan)
-
-
-def _found(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
-    """Optical scenes of the days asked for, and the SAR scenes that could be their partners.
-
-    SAR scenes of those days are found too if no optical scene is near, so that it can be told.
-    """
-    gap, day = timedelta(days=request.max_gap_days), timedelta(days=1)
-    with catalog_api(request.catalog) as api_url:
-        optical = tuple(
-            scene
-            for scene in search(
-                api_url, request.optical, request.bbox, request.start - day, request.end + day
-            )
-            if request.start <= scene.solar_day <= request.end
-        )
-        first, last = request.start - gap - 2 * day, request.end + gap + 2 * day
-        candidates = search(api_url, request.sar, request.bbox, first, last)
-    sar = tuple(
-        scene
-        for scene in candidates
-        if request.start <= scene.solar_day <= request.end
-        or any(abs(scene.datetime - other.datetime) <= gap for other in optical)
-    )
-    return optical, sar
-
-
-def _paired_by_day(
-    optical: Sequence[Scene], sar: Sequence[Scene], request: RegionRequest
-) -> Pairing:
-    """Each day paired by itself. A SAR scene is left over when no day has use for it.
-
-    Those left over from outside the days asked for are nobody's concern.
-    """
-    days = [
-        list(scenes)
-        for _, scenes in groupby(
-            sorted(optical, key=lambda scene: (scene.solar_day, scene.datetime, scene.id)),
-            key=lambda scene: scene.solar_day,
-        )
-    ] or [[]]
-    pairings = [
-        pair_scenes(
-            scenes,
-            sar,
-            request.bbox,
-            max_gap=timedelta(days=request.max_gap_days),
-            min_overlap_share=request.min_overlap,
-            max_cloud_cover=request.max_cloud_cover,
-        )
-        for scenes in days
-    ]
-    pairs = tuple(pair for pairing in pairings for pair in pairing.pairs)
-    used = {pair.sar.id for pair in pairs}
-    asked_for = {s.id for s in sar if request.start <= s.solar_day <= request.end} - used
-    asked_for |= {scene.id for scene in optical}
-    left = {u.scene.id: u for pairing in pairings for u in pairing.unpaired}
-    return Pairing(pairs, tuple(u for id_, u in left.items() if id_ in asked_for))
 
 
 def plan_slot(

@@ -1,7 +1,7 @@
 """The regions file: what is registered every night, one entry per region.
 
-Each entry, on top of the file's defaults, has to make a valid `RegionRequest`; so a mistake is found
-when the file is read, and one sentence names the file, the region and the field.
+Each entry, on top of the file's defaults, has to make a valid `RegionRequest`; so a mistake is
+found when the file is read, and one sentence names the file, the region and the field.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ def _region(
 ) -> Region:
     fields = {**defaults, **entry}
     name = str(fields.pop("name", "")).strip()
-    where = f"regions file {path}: region {name!r}" if name else f"regions file {path}: entry {number}"
+    where = (
+        f"regions file {path}: region {name!r}" if name else f"regions file {path}: entry {number}"
+    )
     if not name:
         raise RequestError(f"{where}: name: is missing")
     for field in GIVEN_BY_THE_RUN:
@@ -109,7 +111,7 @@ def _bbox_of(geometry: Any, folder: Path, has_bbox: bool) -> tuple[float, ...]:
     try:
         if isinstance(geometry, str):
             geometry = json.loads((folder / geometry).read_text(encoding="utf-8"))
-        parts = geometry["features"] if "features" in geometry else [geometry]
+        parts = geometry.get("features", [geometry])
         shapes = [shapely.geometry.shape(part.get("geometry", part)) for part in parts]
         bounds = shapely.GeometryCollection(shapes).bounds
     except OSError as error:

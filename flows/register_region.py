@@ -66,7 +66,11 @@ def register_region(request: RegionRequest) -> dict[str, Any]:
         plan = make_plan(request)
     outcomes: list[SlotOutcome] = []
     if plan.unfinished:
-        with clock("workers"), cluster(request.scheduler) as client, Progress() as progress:
+        with (
+            clock("workers"),
+            cluster(request.scheduler) as client,
+            artifacts.live_progress(plan) as progress,
+        ):
             run = Run(plan, client, progress, clock)
             outcomes = [make_slot(run, slot) for slot in plan.unfinished]
     return make_report(plan, outcomes, clock)

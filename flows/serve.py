@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,7 +29,6 @@ POOL = "tar-pipeline"
 START_SECONDS = 180.0  # the first start makes the database
 STOP_SECONDS = 30.0  # runs that are going end with their worker, and the next run goes on
 POLL_SECONDS = 0.2
-INFRA = Path(__file__).resolve().parents[1] / "infra"  # of a checkout
 _UNTIL_PARENT_ENDS = """
 import ctypes, os, signal, sys
 PR_SET_PDEATHSIG = 1
@@ -71,9 +71,8 @@ def serve(service: Service, console: Console) -> None:
 
     Raises `RequestError` for files that are missing or wrong, `ServeError` when a part fails.
     """
-    if not service.prefect_file.is_file():
-        raise RequestError(f"prefect-file: there is no file {service.prefect_file}")
     load_regions(service.regions_file)
+    _check_port(service)
     environment = _environment(service)
     with _stop_signals(), _log_file() as log:
         try:
@@ -93,11 +92,25 @@ def serve(service: Service, console: Console) -> None:
             console.print("Stopped. Runs that were going continue when they are started again.")
 
 
+def _check_port(service: Service) -> None:
+    """Another server that answers there must not be taken for ours."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((service.host, service.port))
+        except OSError as error:
+            raise RequestError(
+                f"port: {service.host}:{service.port} cannot be served: {error.strerror}"
+            ) from error
+
+
 def _environment(service: Service) -> dict[str, str]:
     """Of Prefect's programs; what the user has set stays, but for where they find each other."""
     return {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        "PREFECT_WORKER_QUERY_SECONDS": "5",  # what is asked for by hand should start soon
+        "DASK_LOGGING__DISTRIBUTED": "warning",
         # Kept in memory, the lease of a region would outlive a server that is started anew.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
             "prefect.server.concurrency.lease_storage.filesystem"
