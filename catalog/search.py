@@ -59,6 +59,8 @@ class Asset:
     scale: float = 1.0
     offset: float = 0.0
     """Physical value = stored value * scale + offset."""
+    size_bytes: int | None = None
+    """Of the file, where the item says it."""
 
 
 @dataclass(frozen=True)
@@ -301,6 +303,7 @@ def _asset(key: str, bands: tuple[str, ...], item: Mapping[str, Any], api_url: s
         nodata=None if nodata is None else float(nodata),  # "nan" and "inf" are STAC's words
         scale=1.0 if scale is None else float(scale),
         offset=0.0 if offset is None else float(offset),
+        size_bytes=asset.get("file:size"),
     )
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.engine_commands import add_evaluate, add_train
+from flows.service_commands import add_backfill, add_nightly, add_serve
 from flows.upkeep_commands import add_upkeep
 
 if TYPE_CHECKING:
@@ -188,12 +189,13 @@ def _explained(error: Exception) -> tuple[str, int]:
     from flows.dispatch import DispatchError
     from flows.plan import PlanError
     from flows.request import RequestError
+    from flows.serve import ServeError
     from tar_engine.errors import EngineError, InputError, TextError, WeightsError
 
     wrong = ArgumentError | RequestError | PlanError | InputError | WeightsError | TextError
     if isinstance(error, wrong):
         return str(error), WRONG_REQUEST
-    if isinstance(error, CatalogError | EngineError | DispatchError):
+    if isinstance(error, CatalogError | EngineError | DispatchError | ServeError):
         return str(error), FAILED
     return f"{type(error).__name__}: {error} (a bug; --debug shows where)", FAILED
 
@@ -240,6 +242,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands, common)
     _add_run(commands, common)
     _add_pair(commands, common)
+    add_serve(commands, common)
+    add_nightly(commands, common)
+    add_backfill(commands, common)
     add_evaluate(commands, common)
     add_train(commands, common)
     add_upkeep(commands, common)

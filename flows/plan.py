@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from importlib.metadata import version
 from itertools import groupby
 from typing import Any
@@ -20,10 +19,11 @@ from shapely.geometry.base import BaseGeometry
 from catalog.errors import CatalogError, SceneReadError
 from catalog.grid import Lattice, lattice_for
 from catalog.mosaic import SlotStore, check_writable
-from catalog.pairs import Pair, Unpaired, pair_scenes, slots
+from catalog.pairs import Pair, Unpaired, slots
 from catalog.publish import generation_name, published, published_properties
 from catalog.read import probe
-from catalog.search import Scene, catalog_api, search
+from catalog.search import Scene
+from flows.days import paired_by_day, scenes_of
 from flows.dispatch import DispatchError, check_scheduler
 from flows.request import RegionRequest
 from tar_engine.errors import EngineError
@@ -144,21 +144,19 @@ def plan_request(request: RegionRequest) -> Plan:
 
 
 def plan_region(request: RegionRequest, weights_sha256: str) -> Plan:
-    """Search, drop unreadable scenes, pair, and compare with what the store already holds."""
+    """Search, drop unreadable scenes, pair, and compare with what the store already holds.
+
+    What a day's mosaic is made of does not depend on which other days are asked for, or a window
+    that moves on every night would make days anew: days are solar days, whole, and each is paired
+    by itself with SAR scenes that may lie outside the window.
+    """
     lattice = lattice_for(request.bbox, crs=request.crs, resolution=request.resolution)
-    with catalog_api(request.catalog) as api_url:
-        optical = search(api_url, request.optical, request.bbox, request.start, request.end)
-        sar = search(api_url, request.sar, request.bbox, request.start, request.end)
+    optical, sar = scenes_of(request)
     region = shapely.box(*request.bbox)
     unreadable = _unreadable([*optical, *sar])
     hidden = hidden_by_pass_mates(_without(optical, unreadable), region)
-    pairing = pair_scenes(
-        _without(optical, [*unreadable, *hidden]),
-        _without(sar, unreadable),
-        request.bbox,
-        max_gap=timedelta(days=request.max_gap_days),
-        min_overlap_share=request.min_overlap,
-        max_cloud_cover=request.max_cloud_cover,
+    pairing = paired_by_day(
+        _without(optical, [*unreadable, *hidden]), _without(sar, unreadable), request
     )
     plan = Plan(
         request=request,

@@ -1,34 +1,65 @@
-"""What a person sees while a run is going: bars on a terminal, nothing elsewhere; and the time."""
+"""What a person sees while a run is going: bars, an artifact in Prefect, and the time."""
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Self
 
 import rich.progress
 from rich.console import Console
 
+SHOWN_EVERY_SECONDS = 2.0
+STOP_SECONDS = 5.0  # that a last word to a slow server may take
+Show = Callable[[float, str], None]
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Line:
+    """How far one step of the run is."""
+
+    description: str
+    unit: str
+    total: int | None = None
+    done: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.description}, {self.done} of {self.total or '?'} {self.unit}"
+
 
 class Bar:
     """One line of progress. `expect` says how much there is, `advance` that more of it is done."""
 
-    def __init__(self, lines: rich.progress.Progress, task: rich.progress.TaskID) -> None:
+    def __init__(
+        self, lines: rich.progress.Progress, task: rich.progress.TaskID, line: Line
+    ) -> None:
         self._lines = lines
         self._task = task
+        self._line = line
 
     def expect(self, total: int) -> None:
         self._lines.update(self._task, total=total)
+        self._line.total = total
 
     def advance(self, done: int = 1) -> None:
         self._lines.advance(self._task, done)
+        self._line.done += done
 
 
 class Progress:
-    """Progress bars on standard error; silent where that is no terminal."""
+    """Progress bars on standard error, silent where that is no terminal; and what `show` shows.
 
-    def __init__(self) -> None:
+    `show` takes the share that is done, 0 to 1 of `expected` units (tiles and shards), and the line
+    that is being worked on. It is called by a thread of its own every few seconds, so a slow server
+    holds up no tile; what it raises is logged once and stops no run.
+    """
+
+    def __init__(self, show: Show | None = None, expected: int = 0) -> None:
         console = Console(stderr=True)
         self._lines = rich.progress.Progress(
             rich.progress.TextColumn("  {task.description:<28}"),
@@ -39,18 +70,50 @@ class Progress:
             console=console,
             disable=not console.is_terminal,
         )
+        self._show = show
+        self._expected = expected
+        self._steps: list[Line] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep_showing, name="progress", daemon=True)
 
     def __enter__(self) -> Self:
         self._lines.start()
+        if self._show is not None:
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._lines.stop()
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS)
 
     @contextmanager
     def bar(self, description: str, unit: str) -> Iterator[Bar]:
         """A line that lives as long as the block."""
-        yield Bar(self._lines, self._lines.add_task(description, total=None, unit=unit))
+        line = Line(description, unit)
+        self._steps.append(line)
+        task = self._lines.add_task(description, total=None, unit=unit)
+        yield Bar(self._lines, task, line)
+
+    def _keep_showing(self) -> None:
+        shown = ""
+        ended = False
+        while not ended:
+            ended = self._ended.wait(SHOWN_EVERY_SECONDS)  # and once more at the end
+            steps = list(self._steps)
+            line = str(steps[-1]) if steps else "starting"
+            if line == shown or self._show is None:
+                continue
+            done = sum(step.done for step in steps)
+            # Scenes that turn out unreadable make a day begin again: more than was expected.
+            expected = max(self._expected, sum(step.total or 0 for step in steps), 1)
+            try:
+                self._show(min(done / expected, 1.0), line)
+                shown = line
+            except Exception:
+                logger.warning("the progress artifact cannot be updated", exc_info=True)
+                return
 
 
 class Stopwatch:

@@ -33,6 +33,7 @@ from flows.compose import ShardJob, compose_shard, layers_of, slot_shards
 from flows.dispatch import DispatchError, Workers, cluster
 from flows.estimate import match_group
 from flows.group_matches import GroupMatches, TileMatches
+from flows.lease import one_run_per_region
 from flows.plan import (
     Group,
     Plan,
@@ -78,6 +79,7 @@ class TooManyTilesFailed(RuntimeError):
 
 
 @flow(name="register-region", flow_run_name="{request.region} {request.start} {request.end}")
+@one_run_per_region
 def register_region(request: RegionRequest) -> dict[str, Any]:
     """Register the SAR scenes of a region to its optical scenes; one mosaic per optical day.
 
@@ -102,7 +104,11 @@ def make_slots(plan: Plan, clock: Stopwatch) -> list[SlotOutcome]:
     """Every day that is not published yet. Days for which no workers are left fail together."""
     outcomes: list[SlotOutcome] = []
     try:
-        with clock("workers"), cluster(plan.request.scheduler) as workers, Progress() as progress:
+        with (
+            clock("workers"),
+            cluster(plan.request.scheduler) as workers,
+            artifacts.live_progress(plan) as progress,
+        ):
             run = Run(plan, workers, progress, clock)
             outcomes.extend(make_slot(run, slot) for slot in plan.unfinished)
     except DispatchError as error:

@@ -38,8 +38,8 @@ class RegionRequest(BaseModel):
     bbox: tuple[float, float, float, float] = Field(
         description="West, south, east, north in degrees."
     )
-    start: date = Field(description="First day, UTC.")
-    end: date = Field(description="Last day, UTC, inclusive.")
+    start: date = Field(description="First day: of the optical scenes, by the sun.")
+    end: date = Field(description="Last day, inclusive.")
     store: str = Field(
         min_length=1, description="Where mosaics go: a folder or s3://bucket/prefix."
     )

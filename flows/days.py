@@ -1,0 +1,73 @@
+"""Each day by itself: its scenes, and the pairs they make.
+
+What a day's mosaic is made of must not depend on which other days are asked for, or a window that
+moves on every night would make finished days anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import groupby
+
+from catalog.pairs import Pairing, pair_scenes
+from catalog.search import Scene, catalog_api, search
+from flows.request import RegionRequest
+
+
+def scenes_of(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
+    """Optical scenes of the days asked for, and the SAR scenes that could be their partners.
+
+    SAR scenes of those days are found too if no optical scene is near, so that it can be told.
+    """
+    gap, day = timedelta(days=request.max_gap_days), timedelta(days=1)
+    with catalog_api(request.catalog) as api_url:
+        optical = tuple(
+            scene
+            for scene in search(
+                api_url, request.optical, request.bbox, request.start - day, request.end + day
+            )
+            if request.start <= scene.solar_day <= request.end
+        )
+        first, last = request.start - gap - 2 * day, request.end + gap + 2 * day
+        candidates = search(api_url, request.sar, request.bbox, first, last)
+    sar = tuple(
+        scene
+        for scene in candidates
+        if request.start <= scene.solar_day <= request.end
+        or any(abs(scene.datetime - other.datetime) <= gap for other in optical)
+    )
+    return optical, sar
+
+
+def paired_by_day(
+    optical: Sequence[Scene], sar: Sequence[Scene], request: RegionRequest
+) -> Pairing:
+    """Each day paired by itself. A SAR scene is left over when no day has use for it.
+
+    Those left over from outside the days asked for are nobody's concern.
+    """
+    days = [
+        list(scenes)
+        for _, scenes in groupby(
+            sorted(optical, key=lambda scene: (scene.solar_day, scene.datetime, scene.id)),
+            key=lambda scene: scene.solar_day,
+        )
+    ] or [[]]
+    pairings = [
+        pair_scenes(
+            scenes,
+            sar,
+            request.bbox,
+            max_gap=timedelta(days=request.max_gap_days),
+            min_overlap_share=request.min_overlap,
+            max_cloud_cover=request.max_cloud_cover,
+        )
+        for scenes in days
+    ]
+    pairs = tuple(pair for pairing in pairings for pair in pairing.pairs)
+    used = {pair.sar.id for pair in pairs}
+    asked_for = {s.id for s in sar if request.start <= s.solar_day <= request.end} - used
+    asked_for |= {scene.id for scene in optical}
+    left = {u.scene.id: u for pairing in pairings for u in pairing.unpaired}
+    return Pairing(pairs, tuple(u for id_, u in left.items() if id_ in asked_for))

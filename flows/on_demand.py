@@ -1,0 +1,86 @@
+"""By hand, from the Prefect UI or API: one region, one span of days, a dry run first.
+
+The signature is the form: Prefect makes its fields, their limits and their help from it, and its
+server refuses what does not fit before a run is made.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from pydantic import Field
+
+from flows import artifacts
+from flows.plan import plan_request
+from flows.register_region import register_region
+from flows.request import RegionRequest
+
+Text = Annotated[str, Field(min_length=1)]
+Longitude = Annotated[float, Field(ge=-180, le=180)]
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+
+
+@flow(name="on-demand", flow_run_name="{region} {start} to {end}")
+def on_demand(
+    region: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]*$", examples=["bolzano"])],
+    west: Longitude,
+    south: Latitude,
+    east: Longitude,
+    north: Latitude,
+    start: date,
+    end: date,
+    catalog: Text,
+    store: Text,
+    optical: Text = "sentinel-2-l2a",
+    sar: Text = "sentinel-1-rtc",
+    dry_run: bool = True,
+    resolution_m: Literal[10, 20, 60] = 10,
+    max_cloud_cover: Annotated[float, Field(ge=0, le=100)] = 80,
+    max_gap_days: Annotated[float, Field(ge=0, le=365)] = 6,
+    scheduler: Annotated[str, Field(pattern="^((tcp|tls)://.+)?$")] = "",
+) -> State[Any]:
+    """Register the SAR scenes of a region to its optical scenes; one mosaic per optical day.
+
+    The first run is a dry run: it shows as artifacts which scenes pair, which do not and why, and
+    what the work comes to. Run it again with dry_run switched off to do it. The same request again
+    continues where a run stopped, and does nothing once all is published.
+
+    Args:
+        region: Name of the region in the store: lower-case letters, digits, - and _.
+        west: Western edge, degrees of longitude.
+        south: Southern edge, degrees of latitude.
+        east: Eastern edge, degrees of longitude.
+        north: Northern edge, degrees of latitude.
+        start: First day.
+        end: Last day, inclusive.
+        catalog: STAC API URL, or the path of an ItemCollection JSON on the worker.
+        store: Where mosaics go: a folder on the worker or s3://bucket/prefix. Credentials come
+            from the worker's environment, never from here.
+        optical: Collection of the optical scenes.
+        sar: Collection of the SAR scenes.
+        dry_run: Only plan, write nothing. Switch it off to register.
+        resolution_m: Pixel size of the mosaic, metres.
+        max_cloud_cover: Optical scenes with more cloud are left out, percent.
+        max_gap_days: Longest time between an optical scene and its SAR partner, days.
+        scheduler: tcp:// address of a Dask scheduler; left empty, the worker's own machine.
+    """
+    request = RegionRequest.of(
+        region=region, bbox=(west, south, east, north), start=start, end=end, catalog=catalog,
+        store=store, optical=optical, sar=sar, resolution=resolution_m,
+        max_cloud_cover=max_cloud_cover, max_gap_days=max_gap_days, scheduler=scheduler or None,
+    )  # fmt: skip
+    if dry_run:
+        plan = plan_request(request)
+        artifacts.show_plan(plan)
+        return Completed(
+            message=f"Dry run: {len(plan.pairs)} pairs in {len(plan.slots)} days, "
+            f"{len(plan.unfinished)} of them not published yet. Nothing was written."
+        )
+    outcome = register_region.fn(request)  # not a run of its own: all of it shows on one page
+    if isinstance(outcome, State):
+        return outcome
+    return Completed(message=f"{outcome['status']}: {outcome['mosaic']}")
