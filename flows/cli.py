@@ -3,8 +3,8 @@
 Heavy packages (torch, Prefect, Dask) are imported by the command that needs them, so that `--help`
 and a mistyped option answer at once.
 
-Exit codes: 0 done, 1 failed or found faulty, 2 the request is wrong, 3 the pair was refused, 4 partly
-done.
+Exit codes: 0 done, 1 failed or found faulty, 2 the request is wrong, 3 the pair was refused,
+4 partly done.
 """
 
 from __future__ import annotations
