@@ -1,4 +1,4 @@
-"""`tar-pipeline serve` as its users run it: a process of its own, spoken to over Prefect's REST API."""
+"""`tar-pipeline serve` as its users run it: a process, spoken to over Prefect's REST API."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RunningService:
-    """A served pipeline whose nightly has one region, `night`, and whose cron fires every minute."""
+    """A served pipeline; its nightly has one region, `night`, and its cron fires every minute."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -89,7 +89,9 @@ class RunningService:
             if found := ready():
                 return found
             time.sleep(0.5)
-        raise AssertionError(f"no {what} in {PATIENCE_SECONDS} s: {self.output.read_text()[-3000:]}")
+        raise AssertionError(
+            f"no {what} in {PATIENCE_SECONDS} s: {self.output.read_text()[-3000:]}"
+        )
 
 
 @contextmanager
@@ -109,9 +111,7 @@ def served(folder: Path, region: DemoRegion) -> Iterator[RunningService]:
             env=os.environ | {"PREFECT_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)},
             cwd=folder, stdout=file, stderr=file,
         )  # fmt: skip
-    service = RunningService(
-        f"http://127.0.0.1:{port}", process, output, region, folder / "store"
-    )
+    service = RunningService(f"http://127.0.0.1:{port}", process, output, region, folder / "store")
     try:
         service.wait(lambda: "Prefect UI" in output.read_text(), "UI")
         yield service
