@@ -127,11 +127,19 @@ def remove(url: str) -> None:
 def remove_tree(url: str) -> None:
     """Delete an object, or a folder with all that is in it; nothing happens where there is none.
 
-    Raises StoreError.
+    Raises StoreError, also when something is still there afterwards.
     """
     fs, path = filesystem(url)
-    with store_errors("delete", url), contextlib.suppress(FileNotFoundError):
-        fs.rm(path, recursive=True)
+    with store_errors("delete", url):
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm(path, recursive=True)
+        # s3fs deletes in bulk, and passes over what the store refuses to delete.
+        fs.invalidate_cache(path)
+        if left := fs.find(path):
+            raise StoreError(
+                f"cannot delete {url}: {len(left)} objects are still there; may this account delete?",
+                url=url,
+            )
 
 
 @contextmanager

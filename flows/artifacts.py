@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from PIL import Image
-from prefect.artifacts import (
-    create_image_artifact,
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from prefect import runtime
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 
 from flows.accountability import table_rows
 from flows.plan import Plan
@@ -28,11 +26,8 @@ ROWS_KEPT = 500  # the UI is no place for more
 
 def show_plan(plan: Plan) -> None:
     """What the work comes to, which scenes will be registered, and which have no partner."""
-    create_markdown_artifact(
-        workload_markdown(plan, workload(plan)),
-        key=_key(plan, "workload"),
-        description=_title(plan),
-    )
+    numbers = workload_markdown(plan, workload(plan))
+    _create("markdown", _key(plan, "workload"), _title(plan), numbers)
     rows: list[dict[str, Any]] = [
         {
             "day": slot.slot,
@@ -45,7 +40,7 @@ def show_plan(plan: Plan) -> None:
         for pair in slot.pairs
     ]
     rows += [{"scene": left.scene.id, "unpaired": left.reason} for left in plan.unpaired]
-    create_table_artifact(rows[:ROWS_KEPT], key=_key(plan, "plan"), description=_title(plan))
+    show_table(_key(plan, "plan"), _title(plan), rows)
 
 
 def workload_markdown(plan: Plan, work: Workload) -> str:
@@ -55,9 +50,9 @@ def workload_markdown(plan: Plan, work: Workload) -> str:
 | | |
 |---|---|
 | scenes found | {len(plan.optical)} optical, {len(plan.sar)} SAR |
-| pairs | {len(plan.pairs)} in {len(plan.slots)} days |
-| already published | {len(plan.slots) - work.days} days |
-| **to do** | {work.days} days of {plan.lattice.shape[1]} × {plan.lattice.shape[0]} px |
+| pairs | {len(plan.pairs)} |
+| days with pairs | {len(plan.slots)}, of {plan.lattice.shape[1]} × {plan.lattice.shape[0]} px |
+| **days to do** | {work.days}; the others are published |
 | files | {work.files} of {work.scenes} scenes, {size} ({work.bytes_basis}) |
 | tiles | {work.tiles} |
 | shards | {work.shards} |
@@ -68,33 +63,45 @@ def workload_markdown(plan: Plan, work: Workload) -> str:
 def live_progress(plan: Plan) -> Progress:
     """Progress bars, and the run's progress artifact: a percentage, and what is being done."""
     title = _title(plan)
-    artifact = create_progress_artifact(0.0, key=_key(plan, "progress"), description=title)
-    assert isinstance(artifact, UUID)  # a coroutine only where the caller is one
+    artifact = _create("progress", _key(plan, "progress"), title, 0.0)
 
     def show(share: float, line: str) -> None:
-        update_progress_artifact(
-            artifact, progress=round(100 * share, 1), description=f"{title}: {line}"
-        )
+        update = ArtifactUpdate(data=round(100 * share, 1), description=f"{title}: {line}")
+        with get_client(sync_client=True) as client:
+            client.update_artifact(artifact, update)
 
     return Progress(show, expected=sum(steps_left(plan)))
 
 
 def show_result(plan: Plan, report: dict[str, Any], picture: bytes | None) -> None:
-    """What became of each pair; and the preview, embedded, so that it needs no file server."""
-    create_table_artifact(
-        report["pairs"][:ROWS_KEPT], key=_key(plan, "result"), description=_title(plan)
-    )
-    create_table_artifact(
-        table_rows(report["accountability"]) + report["accountability"]["failures"][:ROWS_KEPT],
-        key=_key(plan, "accountability"),
-        description=_title(plan),
+    """What became of each pair, refusals first; and the preview, embedded: it needs no server."""
+    rows = [
+        {
+            "day": pair["slot"],
+            "optical": pair["optical"],
+            "sar": pair["sar"],
+            "accepted": pair["accepted"],
+            "displacement (px)": _hundredths(pair["median_displacement_px"]),
+            "expected error (px)": _hundredths(pair["expected_error_px"]),
+            "matches": pair["matches"],
+            "reason": pair["reason"],
+        }
+        for pair in sorted(report["pairs"], key=lambda pair: pair["accepted"])
+    ]
+    rows += [{"scene": left["scene"], "reason": left["reason"]} for left in report["unpaired"]]
+    show_table(_key(plan, "result"), _title(plan), rows)
+    account = report["accountability"]
+    show_table(
+        _key(plan, "accountability"), _title(plan), table_rows(account) + account["failures"]
     )
     if picture is not None:
-        create_image_artifact(
-            f"data:image/png;base64,{base64.b64encode(thumbnail(picture)).decode()}",
-            key=_key(plan, "preview"),
-            description=_title(plan),
-        )
+        image = f"data:image/png;base64,{base64.b64encode(thumbnail(picture)).decode()}"
+        _create("image", _key(plan, "preview"), _title(plan), image)
+
+
+def show_table(key: str, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The first rows as a table of JSON values."""
+    _create("table", key, title, json.dumps(rows[:ROWS_KEPT]))
 
 
 def thumbnail(picture: bytes) -> bytes:
@@ -107,9 +114,27 @@ def thumbnail(picture: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def _create(type_: str, key: str, title: str, data: str | float) -> UUID:
+    """An artifact of this run. (Prefect's own `create_…_artifact` leave their sockets open.)"""
+    artifact = ArtifactCreate(
+        type=type_,
+        key=key,
+        description=title,
+        data=data,
+        flow_run_id=runtime.flow_run.id,
+        task_run_id=runtime.task_run.id,
+    )
+    with get_client(sync_client=True) as client:
+        return client.create_artifact(artifact).id
+
+
 def _key(plan: Plan, name: str) -> str:
     """Prefect allows lower-case letters, digits and dashes."""
     return f"{re.sub('[^a-z0-9]+', '-', plan.request.region).strip('-') or 'region'}-{name}"
+
+
+def _hundredths(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
 
 
 def _duration(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -23,28 +23,31 @@ class WindowOutcome:
     told: str
 
 
-def backfill(request: RegionRequest, window_days: int, console: Console) -> list[WindowOutcome]:
-    """Register every window of a request's days; one that fails does not stop the others.
+def backfill(
+    requests: Sequence[RegionRequest], window_days: int, console: Console
+) -> list[WindowOutcome]:
+    """Register every window of the requests' days; one that fails does not stop the others.
 
     What is published is left alone, so the same backfill again does what is missing.
 
-    Raises `flows.plan.PlanError` before any work when the request cannot be carried out at all.
+    Raises `flows.plan.PlanError` before any work when a request cannot be carried out at all.
     """
-    requests = list(windows(request, window_days))
-    plan_request(requests[0])
+    for request in requests:
+        plan_request(next(windows(request, window_days)))
     outcomes = []
-    for each in requests:
-        outcome = _registered(each)
-        console.print(
-            f"{each.start} to {each.end}  {outcome.told}", markup=False, highlight=False,
-            soft_wrap=True,
-        )  # fmt: skip
-        outcomes.append(outcome)
+    for request in requests:
+        for window in windows(request, window_days):
+            outcome = _registered(window)
+            console.print(
+                f"{window.region}  {window.start} to {window.end}  {outcome.told}",
+                markup=False, highlight=False, soft_wrap=True,
+            )  # fmt: skip
+            outcomes.append(outcome)
     return outcomes
 
 
 def windows(request: RegionRequest, days: int) -> Iterator[RegionRequest]:
-    """The request cut into windows of at most `days` days, the newest first."""
+    """The request cut into windows of at most `days` days, the newest first; at least one."""
     end = request.end
     while end >= request.start:
         start = max(request.start, end - timedelta(days=days - 1))

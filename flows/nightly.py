@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow, runtime
-from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
+from flows import artifacts
 from flows.regions import Region, load_regions
 from flows.register_region import register_region
 
@@ -40,12 +40,10 @@ def nightly(
     regions = load_regions(regions_file, only)
     start, end = window(until, days_back)
     rows = [_registered(region, start, end) for region in regions]
-    create_table_artifact(
-        rows, key="nightly", description=f"{len(regions)} regions, {start} to {end}"
-    )
+    artifacts.show_table("nightly", f"{start} to {end}", rows)
     failed = [f"{row['region']}: {row['message']}" for row in rows if row["state"] != "Completed"]
     if not failed:
-        return Completed(message=f"{len(rows)} regions, {start} to {end}")
+        return Completed(message=f"regions: {len(rows)}, {start} to {end}")
     told = f"{len(failed)} of {len(rows)} regions did not finish: {'; '.join(failed)}"
     return Failed(name="Failed" if len(failed) == len(rows) else "Partial", message=told)
 

@@ -77,8 +77,8 @@ def on_demand(
         plan = plan_request(request)
         artifacts.show_plan(plan)
         return Completed(
-            message=f"Dry run: {len(plan.pairs)} pairs in {len(plan.slots)} days, "
-            f"{len(plan.unfinished)} of them not published yet. Nothing was written."
+            message=f"Dry run: pairs: {len(plan.pairs)}, days: {len(plan.slots)}, of which to do: "
+            f"{len(plan.unfinished)}. Nothing was written."
         )
     outcome = register_region.fn(request)  # not a run of its own: all of it shows on one page
     if isinstance(outcome, State):

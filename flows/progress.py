@@ -56,7 +56,7 @@ class Progress:
 
     `show` takes the share that is done, 0 to 1 of `expected` units (tiles and shards), and the line
     that is being worked on. It is called by a thread of its own every few seconds, so a slow server
-    holds up no tile; what it raises is logged once and stops no run.
+    holds up no tile; the first error it raises is logged, and none stops a run.
     """
 
     def __init__(self, show: Show | None = None, expected: int = 0) -> None:
@@ -98,7 +98,7 @@ class Progress:
 
     def _keep_showing(self) -> None:
         shown = ""
-        ended = False
+        ended = complained = False
         while not ended:
             ended = self._ended.wait(SHOWN_EVERY_SECONDS)  # and once more at the end
             steps = list(self._steps)
@@ -112,8 +112,9 @@ class Progress:
                 self._show(min(done / expected, 1.0), line)
                 shown = line
             except Exception:
-                logger.warning("the progress artifact cannot be updated", exc_info=True)
-                return
+                if not complained:
+                    logger.warning("the progress artifact cannot be updated", exc_info=True)
+                complained = True
 
 
 class Stopwatch:

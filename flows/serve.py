@@ -25,7 +25,7 @@ from rich.console import Console
 from flows.regions import load_regions
 from flows.request import RequestError
 
-POOL = "tar-pipeline"
+POOL = "regions"
 START_SECONDS = 180.0  # the first start makes the database
 STOP_SECONDS = 30.0  # runs that are going end with their worker, and the next run goes on
 POLL_SECONDS = 0.2

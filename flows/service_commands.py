@@ -59,10 +59,7 @@ def backfill(args: argparse.Namespace) -> int:
     requests = [
         region.request(args.start, args.end) for region in load_regions(args.regions, args.region)
     ]
-    outcomes = []
-    for request in requests:
-        console.print(f"[bold]{request.region}[/]")
-        outcomes += run_backfill(request, args.window_days, console)
+    outcomes = run_backfill(requests, args.window_days, console)
     print_outcomes(console, outcomes)
     return DONE if all(outcome.finished for outcome in outcomes) else FAILED
 

@@ -1,4 +1,4 @@
-"""`tar-pipeline serve` as its users run it: a process of its own, spoken to over Prefect's REST API."""
+"""`tar-pipeline serve` as its users run it: a process, spoken to over Prefect's REST API."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RunningService:
-    """A served pipeline whose nightly has one region, `night`, and whose cron fires every minute."""
+    """A served pipeline; its nightly has one region, `night`, and its cron fires every minute."""
 
     url: str
     process: subprocess.Popen[bytes]

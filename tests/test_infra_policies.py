@@ -108,6 +108,7 @@ def test_the_worker_role_deletes_nothing_and_stays_below_its_prefix(
         objects.put(f"{STORE}/la/collection.json", b"{}")
         for forbidden in (
             lambda: objects.remove(f"{STORE}/la/collection.json"),
+            lambda: objects.remove_tree(f"{STORE}/la"),
             lambda: objects.put("s3://archive/elsewhere/x", b""),
             lambda: objects.get("s3://archive/elsewhere/x"),
             lambda: check_writable("s3://archive/elsewhere"),

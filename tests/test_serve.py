@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from browser import needs_chromium, page_text
 from service import RunningService, served
 
 import catalog
@@ -64,7 +65,7 @@ def test_a_dry_run_plans_and_writes_nothing(service: RunningService) -> None:
     wrong = service.create(start="2024-06-20").json()["id"]
     state = service.ended(dry)
     assert state["type"] == "COMPLETED"
-    assert "4 pairs in 1 days" in state["message"]
+    assert "pairs: 4, days: 1, of which to do: 1" in state["message"]
     assert not service.store.exists()
     artifacts = service.artifacts(dry)
     assert artifacts.keys() == {"workload", "plan"}
@@ -94,7 +95,10 @@ def test_the_cron_starts_a_run_by_itself_and_it_publishes(service: RunningServic
     first = service.wait(runs, "nightly run")[0]
     service.api("PATCH", f"/deployments/{deployment}", {"paused": True})
     state = service.ended(first)
-    assert (state["type"], state["message"]) == ("COMPLETED", "1 regions, 2024-06-01 to 2024-06-15")
+    assert (state["type"], state["message"]) == (
+        "COMPLETED",
+        "regions: 1, 2024-06-01 to 2024-06-15",
+    )
     mosaic = catalog.open_mosaic(str(service.store.with_name("nightly") / "night"))
     assert mosaic.sizes["time"] == 1
 
@@ -131,6 +135,41 @@ def test_a_killed_run_holds_its_region_no_longer_than_its_lease(service: Running
     assert "another run works on region killed" in service.logs(second)
     assert slots() == 0
     assert catalog.open_mosaic(str(service.store / "killed")).sizes["time"] == 1
+
+
+@needs_chromium
+def test_the_form_has_every_field_and_its_help(service: RunningService, tmp_path: Path) -> None:
+    deployment = service.deployment("on-demand")
+    url = f"{service.url}/deployments/deployment/{deployment['id']}/run"
+    text = page_text(url, tmp_path)
+    for name, field in deployment["parameter_openapi_schema"]["properties"].items():
+        assert f"{name} " in text
+        assert " ".join(field["description"].split()) in text
+    assert "10 20 60" in text  # a choice, not a field to type into
+    assert "Submit" in text
+
+
+@needs_chromium
+def test_a_finished_run_shows_its_artifacts(service: RunningService, tmp_path: Path) -> None:
+    """A dry run in every suite; with the full fault table, one that registered as well."""
+    finished = service.ask(
+        "/flow_runs/filter",
+        deployments={"name": {"any_": ["on-demand"]}},
+        flow_runs={"state": {"type": {"any_": ["COMPLETED"]}}},
+    )
+    registered = [r["id"] for r in finished if r["state"]["message"].startswith("registered")]
+    for run in finished:
+        page = page_text(f"{service.url}/v2/runs/flow-run/{run['id']}?tab=Artifacts", tmp_path)
+        assert "Completed" in page
+        assert "-workload" in page
+        assert "-plan" in page
+        if run["id"] in registered:
+            assert all(f"-{name}" in page for name in ("progress", "result", "preview"))
+            progress = service.artifacts(run["id"])["progress"]["id"]
+            assert "Progress: 100%" in page_text(
+                f"{service.url}/artifacts/artifact/{progress}", tmp_path
+            )
+    assert finished
 
 
 def test_a_taken_port_and_a_wrong_file_are_told_before_anything_starts(
