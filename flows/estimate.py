@@ -25,7 +25,7 @@ from catalog.grid import Lattice, Window
 from catalog.read import read_window
 from catalog.search import Scene
 from flows.dispatch import Workers, registrar
-from flows.group_matches import EngineSpan, GroupMatches, TileMatches
+from flows.group_matches import Collected, EngineSpan, GroupMatches, TileMatches
 from flows.plan import Group, Plan, common_bands
 from flows.progress import Bar
 from flows.stream import Done, stream
@@ -65,7 +65,7 @@ class TileImages:
 
 
 def match_group(
-    workers: Workers, plan: Plan, group: Group, bar: Bar, found: dict[int, TileMatches]
+    workers: Workers, plan: Plan, group: Group, bar: Bar, found: Collected
 ) -> GroupMatches:
     """Match every tile of a group on the workers.
 
@@ -97,7 +97,8 @@ def match_group(
         singly: list[Sequence[int]] = []
         for batch, outcome in stream(workers, submit, batches):
             if isinstance(outcome, Done):
-                found.update(zip(batch, outcome.result, strict=True))
+                for place, tile in zip(batch, outcome.result, strict=True):
+                    found.add(place, tile)
             elif isinstance(outcome.error, WeightsError):
                 raise outcome.error
             elif len(batch) > 1:  # one of them is to blame
@@ -107,7 +108,7 @@ def match_group(
                 failed[tile_name(group, tiles[batch[0]])] = outcome.reason
             bar.advance(len(batch))
         batches = singly
-    return GroupMatches.of(found, corners_of(tiles), failed)
+    return found.of_group(corners_of(tiles), failed)
 
 
 def in_batches(places: Sequence[int]) -> list[Sequence[int]]:

@@ -15,6 +15,8 @@ from tar_engine.matches import Matches
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
+CHUNK_ROWS = 2**18  # 6 MiB
+
 
 @dataclass(frozen=True)
 class EngineSpan:
@@ -79,12 +81,15 @@ class TileMatches:
 class GroupMatches:
     """A group's matches, and what of it could not be had.
 
-    values: (N, 6) as in `TileMatches`, tile by tile. counts: (T,) matches of each tile. corners:
-    (T, 2) x, y of each tile's window in the lattice. unreadable: scenes that could not be read
-    (id to reason). failed: tiles that were given up (name to reason). tiles: how many there were.
+    chunks: (N, 6) float32 each, as in `TileMatches`, tile after tile as they arrived. starts,
+    counts: (T,) where each tile's matches begin in all chunks together, and how many they are, in
+    the tiles' order. corners: (T, 2) x, y of each tile's window in the lattice. unreadable: scenes
+    that could not be read (id to reason). failed: tiles that were given up (name to reason).
+    tiles: how many there were.
     """
 
-    values: Floats
+    chunks: tuple[Floats, ...]
+    starts: Ints
     counts: Ints
     corners: Ints
     unreadable: Mapping[str, str]
@@ -92,31 +97,71 @@ class GroupMatches:
     tiles: int
     engine: EngineTime
 
-    @classmethod
-    def of(
-        cls,
-        found: dict[int, TileMatches],
-        corners: Sequence[tuple[int, int]],
-        failed: Mapping[str, str],
-    ) -> Self:
-        """Of the tiles `found`, by their place among `corners`; takes them out one by one.
+    def matches(self) -> Matches:
+        """All of them in lattice pixels.
 
         In the tiles' order, not in the order they finished: the same request, the same field.
         """
-        places = sorted(found)
-        unreadable = {id_: why for place in places for id_, why in found[place].unreadable.items()}
-        engine = EngineTime.of(span for tile in found.values() if (span := tile.span) is not None)
-        counts = np.array([len(found[place].values) for place in places], dtype=np.int64)
-        values = np.empty((counts.sum(), 6), np.float32)
-        start = 0
-        for place, count in zip(places, counts, strict=True):
-            values[start : start + count] = found.pop(place).values
-            start += count
-        kept = np.array([corners[place] for place in places], dtype=np.int64).reshape(-1, 2)
-        return cls(values, counts, kept, unreadable, failed, len(corners), engine)
-
-    def matches(self) -> Matches:
-        """All of them in lattice pixels."""
+        if not self.chunks:
+            return Matches.concatenate(())
+        begins = np.repeat(self.starts - np.cumsum(self.counts) + self.counts, self.counts)
+        wide = np.concatenate(self.chunks)[begins + np.arange(len(begins))].astype(np.float64)
         move = np.repeat(self.corners, self.counts, axis=0).astype(np.float64)
-        wide = self.values.astype(np.float64)
         return Matches(wide[:, 0:2] + move, wide[:, 2:4] + move, wide[:, 4], wide[:, 5])
+
+
+class Collected:
+    """Tiles as they arrive, by their place in the group.
+
+    Their matches go into few large arrays: ten thousand small ones would leave a heap of holes,
+    and be copied once more in the end.
+    """
+
+    def __init__(self) -> None:
+        self._chunks: list[Floats] = []
+        self._filled = CHUNK_ROWS  # of the last chunk
+        self._rows = 0
+        self._tiles: dict[int, tuple[int, int]] = {}  # place to (start, count)
+        self._unreadable: dict[int, dict[str, str]] = {}
+        self._spans: list[EngineSpan] = []
+
+    def __len__(self) -> int:
+        return len(self._tiles)
+
+    def __contains__(self, place: int) -> bool:
+        return place in self._tiles
+
+    def add(self, place: int, tile: TileMatches) -> None:
+        """Keep what came back of the tile at `place`."""
+        self._tiles[place] = self._rows, len(tile.values)
+        self._unreadable[place] = tile.unreadable
+        if tile.span is not None:
+            self._spans.append(tile.span)
+        left = tile.values
+        while len(left):
+            if self._filled == CHUNK_ROWS:
+                self._chunks.append(np.empty((CHUNK_ROWS, 6), np.float32))
+                self._filled = 0
+            part = left[: CHUNK_ROWS - self._filled]
+            self._chunks[-1][self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+            left = left[len(part) :]
+        self._rows += len(tile.values)
+
+    def of_group(
+        self, corners: Sequence[tuple[int, int]], failed: Mapping[str, str]
+    ) -> GroupMatches:
+        """What was collected of a group with tiles at `corners`."""
+        places = sorted(self._tiles)
+        extents = np.array([self._tiles[place] for place in places], dtype=np.int64)
+        starts, counts = extents.reshape(-1, 2).T
+        return GroupMatches(
+            chunks=(*self._chunks[:-1], *(last[: self._filled] for last in self._chunks[-1:])),
+            starts=starts,
+            counts=counts,
+            corners=np.array([corners[place] for place in places], np.int64).reshape(-1, 2),
+            unreadable={id_: why for p in places for id_, why in self._unreadable[p].items()},
+            failed=failed,
+            tiles=len(corners),
+            engine=EngineTime.of(self._spans),
+        )

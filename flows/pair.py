@@ -32,7 +32,7 @@ from catalog.read import source_window
 from catalog.search import Asset, Scene
 from flows.dispatch import registrar
 from flows.estimate import corners_of, group_tiles, match_tile, read_tile
-from flows.group_matches import GroupMatches, TileMatches
+from flows.group_matches import Collected
 from flows.plan import Group
 from flows.request import RequestError
 from flows.settle import settle
@@ -106,13 +106,14 @@ def _register_located(
     pair = Pair(*scenes, overlap.area / scenes[0].footprint.area, timedelta(0))
     group = Group((pair,), scenes[:1], scenes[1:])
     tiles = group_tiles(lattice, group)
-    found: dict[int, TileMatches] = {}
+    found = Collected()
     for place, tile in enumerate(tiles):
         images = read_tile(lattice, tile)
         for problem in images.unreadable.values():
             raise RequestError(problem)
-        found[place] = match_tile(tile, images, weights=weights, max_offset_px=max_offset_px)
-    estimate = settle(group, GroupMatches.of(found, corners_of(tiles), {}).matches(), lattice)
+        matched = match_tile(tile, images, weights=weights, max_offset_px=max_offset_px)
+        found.add(place, matched)
+    estimate = settle(group, found.of_group(corners_of(tiles), {}).matches(), lattice)
     (verdict,), field = estimate.verdicts, estimate.field
     kind = field.kind if field is not None else "none"
     result = PairResult(

@@ -32,7 +32,7 @@ from flows.accountability import IncompleteRun, in_one_sentence, verdict_on
 from flows.compose import ShardJob, compose_shard, layers_of, slot_shards
 from flows.dispatch import DispatchError, Workers, cluster
 from flows.estimate import match_group
-from flows.group_matches import GroupMatches, TileMatches
+from flows.group_matches import Collected, GroupMatches
 from flows.lease import one_run_per_region
 from flows.plan import (
     Group,
@@ -133,8 +133,9 @@ def make_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
             with run.clock("compose"):
                 # A day that lost scenes may be one that another request has published.
                 outcome = outcome if outcome.slot.published else compose_slot(run, outcome)
-            with run.clock("publish"):
-                publish_slot(run.plan, outcome)
+            if outcome.failure is None:
+                with run.clock("publish"):
+                    publish_slot(run.plan, outcome)
             return outcome
         except SceneReadError as error:
             scenes = [scene for group in outcome.slot.groups for scene in group.scenes]
@@ -143,7 +144,7 @@ def make_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
             fewer = without_scenes(run.plan, outcome.slot, [error.scene_id])
             unreadable = {**outcome.unreadable, error.scene_id: str(error)}
             outcome = replace(outcome, slot=fewer, unreadable=unreadable)
-        except (CatalogError, EngineError, JobsFailed, TooManyTilesFailed) as error:
+        except (CatalogError, EngineError, TooManyTilesFailed) as error:
             return outcome.failed(error)
 
 
@@ -156,7 +157,7 @@ def estimate_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
     slot = outcome.slot
     if (saved := slot_store(run.plan, slot).load_estimate()) is not None:
         return replace(outcome, estimates=estimates_from_bytes(saved))
-    found = {group.passes: match_pairs(run, group, {}) for group in slot.groups}
+    found = {group.passes: match_pairs(run, group, Collected()) for group in slot.groups}
     unreadable = {id_: why for each in found.values() for id_, why in each.unreadable.items()}
     failed = {name: why for each in found.values() for name, why in each.failed.items()}
     tiles = sum(each.tiles for each in found.values())
@@ -180,15 +181,24 @@ def estimate_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
 
 
 def compose_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
-    """Write every shard that some pair touches and that has no receipt yet."""
+    """Write every shard that some pair touches and that has no receipt yet.
+
+    A shard that fails whoever tries it fails the day: a mosaic has no silent holes.
+    """
     plan, slot = run.plan, outcome.slot
     store = create_store(plan, slot)
     shards = slot_shards(plan.lattice, slot.groups)
-    done = store.written_shards()
-    missing = [shard for shard in shards if (shard.row, shard.col) not in done]
-    for start in range(0, len(missing), SHARDS_PER_TASK):
-        compose_shards(run, slot, outcome.estimates, missing[start : start + SHARDS_PER_TASK])
-    return outcome.with_shards(written=len(missing), kept=len(shards) - len(missing))
+    kept = store.written_shards()
+    missing = [shard for shard in shards if (shard.row, shard.col) not in kept]
+    try:
+        for start in range(0, len(missing), SHARDS_PER_TASK):
+            compose_shards(run, slot, outcome.estimates, missing[start : start + SHARDS_PER_TASK])
+    except JobsFailed as error:
+        done = store.written_shards()
+        return outcome.with_shards(
+            written=len(done - kept), kept=len(kept), missing=len(shards) - len(done)
+        ).failed(error)
+    return outcome.with_shards(written=len(missing), kept=len(kept))
 
 
 @task(name="plan", cache_policy=NO_CACHE, **with_retries(HOUR))
@@ -200,7 +210,7 @@ def make_plan(request: RegionRequest) -> Plan:
 
 
 @task(name="match", task_run_name="match {group.name}", cache_policy=NO_CACHE, **with_retries())
-def match_pairs(run: Run, group: Group, found: dict[int, TileMatches]) -> GroupMatches:
+def match_pairs(run: Run, group: Group, found: Collected) -> GroupMatches:
     """Pass one, on the workers: the matches of all tiles of one group.
 
     How long that takes depends on the region; what stands still is noticed by `stream`.

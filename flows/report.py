@@ -45,8 +45,9 @@ class SlotOutcome:
     failed_shards: Mapping[str, str] = field(default_factory=dict)  # name to reason
     failure: str | None = None  # why the day is not published, where it should be
 
-    def with_shards(self, *, written: int, kept: int) -> Self:
-        return replace(self, shards=written + kept, shards_written=written, shards_kept=kept)
+    def with_shards(self, *, written: int, kept: int, missing: int = 0) -> Self:
+        shards = written + kept + missing
+        return replace(self, shards=shards, shards_written=written, shards_kept=kept)
 
     def failed(self, error: Exception) -> Self:
         """The day was given up."""

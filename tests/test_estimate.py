@@ -24,6 +24,7 @@ from flows.demo_region import DemoRegion
 from flows.dispatch import Workers
 from flows.estimate import (
     TILE_PX,
+    Tile,
     TileImages,
     corners_of,
     group_tiles,
@@ -32,12 +33,13 @@ from flows.estimate import (
     match_tile,
     read_tile,
 )
-from flows.group_matches import GroupMatches
+from flows.group_matches import Collected, TileMatches
 from flows.plan import Group
 from flows.progress import Progress
 from tar_engine.deformation import invert_affine, warp_affine
 from tar_engine.errors import WeightsError
 from tar_engine.fit import fit
+from tar_engine.matches import Matches
 from tar_engine.synthesis import synthetic_pair
 
 BBOX = (10.0, 50.0, 10.14, 50.06)
@@ -46,6 +48,13 @@ BBOX = (10.0, 50.0, 10.14, 50.06)
 def one_pair_group(box: tuple[float, float, float, float] = BBOX) -> Group:
     optical, sar = scene("optical", box), scene("sar", box)
     return Group((Pair(optical, sar, 1.0, timedelta(0)),), (optical,), (sar,))
+
+
+def arrived(tile: Tile, found: TileMatches) -> Matches:
+    """One tile's matches in lattice pixels."""
+    collected = Collected()
+    collected.add(0, found)
+    return collected.of_group(corners_of([tile]), {}).matches()
 
 
 def test_cores_of_tiles_cover_the_lattice_once_and_windows_have_one_size() -> None:
@@ -84,7 +93,7 @@ def test_a_tile_is_matched_to_the_truth(small_region: DemoRegion, tmp_path: Path
     assert images.sar.shape == (1, *tile.window.shape)
     found = match_tile(tile, images, weights=None, max_offset_px=32.0)
     assert not found.unreadable
-    matches = GroupMatches.of({0: found}, corners_of([tile]), {}).matches()
+    matches = arrived(tile, found)
     assert len(matches) > 300
     dx, dy = np.median(matches.sar_xy - matches.optical_xy, axis=0)
     assert dy == pytest.approx(0.8, abs=0.2)  # the demo's azimuth offset
@@ -103,7 +112,7 @@ def test_sar_that_lies_beyond_the_prior_and_is_turned_is_found_by_the_network(
     moved = warp_affine(sar, invert_affine(turn), side, side)[0].numpy()
     images = TileImages(pair.optical.astype(np.float32), moved, {})
     matched = match_tile(tile, images, weights=None, max_offset_px=16.0)
-    found = fit(GroupMatches.of({0: matched}, corners_of([tile]), {}).matches())
+    found = fit(arrived(tile, matched))
     assert found.verdict.accepted, found.verdict.reason
     assert np.allclose(found.field.affine[:, :2], turn[0, :, :2], atol=0.02)
 
@@ -137,7 +146,7 @@ def test_workers_refuse_another_checkpoint_than_the_planned_one(
         progress.bar("matching", "tiles") as bar,
         pytest.raises(WeightsError, match="expected 0000000000000000"),
     ):
-        match_group(Workers(client), plan, plan.slots[0].groups[0], bar, {})
+        match_group(Workers(client), plan, plan.slots[0].groups[0], bar, Collected())
 
 
 def test_a_tile_without_common_ground_is_not_matched(

@@ -323,5 +323,9 @@ def test_a_poisonous_shard_costs_its_day_and_says_so(
     captured = capsys.readouterr()
     assert "shard 0.1: ZeroDivisionError: nobody foresaw this (3 attempts)" in captured.err
     assert "shard 0.1" in captured.out
+    report = json.loads((tmp_path / "demo" / "report.json").read_text())
+    assert report["accountability"]["shards"] == {
+        "expected": 2, "done": 1, "refused": 0, "skipped": 0, "failed": 1,
+    }  # fmt: skip
     assert not list(tmp_path.rglob("items/*.json"))
     assert len(list(tmp_path.rglob("*.receipts/*.json"))) == 1  # the other is kept for a rerun

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flows.group_matches import EngineSpan, EngineTime, GroupMatches, TileMatches
+from flows.group_matches import Collected, EngineSpan, EngineTime, TileMatches
 from tar_engine.matches import Matches
 
 
@@ -15,12 +15,18 @@ def some(count: int, seed: int) -> Matches:
     return Matches(values[:, 0:2], values[:, 2:4], values[:, 4], values[:, 5])
 
 
-def test_matches_arrive_to_the_bit_and_in_the_tiles_order() -> None:
+@pytest.mark.parametrize("rows", [1, 4, 6, 2**18])
+def test_matches_arrive_to_the_bit_and_in_the_tiles_order(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.group_matches.CHUNK_ROWS", rows)
     corners = [(-64, -64), (448, -64), (960, -64), (50_000, 40_000)]
     parts = [some(5, 0), some(0, 1), some(7, 2), some(3, 3)]
-    found = {place: TileMatches.of(parts[place], {}) for place in (3, 0, 1)}  # 2 was given up
-    group = GroupMatches.of(found, corners, {"tile 2": "it killed every worker"})
-    assert found == {}
+    found = Collected()
+    for place in (3, 0, 1):  # 2 was given up
+        found.add(place, TileMatches.of(parts[place], {}))
+    assert [place in found for place in range(4)] == [True, True, False, True]
+    group = found.of_group(corners, {"tile 2": "it killed every worker"})
     assert group.tiles == 4
     arrived = group.matches()
     expected = Matches.concatenate([parts[place].shifted(*corners[place]) for place in (0, 1, 3)])
@@ -31,7 +37,12 @@ def test_matches_arrive_to_the_bit_and_in_the_tiles_order() -> None:
 
 
 def test_no_tile_no_match() -> None:
-    assert len(GroupMatches.of({}, [], {}).matches()) == 0
+    assert len(Collected().of_group([], {}).matches()) == 0
+    refused = Collected()
+    refused.add(0, TileMatches.of(some(0, 0), {"S1": "it is truncated"}))
+    group = refused.of_group([(0, 0)], {})
+    assert len(group.matches()) == 0
+    assert group.unreadable == {"S1": "it is truncated"}
 
 
 def test_engines_wait_between_tiles_each_by_its_own_clock() -> None:

@@ -19,6 +19,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from unittest.mock import patch
 
@@ -33,7 +34,7 @@ from catalog.search import Scene
 from flows import estimate
 from flows.dispatch import cluster
 from flows.estimate import HALO_PX, TILE_PX, Tile, TileImages, match_group
-from flows.group_matches import EngineSpan, TileMatches
+from flows.group_matches import Collected, EngineSpan, TileMatches
 from flows.plan import Group, Plan
 from flows.progress import Progress
 from flows.request import RegionRequest
@@ -93,7 +94,6 @@ def again(*arguments: str) -> None:
 def row(tiles: int, workers: int) -> str:
     """One line of the table: a group of so many tiles through `match_group`."""
     plan, group = generated(tiles)
-    found: dict[int, TileMatches] = {}
     started = time.monotonic()
     count = len(estimate.group_tiles(plan.lattice, group))
     planned_s = time.monotonic() - started
@@ -107,7 +107,7 @@ def row(tiles: int, workers: int) -> str:
         # Every worker imports torch with its first task; that is no cost of a tile.
         pool.client.run(import_flows)
         started, cpu_started = time.monotonic(), time.process_time()
-        matched = match_group(pool, plan, group, bar, found)
+        matched = match_group(pool, plan, group, bar, Collected())
         took_s, cpu_s = time.monotonic() - started, time.process_time() - cpu_started
         largest = max(pool.client.run(resident_mib).values())
     assert len(matched.counts) == count, next(iter(matched.failed.values()))
