@@ -137,7 +137,8 @@ def remove_tree(url: str) -> None:
         fs.invalidate_cache(path)
         if left := fs.find(path):
             raise StoreError(
-                f"cannot delete {url}: {len(left)} objects are still there; may this account delete?",
+                f"cannot delete {url}: {len(left)} objects are still there; "
+                "may this account delete?",
                 url=url,
             )
 
