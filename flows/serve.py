@@ -74,18 +74,16 @@ def serve(service: Service, console: Console) -> None:
     load_regions(service.regions_file)
     _check_port(service)
     environment = _environment(service)
-    with _stop_signals(), _log_file() as log:
+    log = _log_file()
+    address = ("--host", service.host, "--port", str(service.port))
+    work = ("--pool", POOL, "--type", "process", "--limit", str(service.runs))
+    with _stop_signals():
         try:
-            with _program(("server", "start", "--host", service.host, "--port", str(service.port)),
-                          environment, log) as server:  # fmt: skip
-                _wait_for_server(service, server, log)
-                _prefect(("work-pool", "create", POOL, "--type", "process", "--overwrite"),
-                         environment)  # fmt: skip
-                _prefect(
-                    ("deploy", "--all", "--prefect-file", str(service.prefect_file)), environment
-                )
-                worker_arguments = ("worker", "start", "--pool", POOL, "--limit", str(service.runs))
-                with _program(worker_arguments, environment, None) as worker:
+            with _program(("server", "start", *address), environment, log) as server:
+                _wait_for(f"{service.url}/api/health", "server", server, log)
+                with _program(("worker", "start", *work), environment) as worker:
+                    _wait_for(f"{service.url}/api/work_pools/{POOL}", "worker", worker, log)
+                    _deploy(service.prefect_file, environment)
                     _tell(service, console)
                     _wait_for_an_end({"server": server, "worker": worker}, log)
         except Stopped:
@@ -138,17 +136,16 @@ def _stop_signals() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-@contextmanager
-def _log_file() -> Iterator[Path]:
+def _log_file() -> Path:
     """Where the server's own words go."""
     folder = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    yield folder / "tar-pipeline-server.log"
+    return folder / "tar-pipeline-server.log"
 
 
 @contextmanager
 def _program(
-    arguments: Sequence[str], environment: Mapping[str, str], log: Path | None
+    arguments: Sequence[str], environment: Mapping[str, str], log: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """One of Prefect's programs for the length of the block; its output in `log`, or here.
 
@@ -175,28 +172,30 @@ def _program(
             output.close()
 
 
-def _prefect(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Run one of Prefect's commands to its end. Raises `ServeError` with its last words."""
+def _deploy(prefect_file: Path, environment: Mapping[str, str]) -> None:
+    """`prefect deploy --all`. Raises `ServeError` with its last words."""
     done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all",
+         "--prefect-file", str(prefect_file)],
         env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode != 0:
         words = " ".join((done.stderr.strip() or done.stdout.strip()).split())
-        raise ServeError(f"prefect {' '.join(arguments[:2])} failed: {words[-600:]}")
+        raise ServeError(f"the deployments of {prefect_file} were refused: {words[-600:]}")
 
 
-def _wait_for_server(service: Service, server: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for(url: str, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until `url` answers, which is what this part of the service is started for."""
     # A proxy of the environment must not come between this process and its own server.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
+    while time.monotonic() < deadline and process.poll() is None:
         try:
-            with opener.open(f"{service.url}/api/health", timeout=2):
+            with opener.open(url, timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(POLL_SECONDS)
-    raise ServeError(f"the Prefect server did not start: {_last_words(log)}")
+    raise ServeError(f"the Prefect {name} did not start; the server's words: {_last_words(log)}")
 
 
 def _wait_for_an_end(parts: Mapping[str, subprocess.Popen[bytes]], log: Path) -> None:

@@ -19,22 +19,23 @@ from flows.nightly import window
 from flows.request import RegionRequest
 
 
-@pytest.fixture
-def scheduler(client: Client) -> str:
-    return str(client.scheduler.address)
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("nights") / "store"
 
 
-def regions_file(folder: Path, region: DemoRegion, scheduler: str) -> Path:
+@pytest.fixture(scope="module")
+def file(store: Path, small_region: DemoRegion, client: Client) -> Path:
     """Two regions of the drawn scenes; the first asks for a collection that is not there."""
     shared = {
-        "catalog": str(region.catalog), "store": str(folder / "store"), "sar": SAR_COLLECTION,
-        "bbox": list(region.bbox), "scheduler": scheduler,
+        "catalog": str(small_region.catalog), "store": str(store), "sar": SAR_COLLECTION,
+        "bbox": list(small_region.bbox), "scheduler": client.scheduler.address,
     }  # fmt: skip
     regions = [
         {"name": "broken", "optical": "no-such-collection"},
         {"name": "good", "optical": OPTICAL_COLLECTION},
     ]
-    file = folder / "regions.yaml"
+    file = store.with_name("regions.yaml")
     file.write_text(yaml.safe_dump({"defaults": shared, "regions": regions}))
     return file
 
@@ -65,32 +66,9 @@ def test_windows_are_all_days_once_the_newest_first(length: int, days: int) -> N
     assert seen == [whole.end - timedelta(days=back) for back in range(length)]
 
 
-def test_a_region_that_fails_keeps_no_other_from_its_turn(
-    small_region: DemoRegion, tmp_path: Path, scheduler: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = regions_file(tmp_path, small_region, scheduler)
-    arguments = ["nightly", "--regions", str(file), "--until", small_region.end, "--days-back", "5"]
-    assert main(arguments) == 1
-    told = capsys.readouterr().out
-    assert told.startswith("Partial: 1 of 2 regions did not finish: broken: ")
-    assert "no collection 'no-such-collection'" in told
-    assert list((tmp_path / "store" / "good" / "items").iterdir())
-
-    before = files_under(tmp_path / "store" / "good")
-    assert main([*arguments, "--region", "good", "--days-back", "4"]) == 0  # a later night
-    assert files_under(tmp_path / "store" / "good") == before
-    assert main([*arguments, "--region", "nobody"]) == 2
-    assert "has no region nobody" in capsys.readouterr().err
-
-
 def test_a_backfill_goes_on_after_a_failure_and_does_only_what_is_missing(
-    small_region: DemoRegion,
-    tmp_path: Path,
-    scheduler: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    file: Path, store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = regions_file(tmp_path, small_region, scheduler)
     arguments = ["backfill", "--regions", str(file), "--region", "good", "--window-days", "7",
                  "--start", "2024-06-01", "--end", "2024-06-21"]  # fmt: skip
 
@@ -102,17 +80,34 @@ def test_a_backfill_goes_on_after_a_failure_and_does_only_what_is_missing(
         "2024-06-15 to 2024-06-21", "2024-06-08 to 2024-06-14", "2024-06-01 to 2024-06-07"
     ]  # fmt: skip
     assert all("the power is out" in line for line in lines)
-    published = files_under(tmp_path / "store" / "good" / "slots")
+    published = files_under(store / "good" / "slots")
     assert published
 
     assert main(arguments) == 0
     told = capsys.readouterr().out
     assert "2024-06-08 to 2024-06-14  nothing to do" in told
     assert "2024-06-01 to 2024-06-07  no overlapping pair" in told
-    assert files_under(tmp_path / "store" / "good" / "slots") == published
+    assert files_under(store / "good" / "slots") == published
 
     assert main([*arguments, "--region", "broken"]) == 2
     assert "no collection 'no-such-collection'" in capsys.readouterr().err
+
+
+def test_a_region_that_fails_keeps_no_other_from_its_turn(
+    file: Path, store: Path, small_region: DemoRegion, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a night finds published days published, whichever window they were made in."""
+    before = files_under(store / "good")
+    assert before, "the backfill comes first"
+    arguments = ["nightly", "--regions", str(file), "--until", small_region.end, "--days-back", "5"]
+    assert main(arguments) == 1
+    told = capsys.readouterr().out
+    assert told.startswith("Partial: 1 of 2 regions did not finish: broken: ")
+    assert "no collection 'no-such-collection'" in told
+    assert files_under(store / "good") == before
+
+    assert main([*arguments, "--region", "nobody"]) == 2
+    assert "has no region nobody" in capsys.readouterr().err
 
 
 def _fail(*_: object) -> None:
