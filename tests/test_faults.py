@@ -274,20 +274,20 @@ def test_a_poisonous_tile_is_recorded_and_the_day_is_published_without_it(
     request = request_of(small_region, tmp_path, scheduler=client.scheduler.address, resolution=7.0)
     with monkeypatch.context() as patch:
         patch.setattr("flows.estimate.match_tiles", match)
-        # Both in one job at first: the poisonous one has to be found out.
+        # All in one job at first: the poisonous ones have to be found out.
         patch.setattr("flows.estimate.JOBS_ARE_MANY", 1)
         state = register_region(request, return_state=True)
         assert (state.type, state.name) == (StateType.FAILED, "Partial")
-        assert "1 of 2 tiles" in str(state.message)
+        assert "2 of 4 tiles" in str(state.message)
         report = json.loads((tmp_path / "demo" / "report.json").read_text())
         account = report["accountability"]
         assert (report["status"], account["days"]["done"]) == ("partial", 1)
         assert account["tiles"] == {
-            "expected": 2, "done": 1, "refused": 0, "skipped": 0, "failed": 1,
+            "expected": 4, "done": 2, "refused": 0, "skipped": 0, "failed": 2,
         }  # fmt: skip
-        (failure,) = account["failures"]
-        assert "nobody foresaw this (3 attempts)" in failure["reason"]
-        assert failure["what"].startswith("tile at column 512, row 0")
+        for failure, row in zip(account["failures"], (0, 512), strict=True):
+            assert "nobody foresaw this (3 attempts)" in failure["reason"]
+            assert failure["what"].startswith(f"tile at column 512, row {row}")
         assert float((catalog.open_mosaic(report["mosaic"])["quality"] == 1).mean()) > 0.9
 
         assert main(arguments_of(request)) == PARTIAL  # tried again, to the same end
