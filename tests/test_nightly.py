@@ -93,6 +93,7 @@ def test_a_backfill_goes_on_after_a_failure_and_does_only_what_is_missing(
     assert "no collection 'no-such-collection'" in capsys.readouterr().err
 
 
+@pytest.mark.faults
 def test_a_region_that_fails_keeps_no_other_from_its_turn(
     file: Path, store: Path, small_region: DemoRegion, capsys: pytest.CaptureFixture[str]
 ) -> None:
