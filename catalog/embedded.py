@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
 import subprocess
-import sys
 import sysconfig
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from catalog.child_server import answers, ending_with_parent, free_port
 from catalog.errors import SearchError
 
 START_SECONDS = 30.0
 START_ATTEMPTS = 3  # a free port can be taken by another program before the server has it
 STOP_SECONDS = 5.0
-
-# The child asks the kernel to be killed with its parent, so that not even SIGKILL leaves a server
-# behind, and then becomes rustac. It is a program of its own because code between fork and exec
-# (preexec_fn) may deadlock under threads.
-EXEC_WITH_PARENT = """
-import ctypes, os, signal, sys
-PR_SET_PDEATHSIG = 1
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit("the parent is gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 @contextmanager
@@ -139,19 +121,16 @@ def _start(files: list[Path], items_file: Path) -> tuple[subprocess.Popen[bytes]
         )
     complaint = ""
     for _ in range(START_ATTEMPTS):
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_port()}"
         log = files[0].with_name("server.log")
         with log.open("wb") as output:
             server = subprocess.Popen(
-                [
-                    *(sys.executable, "-c", EXEC_WITH_PARENT, str(os.getpid())),
-                    *(program, "serve", *map(str, files), "--addr", address),
-                ],
+                ending_with_parent([program, "serve", *map(str, files), "--addr", address]),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
             )
-        if _answers(f"http://{address}/", server):
+        if answers(f"http://{address}/", server, START_SECONDS):
             return server, f"http://{address}"
         server.kill()
         server.wait()
@@ -160,23 +139,3 @@ def _start(files: list[Path], items_file: Path) -> tuple[subprocess.Popen[bytes]
         f"the embedded STAC API for {items_file} did not start: {complaint or 'no message'}",
         url=str(items_file),
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(url: str, server: subprocess.Popen[bytes]) -> bool:
-    """Wait until the server answers; False when it ends first or takes too long."""
-    # A proxy of the environment must not come between this process and its own loopback.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with opener.open(url, timeout=2):
-                return True
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-    return False

@@ -12,8 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from types import FrameType
 
 from rich.console import Console
 
+from catalog.child_server import answers, ending_with_parent
 from flows.regions import load_regions
 from flows.request import RequestError
 
@@ -29,15 +28,6 @@ POOL = "regions"
 START_SECONDS = 180.0  # the first start makes the database
 STOP_SECONDS = 30.0  # runs that are going end with their worker, and the next run goes on
 POLL_SECONDS = 0.2
-_UNTIL_PARENT_ENDS = """
-import ctypes, os, signal, sys
-PR_SET_PDEATHSIG = 1
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit("the parent is gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class ServeError(RuntimeError):
@@ -154,8 +144,7 @@ def _program(
     """
     output = log.open("wb") if log else None
     process = subprocess.Popen(
-        [sys.executable, "-c", _UNTIL_PARENT_ENDS, str(os.getpid()),
-         sys.executable, "-m", "prefect", *arguments],
+        ending_with_parent([sys.executable, "-m", "prefect", *arguments], signal.SIGTERM),
         env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         start_new_session=True,
     )  # fmt: skip
@@ -186,16 +175,10 @@ def _deploy(prefect_file: Path, environment: Mapping[str, str]) -> None:
 
 def _wait_for(url: str, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
     """Until `url` answers, which is what this part of the service is started for."""
-    # A proxy of the environment must not come between this process and its own server.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with opener.open(url, timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(POLL_SECONDS)
-    raise ServeError(f"the Prefect {name} did not start; the server's words: {_last_words(log)}")
+    if not answers(url, process, START_SECONDS):
+        raise ServeError(
+            f"the Prefect {name} did not start; the server's words: {_last_words(log)}"
+        )
 
 
 def _wait_for_an_end(parts: Mapping[str, subprocess.Popen[bytes]], log: Path) -> None:

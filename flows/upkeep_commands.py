@@ -44,11 +44,7 @@ examples:
 
 def status(args: argparse.Namespace) -> int:
     """What lies in a store."""
-    rows = [
-        _described(each)
-        for store, region in _regions(args.store)
-        for each in _generations(store, region)
-    ]
+    rows = [_described(each) for each in _generations(args.store)]
     if args.json:
         print(json.dumps(rows, indent=2, allow_nan=False))
     else:
@@ -61,12 +57,11 @@ def verify(args: argparse.Namespace) -> int:
     from catalog.upkeep import verify as verified
 
     results = []
-    for store, region in _regions(args.store):
-        for each in _generations(store, region):
-            if each.published:
-                found = verified(each.store)
-                results.append({**_name(each), "shards": found.shards,
-                                "faults": [vars(fault) for fault in found.faults]})  # fmt: skip
+    for each in _generations(args.store):
+        if each.published:
+            found = verified(each.store)
+            results.append({**_name(each), "shards": found.shards,
+                            "faults": [vars(fault) for fault in found.faults]})  # fmt: skip
     sound = not any(result["faults"] for result in results)
     if args.json:
         print(json.dumps(results, indent=2))
@@ -80,7 +75,7 @@ def prune(args: argparse.Namespace) -> int:
     from catalog.upkeep import left_over, remove
 
     age = timedelta(hours=args.older_than_hours)
-    found = [each for store, region in _regions(args.store) for each in _generations(store, region)]
+    found = _generations(args.store)
     gone = left_over(found, age)
     young = [each for each in found if not each.published and each not in gone]
     removed = [each for each in gone if args.yes and remove(each, age)]
@@ -140,16 +135,11 @@ def _hours(text: str) -> float:
     return hours
 
 
-def _regions(store: str) -> list[tuple[str, str]]:
-    from catalog.upkeep import regions
+def _generations(address: str) -> list[Generation]:
+    """Those of every region at STORE, or of the one region STORE/REGION."""
+    from catalog.upkeep import generations, regions
 
-    return regions(store)
-
-
-def _generations(store: str, region: str) -> list[Generation]:
-    from catalog.upkeep import generations
-
-    return generations(store, region)
+    return [each for store, region in regions(address) for each in generations(store, region)]
 
 
 def _name(each: Generation) -> dict[str, Any]:

@@ -229,18 +229,21 @@ class LowLevelFeatures(nn.Module):
         return features / (features.square().sum(dim=1, keepdim=True) + 0.25).sqrt()
 
 
+def convolution(channels_in: int, channels: int, stride: int = 1) -> nn.Conv2d:
+    """3 x 3 before a norm, edges replicated."""
+    return nn.Conv2d(
+        channels_in, channels, 3, stride, padding=1, bias=False, padding_mode="replicate"
+    )
+
+
 class Residual(nn.Module):
     """Two 3x3 convolutions around a shortcut; group norm, so no statistics cross images."""
 
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()
-        self.first = nn.Conv2d(
-            channels_in, channels, 3, stride, padding=1, bias=False, padding_mode="replicate"
-        )
+        self.first = convolution(channels_in, channels, stride)
         self.norm_first = nn.GroupNorm(8, channels)
-        self.second = nn.Conv2d(
-            channels, channels, 3, padding=1, bias=False, padding_mode="replicate"
-        )
+        self.second = convolution(channels, channels)
         self.norm_second = nn.GroupNorm(8, channels)
         same = stride == 1 and channels_in == channels
         self.shortcut = nn.Identity() if same else nn.Conv2d(channels_in, channels, 1, stride)
@@ -260,15 +263,7 @@ class MultiScaleFeatures(nn.Module):
         self.stems = nn.ModuleDict(
             {
                 sensor: nn.Sequential(
-                    nn.Conv2d(
-                        channels_in,
-                        config.stem_channels,
-                        3,
-                        2,
-                        padding=1,
-                        bias=False,
-                        padding_mode="replicate",
-                    ),
+                    convolution(channels_in, config.stem_channels, stride=2),
                     nn.GroupNorm(8, config.stem_channels),
                     nn.ReLU(),
                 )

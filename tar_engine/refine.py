@@ -86,7 +86,9 @@ class ImagePair:
     optical: Tensor
     sar: Tensor
     network: TarNetwork
-    _optical_seen: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _optical_seen: dict[int, tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def seen(self, answer: Answer, factor: int) -> Seen:
         """Both images shrunk `factor` times, on the pixels of the optical one."""

@@ -27,7 +27,7 @@ import pytest
 import zarr.core.sync
 
 from catalog import objects
-from catalog.embedded import EXEC_WITH_PARENT
+from catalog.child_server import ending_with_parent, free_port
 
 START_SECONDS = 60.0
 KINDS = ("account", "container", "object")
@@ -124,7 +124,7 @@ def serve_swift(folder: Path) -> Iterator[Swift]:
     secret = f"secret-{uuid.uuid4().hex}"
     (folder / "devices" / "disk").mkdir(parents=True, exist_ok=True)
     (folder / "swift.conf").write_text(SWIFT_CONF)
-    ports = {kind: _free_port() for kind in (*KINDS, "proxy")}
+    ports = {kind: free_port() for kind in (*KINDS, "proxy")}
     words = {"user": pwd.getpwuid(os.getuid()).pw_name, "folder": folder}
     for kind in KINDS:
         settings = STORAGE_CONF.format(kind=kind, port=ports[kind], **words)
@@ -196,10 +196,7 @@ def _start(folder: Path, kind: str) -> subprocess.Popen[bytes]:
     assert program, "Swift is not installed: pip install -c constraints.txt -e '.[test]'"
     with (folder / f"{kind}.log").open("wb") as log:
         return subprocess.Popen(
-            [
-                *(sys.executable, "-c", EXEC_WITH_PARENT, str(os.getpid())),
-                *(program, str(folder / f"{kind}-server.conf"), "-v"),
-            ],
+            ending_with_parent([program, str(folder / f"{kind}-server.conf"), "-v"]),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -215,9 +212,3 @@ def _wait_for(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
         except OSError:
             time.sleep(0.05)
     raise AssertionError(f"Swift did not start: {log.read_text(errors='replace')[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

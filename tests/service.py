@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import httpx
 import yaml
 
+from catalog.child_server import free_port
 from flows.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,9 +100,7 @@ def served(folder: Path, region: DemoRegion) -> Iterator[RunningService]:
     regions, deployments = folder / "regions.yaml", folder / "prefect.yaml"
     regions.write_text(yaml.safe_dump(_regions(folder, region)))
     deployments.write_text(yaml.safe_dump(_deployments(region)))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     output = folder / "output.txt"
     with output.open("wb") as file:
         process = subprocess.Popen(

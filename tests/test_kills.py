@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 from kills import WorkerKiller, digests, kill_flow, reading, start_flow, table_line
 from regions import request_of
 
+from catalog.child_server import free_port
 from flows.demo_region import DemoRegion
 from flows.dispatch import Workers, cluster
 from flows.register_region import register_region
@@ -225,9 +225,3 @@ def wait_until_busy(address: str) -> None:
             assert time.monotonic() < deadline, "the flow never began"
             time.sleep(0.1)
         time.sleep(3)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

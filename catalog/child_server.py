@@ -1,0 +1,55 @@
+"""A server of another program as a child of this process: on a free port, never outliving it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+
+POLL_SECONDS = 0.05
+# A program of its own because code between fork and exec (preexec_fn) may deadlock under threads.
+_EXEC_WITH_PARENT = """
+import ctypes, os, sys
+PR_SET_PDEATHSIG = 1
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(sys.argv[2]))
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit("the parent is gone")
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+def ending_with_parent(command: Sequence[str], sent: signal.Signals = signal.SIGKILL) -> list[str]:
+    """The command line of a child that the kernel sends `sent` when this process ends.
+
+    So not even SIGKILL leaves a server behind. `command` starts with the path of a program.
+    """
+    own = (sys.executable, "-c", _EXEC_WITH_PARENT, str(os.getpid()), str(int(sent)))
+    return [*own, *command]
+
+
+def answers(url: str, server: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait until a child answers at `url`; False when it ends first or takes too long."""
+    # A proxy of the environment must not come between this process and its own loopback.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with opener.open(url, timeout=2):
+                return True
+        except (urllib.error.URLError, OSError):
+            time.sleep(POLL_SECONDS)
+    return False
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody has at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
