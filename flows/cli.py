@@ -10,7 +10,6 @@ Exit codes: 0 done, 1 failed or found faulty, 2 the request is wrong, 3 the pair
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -21,13 +20,12 @@ from rich.markup import escape
 
 from flows.engine_commands import add_evaluate, add_train
 from flows.service_commands import add_backfill, add_nightly, add_serve
+from flows.terminal import DONE, FAILED, PARTIAL, REFUSED, WRONG_REQUEST, output, prepare_prefect
 from flows.upkeep_commands import add_upkeep
 
 if TYPE_CHECKING:
     from flows.plan import Plan
 
-DONE, FAILED, WRONG_REQUEST, REFUSED, PARTIAL = 0, 1, 2, 3, 4
-WIDTH_OF_A_FILE = 160  # columns, when output is not a terminal: tables must not be cut
 
 EPILOG = """\
 examples:
@@ -70,7 +68,7 @@ def demo(args: argparse.Namespace) -> int:
     prepare_prefect()
     from flows.demo import run_demo
 
-    run_demo(args.out, _console())
+    run_demo(args.out, output())
     return DONE
 
 
@@ -81,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from flows.report import print_plan
     from flows.request import RegionRequest
 
-    console = _console()
+    console = output()
     request = RegionRequest.of(**_request_values(args))
     with Console(stderr=True).status("searching and pairing scenes"):
         plan = plan_request(request)
@@ -101,7 +99,7 @@ def pair(args: argparse.Namespace) -> int:
     """Register one SAR raster to one optical raster."""
     from flows.pair import register_files
 
-    console = _console()
+    console = output()
     with Console(stderr=True).status("matching"):
         result = register_files(args.optical, args.sar, args.out, args.max_offset_px, args.weights)
     if not result.accepted:
@@ -203,26 +201,6 @@ def _explained(error: Exception) -> tuple[str, int]:
 def _complain(message: str, code: int) -> int:
     print(f"tar-pipeline: error: {' '.join(message.split())}", file=sys.stderr)
     return code
-
-
-def prepare_prefect() -> None:
-    """Settings of an embedded run, before Prefect reads them; what the user has set stays."""
-    if not os.environ.get("PREFECT_API_URL", "unset"):
-        del os.environ["PREFECT_API_URL"]  # empty means neither embedded nor a server
-    for name, value in {
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # its first start is slow
-        # Errors are told once, by this command; the server keeps the full log of every run.
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-    }.items():
-        os.environ.setdefault(name, value)
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH_OF_A_FILE)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-DONE, FAILED = 0, 1
+from flows.terminal import DONE, FAILED
+
 INFRA = Path(__file__).resolve().parents[1] / "infra"  # of a checkout
 SERVE_EPILOG = """\
 Server, work pool, worker and the deployments `nightly` and `on-demand` of the Prefect file, on this

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+from flows.terminal import DONE, FAILED, output
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from catalog.upkeep import Generation
 
-DONE, FAULTS_FOUND = 0, 1
 SETTLED_HOURS = 24.0
-WIDTH_OF_A_FILE = 160  # columns: tables in a file are not cut
 
 STATUS_EPILOG = """\
 Shares are of the day's pixels. Refused pairs and unfinished days are worth a look: a day without
@@ -67,7 +66,7 @@ def verify(args: argparse.Namespace) -> int:
         print(json.dumps(results, indent=2))
     else:
         _print_verified(results)
-    return DONE if sound else FAULTS_FOUND
+    return DONE if sound else FAILED
 
 
 def prune(args: argparse.Namespace) -> int:
@@ -192,7 +191,7 @@ def _print_status(rows: Sequence[dict[str, Any]]) -> None:
             str(row["shards"]), _size(row["bytes"]), *shares,
             "–" if row["pairs"] is None else str(row["pairs"]), str(len(row["refused"])),
         )  # fmt: skip
-    console = _console()
+    console = output()
     console.print(table)
     console.print(
         f"\n{_size(sum(row['bytes'] for row in rows))} in {_count(len(rows), 'generation')}"
@@ -206,7 +205,7 @@ def _print_status(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _print_verified(results: Sequence[dict[str, Any]]) -> None:
-    console = _console()
+    console = output()
     for result in results:
         where = f"{result['region']} {result['slot']} {result['generation']}"
         if not result["faults"]:
@@ -228,7 +227,7 @@ def _print_pruned(
     young: Sequence[Generation],
     removed: Sequence[Generation],
 ) -> None:
-    console = _console()
+    console = output()
     now = datetime.now(UTC)
     for each in gone:
         fate = "kept, it has come into use" if args.yes else "would be removed"
@@ -272,9 +271,3 @@ def _size(count: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.cli import prepare_prefect
 from flows.demo_region import DemoRegion, write_region
+from flows.terminal import prepare_prefect
 
 if TYPE_CHECKING:
     from distributed import Client

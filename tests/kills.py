@@ -22,7 +22,7 @@ from flows.request import RegionRequest
 
 RUN = """
 import sys
-from flows.cli import prepare_prefect
+from flows.terminal import prepare_prefect
 prepare_prefect()
 from flows.register_region import register_region
 from flows.request import RegionRequest

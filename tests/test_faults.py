@@ -18,13 +18,14 @@ from regions import files_under, request_of
 
 import catalog
 from catalog.errors import SceneReadError, StoreError
-from flows.cli import FAILED, PARTIAL, main
+from flows.cli import main
 from flows.compose import ShardJob, compose_shard
 from flows.demo_region import DemoRegion
 from flows.estimate import Tile, TileImages, match_tiles
 from flows.group_matches import TileMatches
 from flows.register_region import register_region
 from flows.request import RegionRequest
+from flows.terminal import FAILED, PARTIAL
 
 
 def copy_of(region: DemoRegion, folder: Path) -> DemoRegion:
