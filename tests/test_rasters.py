@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import rasterio
+from loopback import serving
 from rasterio.control import GroundControlPoint
 from scenes import NOON, aligned_lattice, noise, same, scene, scene_of, write_raster
 
@@ -111,13 +111,8 @@ def flaky_server(folder: Path, failures: int) -> Iterator[tuple[str, list[int]]]
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", answered
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as address:
+        yield f"http://{address}", answered
 
 
 def test_remote_garbage_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

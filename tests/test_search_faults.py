@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loopback import serving
 from scenes import item
 from test_search import DAY, WORLD, write_items
 
@@ -58,7 +58,7 @@ def awkward_api(
             request = urllib.request.Request(upstream + self.path, query)
             request.add_header("Content-Type", "application/json")
             with urllib.request.urlopen(request, timeout=30) as response:
-                here = f"http://127.0.0.1:{server.server_port}"
+                here = f"http://127.0.0.1:{self.server.server_port}"
                 return response.read().replace(upstream.encode(), here.encode())
 
         def _leading_here(self, page: bytes, query: bytes) -> bytes:
@@ -79,13 +79,8 @@ def awkward_api(
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", answered
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as address:
+        yield f"http://{address}", answered
 
 
 def many_items(folder: Path, count: int) -> str:
