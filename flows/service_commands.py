@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.terminal import DONE, FAILED
+from flows.terminal import DONE, FAILED, prepare_prefect
 
 INFRA = Path(__file__).resolve().parents[1] / "infra"  # of a checkout
 SERVE_EPILOG = """\
@@ -39,6 +39,7 @@ def serve(args: argparse.Namespace) -> int:
 
 def nightly(args: argparse.Namespace) -> int:
     """What the nightly deployment does, now and here."""
+    prepare_prefect()
     from flows.nightly import nightly as run_nightly
     from flows.regions import load_regions
 
@@ -52,6 +53,7 @@ def nightly(args: argparse.Namespace) -> int:
 
 def backfill(args: argparse.Namespace) -> int:
     """Regions of the regions file over a range of days."""
+    prepare_prefect()
     from flows.backfill import backfill as run_backfill
     from flows.backfill import print_outcomes
     from flows.regions import load_regions
