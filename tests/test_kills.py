@@ -54,13 +54,15 @@ def workers() -> Iterator[Workers]:
 def undisturbed(
     small_region: DemoRegion, workers: Workers, tmp_path_factory: pytest.TempPathFactory
 ) -> Undisturbed:
-    took = []
-    for name in ("warm-up", "measured"):
-        store = tmp_path_factory.mktemp(name)
-        started = time.monotonic()
-        register_region(small_request(small_region, store, workers.scheduler))
-        took.append(time.monotonic() - started)
-    return Undisturbed(small_region, digests(store), took[-1])
+    store = tmp_path_factory.mktemp("undisturbed")
+    seconds = seconds_of(small_request(small_region, store, workers.scheduler))
+    return Undisturbed(small_region, digests(store), seconds)
+
+
+def seconds_of(request: RegionRequest) -> float:
+    started = time.monotonic()
+    register_region(request)
+    return time.monotonic() - started
 
 
 def run_with_a_killed_worker(
@@ -95,12 +97,14 @@ def test_a_killed_workers_work_is_done_elsewhere(
 def test_workers_killed_at_random(
     undisturbed: Undisturbed, workers: Workers, tmp_path: Path
 ) -> None:
+    # The first run of all has started Prefect too; this one is as warm as those that follow.
+    whole_s = seconds_of(undisturbed.request(tmp_path / "whole", workers.scheduler))
     chance = random.Random(20240612)
     took_s = [
         run_with_a_killed_worker(undisturbed, workers, tmp_path / str(run), chance)
         for run in range(RUNS)
     ]
-    print("\n" + table_line("a worker SIGKILLed at random", undisturbed.seconds, took_s))
+    print("\n" + table_line("a worker SIGKILLed at random", whole_s, took_s))
 
 
 @pytest.fixture(scope="module")
