@@ -8,20 +8,23 @@ neighbours do not give its answer away. The same unseen residuals decide accepta
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
+from scipy.linalg import solveh_banded
 from scipy.sparse.linalg import splu
 
 from tar_engine.consensus import hypothesise, polish, support
 from tar_engine.field import ControlLattice, Field
 from tar_engine.matches import Matches
 
-DENSE_CONTROLS = 400  # up to here a dense solve is faster than a sparse one
+BANDED_CONTROLS = 20_000  # up to here a banded solve is faster than a sparse one
 Float64 = npt.NDArray[np.float64]
 
 
@@ -34,8 +37,6 @@ class FitConfig:
     agree_px: float = 2.0  # an unseen match this close to the field agrees with it
     block_px: float = 80.0  # side of the blocks held out; the width of a window
     folds: int = 4
-    large_folds: int = 1  # of them, how many choose the rung when matches are many
-    large: int = 8000
     spacing_px: float = 24.0  # between control points of the smooth field
     unconfirmed: float = 0.01  # weight of a match that nothing around it confirms; 0 = off
     stiffness: tuple[float, ...] = (1.0, 0.1, 0.01)  # bending penalties tried; () = no smooth rung
@@ -99,17 +100,10 @@ def fit(matches: Matches, config: FitConfig | None = None) -> Fit:
     if (too_few := _too_few(seen, config)) is not None:
         return Fit(Field("shift", np.eye(2, 3)), too_few, unseen_px)
     start = robust_affine(seen, config.start_tolerance_px)
-    rungs: list[Rung] = [Rung("shift"), Rung("affine")]
-    rungs += [Rung("smooth", stiffness) for stiffness in config.stiffness]
-    some = range(config.folds if len(seen) < config.large else config.large_folds)
-    tried = {rung: held_out_residuals(seen, start, rung, some, config) for rung in rungs}
-    rung = simplest_sufficient(tried, seen.confidence, config)
-    field = fit_rung(seen, start, rung, config)
-    rest = range(len(some), config.folds)
-    others = held_out_residuals(seen, start, rung, rest, config)
-    residual = np.where(np.isfinite(others), others, tried[rung])
-    unseen_px[used] = residual
-    return Fit(field, _verdict(seen, field, residual, config), unseen_px)
+    ladder = climbed(seen, start, config)
+    rung = simplest_sufficient(ladder, seen.confidence, config)
+    unseen_px[used] = rung.unseen_px
+    return Fit(rung.field, _verdict(seen, rung.field, rung.unseen_px, config), unseen_px)
 
 
 def judge(
@@ -141,10 +135,11 @@ def _too_few(seen: Matches, config: FitConfig) -> Verdict | None:
 
 @dataclass(frozen=True)
 class Rung:
-    """One step of the ladder; stiffness counts for the smooth rung alone."""
+    """One step of the ladder: its field, and (N,) float64 how far each match lies from the field
+    of this kind that the other blocks make."""
 
-    kind: str
-    stiffness: float = 0.0
+    field: Field
+    unseen_px: Float64
 
 
 def robust_affine(matches: Matches, tolerance_px: float) -> Float64:
@@ -159,95 +154,146 @@ def robust_affine(matches: Matches, tolerance_px: float) -> Float64:
     return np.asarray(polish(best, optical, sar, weight, tolerance_px)[0].numpy())
 
 
-def held_out_residuals(
-    seen: Matches, start: Float64, rung: Rung, numbers: Iterable[int], config: FitConfig
-) -> Float64:
-    """(N,) distance of each match to a field fitted without its fold; NaN in folds not asked for.
+def climbed(seen: Matches, start: Float64, config: FitConfig) -> list[Rung]:
+    """Every rung of the ladder, from the simplest on."""
+    displacement = seen.sar_xy - seen.optical_xy
+    fold = folds(seen.optical_xy, config)
+    solvers: list[Solver] = [partial(_shift, seen), partial(_affine, seen)]
+    if config.stiffness:
+        smoother = Smoother(seen, start, config.spacing_px)
+        solvers += [partial(smoother.solve, stiffness=stiffness) for stiffness in config.stiffness]
+    rungs = []
+    for solve in solvers:
+        field, weight = robustly(solve, seen, start, config)
+        unseen_px = np.full(len(seen), np.nan)
+        for number in range(config.folds):
+            out = fold == number
+            if out.any() and (~out).sum() >= config.min_matches // 2:
+                # The weights were found with all matches; a fold has no other part in its field.
+                predicted = solve(np.where(out, 0.0, weight)).displacement
+                unseen_px[out] = np.hypot(*(displacement - predicted)[out].T)
+        rungs.append(Rung(field, unseen_px))
+    return rungs
+
+
+def folds(optical_xy: Float64, config: FitConfig) -> npt.NDArray[np.int64]:
+    """(N,) which fold each match is held out with.
 
     A fold is every fourth block, numbered so that no two neighbours share one.
     """
-    block = np.floor(seen.optical_xy / config.block_px).astype(int)
+    block = np.floor(optical_xy / config.block_px).astype(np.int64)
     fold = (block[:, 0] + 2 * block[:, 1]) % config.folds
-    if len(np.unique(fold)) < 2:
-        fold = np.arange(len(seen)) % config.folds
-    residual = np.full(len(seen), np.nan)
-    for number in numbers:
-        out = fold == number
-        if out.any() and (~out).sum() >= config.min_matches // 2:
-            held, rest = seen.select(out), seen.select(~out)
-            field = fit_rung(rest, start, rung, config)
-            residual[out] = np.hypot(*(held.sar_xy - held.optical_xy - field.at(held.optical_xy)).T)
-    return residual
+    return fold if len(np.unique(fold)) > 1 else np.arange(len(optical_xy)) % config.folds
 
 
-def simplest_sufficient(
-    unseen: dict[Rung, Float64], confidence: Float64, config: FitConfig
-) -> Rung:
+def simplest_sufficient(ladder: Sequence[Rung], confidence: Float64, config: FitConfig) -> Rung:
     """The first rung whose cost on unseen matches is within `gain` of the least."""
-    cost = {}
-    for rung, residual in unseen.items():
-        known = np.isfinite(residual)
-        penalty = np.minimum(residual[known], 2 * config.agree_px)
-        cost[rung] = (
-            float(np.average(penalty, weights=confidence[known])) if known.any() else np.inf
-        )
-    least = min(cost.values())
-    return next(rung for rung, value in cost.items() if value <= least * (1 + config.gain))
+
+    def cost(rung: Rung) -> float:
+        known = np.isfinite(rung.unseen_px)
+        if not known.any():
+            return np.inf
+        penalty = np.minimum(rung.unseen_px[known], 2 * config.agree_px)
+        return float(np.average(penalty, weights=confidence[known]))
+
+    costs = [cost(rung) for rung in ladder]
+    most = min(costs) * (1 + config.gain)
+    return next(rung for rung, value in zip(ladder, costs, strict=True) if value <= most)
 
 
-def fit_rung(seen: Matches, start: Float64, rung: Rung, config: FitConfig) -> Field:
-    """Fit one rung by reweighted least squares whose tolerance falls step by step."""
+class Solved(NamedTuple):
+    """A field, and its displacement (N, 2) at the matches."""
+
+    field: Field
+    displacement: Float64
+
+
+Solver = Callable[[Float64], Solved]  # from the weight (N,) of each match
+
+
+def robustly(
+    solve: Solver, seen: Matches, start: Float64, config: FitConfig
+) -> tuple[Field, Float64]:
+    """A field by reweighted least squares whose tolerance falls step by step; the last weights."""
     displacement = seen.sar_xy - seen.optical_xy
-    field = Field("affine", start)
-    predicted = from_start = field.at(seen.optical_xy)
-    fitter = Smoother(seen.optical_xy, config.spacing_px) if rung.kind == "smooth" else None
+    solved = Solved(start_field := Field("affine", start), start_field.at(seen.optical_xy))
+    weight = seen.confidence
     for tolerance in np.geomspace(config.start_tolerance_px / 2, config.tolerance_px, 5):
-        residual = displacement - predicted
+        residual = displacement - solved.displacement
         trust = 1 / (1 + (residual**2).sum(axis=1) / tolerance**2) ** 2
         weight = (seen.confidence + config.unconfirmed) * trust
-        if fitter is not None:
-            control = fitter.solve(displacement - from_start, weight, rung.stiffness)
-            field = Field("smooth", start, fitter.lattice, control)
-            predicted = from_start + fitter.basis @ control.reshape(2, -1).T
-        else:
-            if rung.kind == "affine":
-                field = Field("affine", _weighted_affine(seen, weight))
-            else:
-                shift = np.average(displacement, axis=0, weights=weight + 1e-12)
-                field = Field("shift", np.column_stack([np.eye(2), shift]))
-            predicted = field.at(seen.optical_xy)
-    return field
+        solved = solve(weight)
+    return solved.field, weight
+
+
+def _shift(seen: Matches, weight: Float64) -> Solved:
+    shift = np.average(seen.sar_xy - seen.optical_xy, axis=0, weights=weight + 1e-12)
+    field = Field("shift", np.column_stack([np.eye(2), shift]))
+    return Solved(field, np.broadcast_to(shift, seen.optical_xy.shape))
+
+
+def _affine(seen: Matches, weight: Float64) -> Solved:
+    field = Field("affine", _weighted_affine(seen, weight))
+    return Solved(field, field.at(seen.optical_xy))
 
 
 class Smoother:
     """Penalised least squares on one lattice of control points, for changing weights."""
 
-    def __init__(self, xy: Float64, spacing_px: float):
-        self.lattice = ControlLattice.over(xy, spacing_px)
-        self.basis = self.lattice.basis(xy)
+    def __init__(self, seen: Matches, start: Float64, spacing_px: float):
+        self.start = Field("affine", start)
+        self.from_start = self.start.at(seen.optical_xy)
+        self.beyond = seen.sar_xy - seen.optical_xy - self.from_start
+        self.lattice = ControlLattice.over(seen.optical_xy, spacing_px)
+        self.basis = self.lattice.basis(seen.optical_xy)
         bending = self.lattice.bending()
         self.bending = (bending.T @ bending).tocsc()
-        self.dense = self.basis.shape[1] <= DENSE_CONTROLS
-        if self.dense:
-            self.basis, self.bending = self.basis.toarray(), self.bending.toarray()
+        self.banded = self.basis.shape[1] <= BANDED_CONTROLS
+        if self.banded:
+            self.band = 3 * self.lattice.columns + 3  # a cell's 4 x 4 controls lie that far apart
+            self._prepare_bands()
 
-    def solve(self, displacement: Float64, weight: Float64, stiffness: float) -> Float64:
-        """(2, rows, columns) control values for displacement (N, 2) with weight (N,)."""
+    def solve(self, weight: Float64, stiffness: float) -> Solved:
+        """The field beyond the start for matches of weight (N,)."""
         weight = weight / max(float(weight.mean()), 1e-12)
         # Stiffness is per match, so that it means the same at every density of matches.
         count = self.basis.shape[1]
         density = len(weight) / count
-        wanted = self.basis.T @ (weight[:, None] * displacement)
-        penalty = density * stiffness * self.bending
-        if self.dense:
-            data = (self.basis.T * weight) @ self.basis
-            control = np.linalg.solve(data + penalty + 1e-6 * density * np.eye(count), wanted)
+        wanted = self.basis.T @ (weight[:, None] * self.beyond)
+        if self.banded:
+            bands = self._data_bands(weight) + density * stiffness * self.bending_bands
+            bands[0] += 1e-6 * density
+            control = solveh_banded(bands, wanted, lower=True, check_finite=False)
         else:
             data = self.basis.T @ sparse.diags(weight) @ self.basis
-            system = (data + penalty + 1e-6 * density * sparse.eye(count)).tocsc()
+            penalty = density * (stiffness * self.bending + 1e-6 * sparse.eye(count))
             options = {"SymmetricMode": True}
-            control = splu(system, permc_spec="MMD_AT_PLUS_A", options=options).solve(wanted)
-        return np.asarray(control.T.reshape(2, self.lattice.rows, self.lattice.columns))
+            system = splu((data + penalty).tocsc(), permc_spec="MMD_AT_PLUS_A", options=options)
+            control = system.solve(wanted)
+        at_matches = self.from_start + self.basis @ control
+        control = control.T.reshape(2, self.lattice.rows, self.lattice.columns)
+        field = Field("smooth", self.start.affine, self.lattice, np.ascontiguousarray(control))
+        return Solved(field, at_matches)
+
+    def _prepare_bands(self) -> None:
+        """Where products of a match's 16 basis weights go in a lower banded matrix."""
+        count = self.basis.shape[1]
+        index = self.basis.indices.reshape(-1, 16).astype(np.int64)
+        first, second = np.tril_indices(16)
+        row, column = index[:, first], index[:, second]
+        self.place = (row - column) * count + column
+        value = self.basis.data.reshape(-1, 16)
+        self.product = value[:, first] * value[:, second]
+        lower = sparse.tril(self.bending).tocoo()
+        self.bending_bands = np.zeros((self.band + 1, count))
+        self.bending_bands[lower.row - lower.col, lower.col] = lower.data
+
+    def _data_bands(self, weight: Float64) -> Float64:
+        size = self.bending_bands.size
+        summed = np.bincount(
+            self.place.ravel(), (self.product * weight[:, None]).ravel(), minlength=size
+        )
+        return summed.reshape(self.bending_bands.shape)
 
 
 def _weighted_affine(seen: Matches, weight: Float64) -> Float64:
