@@ -293,7 +293,7 @@ class Smoother:
         summed = np.bincount(
             self.place.ravel(), (self.product * weight[:, None]).ravel(), minlength=size
         )
-        return summed.reshape(self.bending_bands.shape)
+        return np.asarray(summed.reshape(self.bending_bands.shape), np.float64)
 
 
 def _weighted_affine(seen: Matches, weight: Float64) -> Float64:

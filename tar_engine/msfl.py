@@ -29,6 +29,7 @@ SHARP_SIGMA_PX = 0.85
 BRIGHTNESS_SIGMA_PX = 0.7
 DIRECTIONS = 6  # of `structure`, over 180 degrees
 STRUCTURE = 2 + DIRECTIONS + 1
+LOW_REACH_PX = 5  # of the convolutions that learn low-level features, on every side
 Sensor = Literal["optical", "sar"]
 
 
@@ -82,10 +83,25 @@ def empty(image: Tensor) -> Tensor:
 
 
 def grown(mask: Tensor, side_px: int) -> Tensor:
-    """Largest of (B, 1, H, W) within a square of odd side, first along one axis, then the other."""
-    reach = side_px // 2
-    mask = F.max_pool2d(mask, (side_px, 1), stride=1, padding=(reach, 0))
-    return F.max_pool2d(mask, (1, side_px), stride=1, padding=(0, reach))
+    """Largest of (B, 1, H, W), not negative, within a square of odd side."""
+    for axis in (2, 3):
+        mask = grown_along(mask, side_px, axis)
+    return mask
+
+
+def grown_along(mask: Tensor, side_px: int, axis: int) -> Tensor:
+    """Largest within a line of odd length, by largest of ever longer parts of it."""
+    reach, length = side_px // 2, mask.shape[axis]
+    ends = [0, 0, reach, reach] if axis == 2 else [reach, reach]
+    mask, width = F.pad(mask, ends), 1
+    while width < side_px:
+        step = min(width, side_px - width)
+        kept = mask.shape[axis] - step
+        mask, width = (
+            torch.maximum(mask.narrow(axis, 0, kept), mask.narrow(axis, step, kept)),
+            width + step,
+        )
+    return mask.narrow(axis, 0, length)
 
 
 def gaussian_kernel(sigma_px: float) -> Tensor:
@@ -121,7 +137,7 @@ def orientation(image: Tensor, valid: Tensor) -> Tensor:
         (B, 2, H, W) float32, cosine and sine; length close to 1 where there is structure, close
         to 0 where the image is flat, and 0 near nodata.
     """
-    return equalised(doubled(*gradient(image, DERIVATIVE_SIGMA_PX)), valid)
+    return equalised(doubled(*gradient(image, DERIVATIVE_SIGMA_PX)), inside(valid))
 
 
 def structure(image: Tensor, valid: Tensor) -> Tensor:
@@ -139,16 +155,16 @@ def structure(image: Tensor, valid: Tensor) -> Tensor:
     """
     gx, gy = gradient(image, SHARP_SIGMA_PX)
     angle = torch.arange(DIRECTIONS, device=image.device) * (math.pi / DIRECTIONS)
-    cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
-    along = torch.zeros_like(gx[:, :1])
-    for band in range(image.shape[1]):
-        along = along + (gx[:, band, None] * cosine + gy[:, band, None] * sine).abs()
+    directions = torch.stack([angle.cos(), angle.sin()], dim=-1)
+    # As a matrix product, pixel by pixel: (B, bands, H, W, 2) with (2, DIRECTIONS).
+    along = F.linear(torch.stack([gx, gy], dim=-1), directions).abs_().mean(dim=1)
     bright = image.mean(dim=1, keepdim=True).clamp(-3, 3)
     smooth = gaussian_kernel(BRIGHTNESS_SIGMA_PX).to(image)
+    inner = inside(valid)
     return torch.cat(
         [
-            equalised(doubled(gx, gy), valid),
-            equalised(along / image.shape[1], valid),
+            equalised(doubled(gx, gy), inner),
+            equalised(along.permute(0, 3, 1, 2), inner),
             separable(bright * valid, smooth, smooth),
         ],
         dim=1,
@@ -171,12 +187,11 @@ def gradient(image: Tensor, sigma_px: float) -> tuple[Tensor, Tensor]:
     return separable(image, smooth, derivative), separable(image, derivative, smooth)
 
 
-def equalised(features: Tensor, valid: Tensor) -> Tensor:
+def equalised(features: Tensor, inner: Tensor) -> Tensor:
     """Features (B, C, H, W) of strong edges brought to length 1, of weak ones in proportion.
 
-    0 within the derivative's reach of nodata, whose border is no edge.
+    0 outside of `inner`, see `inside`: the border of nodata is no edge.
     """
-    inner = inside(valid)
     features = features * inner
     energy = features.square().sum(dim=1, keepdim=True)
     area = inner.sum(dim=(2, 3), keepdim=True).clamp_min(1)
@@ -198,19 +213,12 @@ class LowLevelFeatures(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         width, count = config.low_channels, config.low_features
-
-        def layer(channels_in: int, channels: int, dilation: int = 1) -> nn.Conv2d:
-            return nn.Conv2d(
-                channels_in, channels, 3, padding=dilation, dilation=dilation,
-                padding_mode="replicate",
-            )  # fmt: skip
-
         self.learned = nn.Sequential(
-            layer(STRUCTURE, width), nn.ReLU(),
-            layer(width, width), nn.ReLU(),
-            layer(width, width, 2), nn.ReLU(),
+            nn.Conv2d(STRUCTURE, width, 3), nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3), nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, dilation=2), nn.ReLU(inplace=True),
         )  # fmt: skip
-        self.mixed = layer(width, count)
+        self.mixed = nn.Conv2d(width, count, 3)
         self.kept = nn.Conv2d(STRUCTURE, count, 1)
         with torch.no_grad():
             self.mixed.weight.mul_(0.1)
@@ -223,8 +231,10 @@ class LowLevelFeatures(nn.Module):
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         """(B, bands, H, W) normalised, (B, 1, H, W) -> (B, low_features, H, W), shorter than 1."""
         with torch.autocast(image.device.type, enabled=False), torch.no_grad():
-            seen = structure(image, valid).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.kept(seen) + self.mixed(self.learned(seen))
+            seen = structure(image, valid)
+            around = F.pad(seen, [LOW_REACH_PX] * 4, mode="replicate")
+        around = around.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.kept(seen) + self.mixed(self.learned(around))
         features = features.float() * inside(valid)
         return features / (features.square().sum(dim=1, keepdim=True) + 0.25).sqrt()
 

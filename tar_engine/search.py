@@ -172,12 +172,9 @@ def centred(linear: Tensor, side_px: int) -> Tensor:
 
 def turned_field(field: Tensor, affine: Tensor) -> Tensor:
     """Fields (B, S, S) as seen through affines (B, 2, 3), directions turned with them."""
-    batch, side = field.shape[:2]
-    grid = pixel_grid(side, side, field.device).reshape(-1, 2)
-    source = normalised_from_pixel(apply_affine(affine, grid), side, side)
-    planes = torch.view_as_real(field).permute(0, 3, 1, 2)
-    seen = F.grid_sample(planes, source.view(batch, side, side, 2), align_corners=False)
-    return torch.complex(seen[:, 0], seen[:, 1]) * turn_back(affine)[:, None, None]
+    seen = F.grid_sample(planes(field), sampled_at(affine, field.shape[-1]), align_corners=False)
+    real, imaginary = turned_by(turn_back(affine), seen[:, None])[:, 0].unbind(dim=1)
+    return torch.complex(real, imaginary)
 
 
 def turn_back(affine: Tensor) -> Tensor:
@@ -197,34 +194,52 @@ def correlate(optical: Tensor, sar: Tensor, hypotheses: Tensor, kept: int) -> Ca
     """
     batch, side = optical.shape[:2]
     padded = math.ceil(1.5 * side)
-    spectrum = torch.fft.fft2(optical, s=(padded, padded)).conj()
-    planes = torch.view_as_real(sar).permute(0, 3, 1, 2).reshape(1, 2 * batch, side, side)
-    grid = pixel_grid(side, side, sar.device).reshape(-1, 2)
+    spectrum = torch.fft.rfft2(planes(optical), s=(padded, padded)).conj()
+    both = planes(sar).reshape(1, 2 * batch, side, side)
     scores, places = [], []
     for same_turn in hypotheses:
         count = len(same_turn)
-        source = normalised_from_pixel(apply_affine(same_turn, grid), side, side)
-        turned = F.grid_sample(
-            planes.expand(count, -1, -1, -1),
-            source.view(count, side, side, 2),
-            align_corners=False,
-        ).view(count, batch, 2, side, side)
-        back = turn_back(same_turn)[:, None, None, None]
-        field = torch.complex(turned[:, :, 0], turned[:, :, 1]) * back
-        product = torch.fft.ifft2(torch.fft.fft2(field, s=(padded, padded)) * spectrum).real
-        energy = field.abs().square().sum(dim=(2, 3)).sqrt().clamp_min(1e-6)
-        best, place = (product.flatten(2) / energy[..., None]).max(dim=2)
+        seen = F.grid_sample(
+            both.expand(count, -1, -1, -1), sampled_at(same_turn, side), align_corners=False
+        )
+        field = turned_by(turn_back(same_turn), seen.view(count, batch, 2, side, side))
+        # The real part of a complex correlation is the sum of those of both planes.
+        product = (torch.fft.rfft2(field, s=(padded, padded)) * spectrum).sum(dim=2)
+        correlation = torch.fft.irfft2(product, s=(padded, padded))
+        energy = field.square().sum(dim=(2, 3, 4)).sqrt().clamp_min(1e-6)
+        best, place = (correlation.flatten(2) / energy[..., None]).max(dim=2)
         scores.append(best)
         places.append(place)
     score, chosen = torch.cat(scores).T.topk(kept, dim=1)
     place = torch.cat(places).T.gather(1, chosen)
     shift = torch.stack([place % padded, place // padded], dim=-1)
-    shift = torch.where(shift >= padded / 2, shift - padded, shift).to(grid)
-    identity = torch.eye(2, device=grid.device).expand(batch, kept, 2, 2)
+    shift = torch.where(shift >= padded / 2, shift - padded, shift).to(both)
+    identity = torch.eye(2, device=both.device).expand(batch, kept, 2, 2)
     turned_from_optical = torch.cat([identity, shift[..., None]], dim=-1)
     affine = compose_affine(hypotheses.flatten(0, 1)[chosen], turned_from_optical)
     norm = optical.abs().square().sum(dim=(1, 2)).sqrt().clamp_min(1e-6)
     return Candidates(affine, score / norm[:, None])
+
+
+def planes(field: Tensor) -> Tensor:
+    """Complex (B, S, S) as real (B, 2, S, S)."""
+    return torch.view_as_real(field).permute(0, 3, 1, 2)
+
+
+def turned_by(turn: Tensor, field: Tensor) -> Tensor:
+    """Fields (N, B, 2, S, S) times unit complex numbers (N,)."""
+    matrix = torch.stack([turn.real, -turn.imag, turn.imag, turn.real], dim=-1)
+    turned = matrix.view(-1, 1, 2, 2) @ field.flatten(3)
+    return turned.view_as(field)
+
+
+def sampled_at(affine: Tensor, side: int) -> Tensor:
+    """(N, S, S, 2) where affines (N, 2, 3) take the pixels of a square, normalised."""
+    line = torch.arange(side, device=affine.device, dtype=affine.dtype)
+    across = affine[:, :, 0, None] * line
+    down = affine[:, :, 1, None] * line + affine[:, :, 2, None]
+    xy = across[:, :, None, :] + down[:, :, :, None]
+    return normalised_from_pixel(xy.permute(0, 2, 3, 1), side, side)
 
 
 def rescaled(affine: Tensor, optical_factor: float, sar_factor: float) -> Tensor:

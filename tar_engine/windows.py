@@ -48,10 +48,16 @@ def match_windows(optical: Tensor, sar: Tensor, config: RefineConfig) -> WindowM
 
     H and W are cut down to whole cells. Zero features stand for nodata.
     """
-    surface = correlation_surfaces(optical, sar, config)
+    cells = cell_products(optical, sar, config.cell_px, config.search_px)
+    return matches_of(cells, config)
+
+
+def matches_of(cells: CellProducts, config: RefineConfig) -> WindowMatches:
+    """Where the windows around every cell of `config.cell_px` correlate best."""
+    surface = windowed(cells, config.window_cells, config.cell_px)
     rows, columns = surface.shape[1:3]
     offset, score, distinct = peaks(surface)
-    centres = cell_centres(rows, columns, config.cell_px, optical.device)
+    centres = cell_centres(rows, columns, config.cell_px, surface.device)
     return WindowMatches(centres, offset, score, distinct)
 
 
@@ -73,14 +79,27 @@ def cell_products(optical: Tensor, sar: Tensor, cell_px: int, reach_px: int) -> 
     sar = F.pad(sar, [reach_px] * 4)
     kernels = optical.unfold(2, cell_px, cell_px).unfold(3, cell_px, cell_px)
     searched = sar.unfold(2, side, cell_px).unfold(3, side, cell_px)
-    spectrum = torch.fft.rfft2(searched) * torch.fft.rfft2(kernels, s=(side, side)).conj()
-    product = torch.fft.irfft2(spectrum.sum(dim=1), s=(side, side))[..., :lags, :lags]
+    # One feature after the other: their spectra fit a cache, those of all of them do not.
+    spectrum: Tensor = torch.zeros((), device=optical.device)
+    for here, there in zip(kernels.unbind(dim=1), searched.unbind(dim=1), strict=True):
+        spectrum = spectrum + torch.fft.rfft2(there) * torch.fft.rfft2(here, s=(side, side)).conj()
+    product: Tensor = torch.fft.irfft2(spectrum, s=(side, side))[..., :lags, :lags]
     area = cell_px**2
     optical_energy = F.avg_pool2d(optical.square().sum(dim=1, keepdim=True), cell_px) * area
     sar_energy = F.avg_pool2d(sar.square().sum(dim=1, keepdim=True), (cell_px, 1), stride=1)
     sar_energy = F.avg_pool2d(sar_energy, (1, cell_px), stride=1) * area
     sar_energy = sar_energy[:, 0].unfold(1, lags, cell_px).unfold(2, lags, cell_px)
     return CellProducts(product, optical_energy[:, 0, :, :, None, None], sar_energy)
+
+
+def merged(cells: CellProducts, times: int) -> CellProducts:
+    """The same of cells `times` as wide and as high, in place of whole squares of them."""
+
+    def summed(part: Tensor) -> Tensor:
+        squares: Tensor = part.unflatten(2, (-1, times)).unflatten(1, (-1, times))
+        return squares.sum(dim=(2, 4))
+
+    return CellProducts(*map(summed, cells))
 
 
 def windowed(cells: CellProducts, window_cells: int, cell_px: int) -> Tensor:
