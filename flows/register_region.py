@@ -144,7 +144,7 @@ def make_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
             fewer = without_scenes(run.plan, outcome.slot, [error.scene_id])
             unreadable = {**outcome.unreadable, error.scene_id: str(error)}
             outcome = replace(outcome, slot=fewer, unreadable=unreadable)
-        except (CatalogError, EngineError, TooManyTilesFailed) as error:
+        except (CatalogError, EngineError, JobsFailed, TooManyTilesFailed) as error:
             return outcome.failed(error)
 
 
@@ -227,7 +227,7 @@ def fit_field(run: Run, group: Group, found: GroupMatches) -> GroupEstimate:
         there = run.workers.client.scatter(found, hash=False)
         return run.workers.run(settle_found, group, there, run.plan.lattice)
 
-    return only(run.workers, submit)
+    return only(run.workers, submit, f"the field of {group.name}")
 
 
 @task(

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.terminal import DONE, FAILED, prepare_prefect
+from flows.terminal import DONE, FAILED, PARTIAL, prepare_prefect
 
 INFRA = Path(__file__).resolve().parents[1] / "infra"  # of a checkout
 SERVE_EPILOG = """\
@@ -48,7 +48,9 @@ def nightly(args: argparse.Namespace) -> int:
         args.regions, args.days_back, args.until, args.region or (), return_state=True
     )
     Console().print(f"{state.name}: {state.message}", markup=False, soft_wrap=True)
-    return DONE if state.is_completed() else FAILED
+    if state.is_completed():
+        return DONE
+    return PARTIAL if state.name == "Partial" else FAILED
 
 
 def backfill(args: argparse.Namespace) -> int:
@@ -88,7 +90,8 @@ def add_nightly(commands: Any, common: argparse.ArgumentParser) -> None:
     """`tar-pipeline nightly`."""
     parser = commands.add_parser(
         "nightly", parents=[common], help="what runs every night, now",
-        description="Register yesterday and the days before it in every region of the file.",
+        description="Register yesterday and the days before it in every region of the file. "
+        "Exit code 1 when all of them failed, 4 when some did.",
     )  # fmt: skip
     _add_regions(parser)
     parser.add_argument("--region", action="append", metavar="NAME",

@@ -82,12 +82,18 @@ def stream(
     yield from _run(workers, submit, suspects, alone=True)
 
 
-def only(workers: Workers, submit: Callable[[], Future[Result]]) -> Result:
-    """`stream` for a single job. Raises the error that it was given up for."""
+def only(workers: Workers, submit: Callable[[], Future[Result]], name: str) -> Result:
+    """`stream` for a single job.
+
+    Raises what our own packages raise on purpose, and `JobsFailed` for whatever else the job was
+    given up for.
+    """
     ((_, outcome),) = stream(workers, lambda _: submit(), [None])
-    if isinstance(outcome, GivenUp):
+    if isinstance(outcome, Done):
+        return outcome.result
+    if isinstance(outcome.error, CatalogError | EngineError | DispatchError):
         raise outcome.error
-    return outcome.result
+    raise JobsFailed({name: outcome}) from outcome.error
 
 
 def _run(

@@ -71,7 +71,7 @@ def test_few_jobs_are_in_flight_however_many_there_are(workers: Workers) -> None
 
 def test_what_nobody_foresaw_is_tried_again(workers: Workers, tmp_path: Path) -> None:
     file = tmp_path / "marks"
-    assert only(workers, lambda: workers.run(count_and_fail, file, ATTEMPTS - 1)) == "now"
+    assert only(workers, lambda: workers.run(count_and_fail, file, ATTEMPTS - 1), "a job") == "now"
 
 
 def test_a_job_that_never_succeeds_is_given_up_and_the_rest_goes_on(
@@ -92,6 +92,19 @@ def test_a_job_that_never_succeeds_is_given_up_and_the_rest_goes_on(
     assert file.read_text() == "x" * ATTEMPTS
 
 
+def test_a_single_job_that_is_given_up_is_told_by_its_name(
+    workers: Workers, tmp_path: Path
+) -> None:
+    with pytest.raises(JobsFailed, match="the field of a group: ValueError: not yet"):
+        only(
+            workers,
+            lambda: workers.run(count_and_fail, tmp_path / "marks", 99),
+            "the field of a group",
+        )
+    with pytest.raises(SceneReadError, match="it is truncated"):
+        only(workers, lambda: workers.run(refuse), "the field of a group")
+
+
 def test_what_is_raised_on_purpose_is_told_at_once(workers: Workers) -> None:
     ((_, outcome),) = stream(workers, lambda _: workers.run(refuse), [None])
     assert isinstance(outcome, GivenUp)
@@ -106,7 +119,9 @@ def test_a_job_that_kills_its_workers_is_found_out_and_its_neighbours_are_not_bl
         assert len(found) == 12
         assert {n for n, outcome in found.items() if isinstance(outcome, GivenUp)} == {5}
         assert "killed every worker that tried it" in found[5].reason
-        assert only(workers, lambda: workers.run(double, 4)) == 8  # there are workers again
+        assert (
+            only(workers, lambda: workers.run(double, 4), "a job") == 8
+        )  # there are workers again
 
 
 def test_a_cluster_that_stands_still_is_an_error(
@@ -116,4 +131,4 @@ def test_a_cluster_that_stands_still_is_an_error(
 
     monkeypatch.setattr(module, "STALL_SECONDS", 0.2)
     with pytest.raises(DispatchError, match=r"finished in 0\.2 s"):
-        only(workers, lambda: workers.run(time.sleep, 1.0))
+        only(workers, lambda: workers.run(time.sleep, 1.0), "a job")
