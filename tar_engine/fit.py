@@ -11,20 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import sparse
-from scipy.linalg import solveh_banded
-from scipy.sparse.linalg import splu
 
 from tar_engine.consensus import hypothesise, polish, support
-from tar_engine.field import ControlLattice, Field
+from tar_engine.field import Field
 from tar_engine.matches import Matches
+from tar_engine.smoother import Smoother, Solved
 
-BANDED_CONTROLS = 20_000  # up to here a banded solve is faster than a sparse one
 Float64 = npt.NDArray[np.float64]
 
 
@@ -201,13 +197,6 @@ def simplest_sufficient(ladder: Sequence[Rung], confidence: Float64, config: Fit
     return next(rung for rung, value in zip(ladder, costs, strict=True) if value <= most)
 
 
-class Solved(NamedTuple):
-    """A field, and its displacement (N, 2) at the matches."""
-
-    field: Field
-    displacement: Float64
-
-
 Solver = Callable[[Float64], Solved]  # from the weight (N,) of each match
 
 
@@ -235,65 +224,6 @@ def _shift(seen: Matches, weight: Float64) -> Solved:
 def _affine(seen: Matches, weight: Float64) -> Solved:
     field = Field("affine", _weighted_affine(seen, weight))
     return Solved(field, field.at(seen.optical_xy))
-
-
-class Smoother:
-    """Penalised least squares on one lattice of control points, for changing weights."""
-
-    def __init__(self, seen: Matches, start: Float64, spacing_px: float):
-        self.start = Field("affine", start)
-        self.from_start = self.start.at(seen.optical_xy)
-        self.beyond = seen.sar_xy - seen.optical_xy - self.from_start
-        self.lattice = ControlLattice.over(seen.optical_xy, spacing_px)
-        self.basis = self.lattice.basis(seen.optical_xy)
-        bending = self.lattice.bending()
-        self.bending = (bending.T @ bending).tocsc()
-        self.banded = self.basis.shape[1] <= BANDED_CONTROLS
-        if self.banded:
-            self.band = 3 * self.lattice.columns + 3  # a cell's 4 x 4 controls lie that far apart
-            self._prepare_bands()
-
-    def solve(self, weight: Float64, stiffness: float) -> Solved:
-        """The field beyond the start for matches of weight (N,)."""
-        weight = weight / max(float(weight.mean()), 1e-12)
-        # Stiffness is per match, so that it means the same at every density of matches.
-        count = self.basis.shape[1]
-        density = len(weight) / count
-        wanted = self.basis.T @ (weight[:, None] * self.beyond)
-        if self.banded:
-            bands = self._data_bands(weight) + density * stiffness * self.bending_bands
-            bands[0] += 1e-6 * density
-            control = solveh_banded(bands, wanted, lower=True, check_finite=False)
-        else:
-            data = self.basis.T @ sparse.diags(weight) @ self.basis
-            penalty = density * (stiffness * self.bending + 1e-6 * sparse.eye(count))
-            options = {"SymmetricMode": True}
-            system = splu((data + penalty).tocsc(), permc_spec="MMD_AT_PLUS_A", options=options)
-            control = system.solve(wanted)
-        at_matches = self.from_start + self.basis @ control
-        control = control.T.reshape(2, self.lattice.rows, self.lattice.columns)
-        field = Field("smooth", self.start.affine, self.lattice, np.ascontiguousarray(control))
-        return Solved(field, at_matches)
-
-    def _prepare_bands(self) -> None:
-        """Where products of a match's 16 basis weights go in a lower banded matrix."""
-        count = self.basis.shape[1]
-        index = self.basis.indices.reshape(-1, 16).astype(np.int64)
-        first, second = np.tril_indices(16)
-        row, column = index[:, first], index[:, second]
-        self.place = (row - column) * count + column
-        value = self.basis.data.reshape(-1, 16)
-        self.product = value[:, first] * value[:, second]
-        lower = sparse.tril(self.bending).tocoo()
-        self.bending_bands = np.zeros((self.band + 1, count))
-        self.bending_bands[lower.row - lower.col, lower.col] = lower.data
-
-    def _data_bands(self, weight: Float64) -> Float64:
-        size = self.bending_bands.size
-        summed = np.bincount(
-            self.place.ravel(), (self.product * weight[:, None]).ravel(), minlength=size
-        )
-        return np.asarray(summed.reshape(self.bending_bands.shape), np.float64)
 
 
 def _weighted_affine(seen: Matches, weight: Float64) -> Float64:
