@@ -41,14 +41,14 @@ def test_a_solve_is_the_dense_least_squares_solution() -> None:
 
 
 def test_a_field_of_many_parts_is_that_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = matches(1200)
+    seen = matches(1600)
     weight = seen.confidence + 0.01
 
     def solved(core: int) -> np.ndarray:
         monkeypatch.setattr(smoother, "CORE", core)
         found = Smoother(seen, np.eye(2, 3), SPACING_PX)
         assert (len(found.parts) > 1) == (core < 50)
-        return found.solve(weight, STIFFNESS).field.displacement(0, 0, 1200, 1200)
+        return found.solve(weight, STIFFNESS).field.displacement(0, 0, 1600, 1600)
 
     assert np.abs(solved(8) - solved(100)).max() < 0.01
 
