@@ -32,6 +32,7 @@ from rasterio.windows import Window as RasterWindow
 
 from catalog import aws
 from catalog.errors import SceneReadError, raise_portably, shown, without_secrets
+from catalog.gcps import gcp_fault, has_only_gcps
 from catalog.search import Asset, Scene
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/"}
 # registration to a tenth.
 WARP_TOLERANCE_PX = 0.01
 SMALL_FILE_BYTES = 64 * 2**20  # up to this size every block is checked before work starts
+POLARISATIONS = frozenset(("vv", "vh", "hh", "hv"))
 OPAQUE = 128  # of 255: half a pixel or more has data
 
 
@@ -195,7 +197,18 @@ def read_crop(
     else:
         mask = source.dataset_mask(window=crop.raster_window, out_shape=crop.shape)
         values[:, mask < OPAQUE] = np.nan
+    if zero_is_nodata(source, asset):
+        values[:, (values == 0).all(axis=0)] = np.nan
     return _physical(values, asset)
+
+
+def zero_is_nodata(source: DatasetReader, asset: Asset) -> bool:
+    """Whether exact zeros were not seen: in backscatter as floats, as archives pad its borders.
+
+    A power of zero does not occur, nor in decibels, in practice, one of exactly zero. In an 8-bit
+    stretch zero is the darkest ground.
+    """
+    return set(asset.bands) <= POLARISATIONS and np.dtype(source.dtypes[0]).kind == "f"
 
 
 @contextmanager
@@ -212,14 +225,11 @@ def _opened(path: str, options: Mapping[str, str | int]) -> Iterator[DatasetRead
 
 def _require_sound(source: DatasetReader, scene: Scene, asset: Asset) -> None:
     fault, href = None, shown(asset.href)
-    if source.crs is None and source.gcps[0]:
-        fault = (
-            "has only ground control points, and geocoding is not supported yet; use a "
-            "terrain-corrected product"
-        )
+    if has_only_gcps(source):
+        fault = gcp_fault(source)
     elif source.crs is None:
         fault = "has no coordinate reference system"
-    elif source.count < len(asset.bands):
+    if fault is None and source.count < len(asset.bands):
         fault = f"has {source.count} bands where its item promises {', '.join(asset.bands)}"
     if fault:
         raise SceneReadError(f"scene {scene.id}: {href} {fault}", scene_id=scene.id, href=href)

@@ -61,6 +61,10 @@ class Asset:
     """Physical value = stored value * scale + offset."""
     size_bytes: int | None = None
     """Of the file, where the item says it."""
+    annotation: str | None = None
+    """Where the XML of a Sentinel-1 product lies that tells its geometry."""
+    calibration: str | None = None
+    """Where the XML of a Sentinel-1 product lies that leads from its numbers to sigma nought."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ class Scene:
     """Percent, 0 to 100; None where the item does not say."""
     source_product: str | None = None
     unusable: str | None = None
+    terrain: tuple[Scene, ...] = ()
+    """The tiles of a DEM under it, to correct radar geometry with."""
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -304,7 +310,17 @@ def _asset(key: str, bands: tuple[str, ...], item: Mapping[str, Any], api_url: s
         scale=1.0 if scale is None else float(scale),
         offset=0.0 if offset is None else float(offset),
         size_bytes=asset.get("file:size"),
+        annotation=_sidecar(f"schema-product-{key}", item, api_url),
+        calibration=_sidecar(f"schema-calibration-{key}", item, api_url),
     )
+
+
+def _sidecar(key: str, item: Mapping[str, Any], api_url: str) -> str | None:
+    """Where an XML file beside a raster lies, under the keys that Sentinel-1 archives use."""
+    asset = item["assets"].get(key)
+    if asset is None or not _is_readable(asset["href"]):
+        return None
+    return _absolute(asset["href"], item, api_url)
 
 
 def _bands(
