@@ -2,9 +2,9 @@
 
 A satellite on a circle looks to its right at an ellipsoid with relief. A point of the ground shows
 in the line in which the satellite is abeam of it, at the column of its slant range; nothing here
-knows of incidence angles over tangents, splines or affines. Columns are spaced ten metres on a sphere
-through the centre, as ground range products are, and control points lie on a grid of whole lines
-and columns, each line with one height: the mean of the ground along it.
+knows of incidence angles over tangents, splines or affines. Columns are spaced ten metres on a
+sphere through the centre, as ground range products are, and control points lie on a grid of whole
+lines and columns, each line with one height: the mean of the ground along it.
 
 Pixel coordinates are GDAL's: corners at integers.
 """
