@@ -32,7 +32,7 @@ from rasterio.windows import Window as RasterWindow
 
 from catalog import aws
 from catalog.errors import SceneReadError, raise_portably, shown, without_secrets
-from catalog.search import Asset, Scene
+from catalog.items import Asset, Scene
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -22,6 +22,7 @@ from scipy.ndimage import map_coordinates
 
 from catalog.errors import ArgumentError, SceneReadError, shown
 from catalog.grid import Lattice, Window
+from catalog.items import Asset, Scene
 from catalog.rasters import (
     Crop,
     RasterGrid,
@@ -31,7 +32,6 @@ from catalog.rasters import (
     read_crop,
     read_on_grid,
 )
-from catalog.search import Asset, Scene
 
 # `source_window` interpolates the projection between nodes while it stays this exact.
 MAPPING_TOLERANCE_PX = 0.01
