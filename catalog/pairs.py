@@ -16,7 +16,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from catalog.grid import BBox, validated_bbox
-from catalog.search import Scene
+from catalog.items import Scene
 
 MIN_OVERLAP_SHARE = 0.05
 MAX_CLOUD_COVER = 100.0  # percent; 100 is off

@@ -16,8 +16,8 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from catalog.calibration import SigmaTable
+from catalog.items import Asset
 from catalog.rasters import Crop
-from catalog.search import Asset
 
 # The frame is looked for this near the edges. Within it, digital numbers are below the noise of any
 # ground (some 20 to 40); a line begins where 12 of 16 pixels are not.

@@ -33,7 +33,8 @@ from rasterio.windows import Window as RasterWindow
 from catalog import aws
 from catalog.errors import SceneReadError, raise_portably, shown, without_secrets
 from catalog.gcps import gcp_fault, has_only_gcps
-from catalog.search import Asset, Scene
+from catalog.items import Asset, Scene
+from catalog.providers import POLARISATIONS
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -61,7 +62,6 @@ FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/"}
 # registration to a tenth.
 WARP_TOLERANCE_PX = 0.01
 SMALL_FILE_BYTES = 64 * 2**20  # up to this size every block is checked before work starts
-POLARISATIONS = frozenset(("vv", "vh", "hh", "hv"))
 OPAQUE = 128  # of 255: half a pixel or more has data
 
 
@@ -208,7 +208,7 @@ def zero_is_nodata(source: DatasetReader, asset: Asset) -> bool:
     A power of zero does not occur, nor in decibels, in practice, one of exactly zero. In an 8-bit
     stretch zero is the darkest ground.
     """
-    return set(asset.bands) <= POLARISATIONS and np.dtype(source.dtypes[0]).kind == "f"
+    return set(asset.bands) <= set(POLARISATIONS) and np.dtype(source.dtypes[0]).kind == "f"
 
 
 @contextmanager

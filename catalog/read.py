@@ -23,7 +23,9 @@ from catalog.calibration import sigma_table
 from catalog.errors import ArgumentError, SceneReadError, raise_portably, shown
 from catalog.gcps import GcpGrid, gcp_grid_of, has_only_gcps
 from catalog.grid import Lattice, Window
+from catalog.items import Asset, Scene
 from catalog.positions import bilinear, radar_from_lattice, raster_from_lattice, window_around
+from catalog.providers import ELEVATION
 from catalog.radar import read_radar_crop
 from catalog.rasters import (
     Crop,
@@ -35,10 +37,7 @@ from catalog.rasters import (
     read_on_grid,
     zero_is_nodata,
 )
-from catalog.search import Asset, Scene
 from catalog.terrain import LookGeometry, look_geometry
-
-ELEVATION = "elevation"  # the band of a DEM
 
 # Pixels around the source window for the support of the caller's resampling kernel.
 SOURCE_MARGIN_PX = 4

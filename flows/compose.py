@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from catalog.grid import Lattice, Shard
+from catalog.items import Scene
 from catalog.mosaic import SlotStore
 from catalog.read import read_window, source_window
-from catalog.search import Scene
 from catalog.slot_layout import QUALITY
 from flows.plan import Group
 from flows.settle import GroupEstimate

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from itertools import groupby
 
+from catalog.items import Scene
 from catalog.pairs import Pairing, pair_scenes
-from catalog.search import Scene, catalog_api, search
+from catalog.search import catalog_api, search
 from flows.request import RegionRequest
 
 

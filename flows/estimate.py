@@ -22,8 +22,8 @@ from distributed import Future
 
 from catalog.errors import SceneReadError
 from catalog.grid import Lattice, Window
+from catalog.items import Scene
 from catalog.read import read_window
-from catalog.search import Scene
 from flows.dispatch import Workers, registrar
 from flows.group_matches import Collected, EngineSpan, GroupMatches, TileMatches
 from flows.plan import Group, Plan, common_bands

@@ -27,9 +27,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from catalog.grid import LONLAT, Lattice, Window
+from catalog.items import Asset, Scene
 from catalog.pairs import Pair
 from catalog.read import source_window
-from catalog.search import Asset, Scene
 from flows.dispatch import registrar
 from flows.estimate import corners_of, group_tiles, match_tile, read_tile
 from flows.group_matches import Collected

@@ -18,11 +18,11 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog.errors import CatalogError, SceneReadError
 from catalog.grid import Lattice, lattice_for
+from catalog.items import Scene
 from catalog.mosaic import SlotStore, check_writable
 from catalog.pairs import Pair, Unpaired, slots
 from catalog.publish import generation_name, published, published_properties
 from catalog.read import probe
-from catalog.search import Scene
 from flows.days import paired_by_day, scenes_of
 from flows.dispatch import DispatchError, check_scheduler
 from flows.request import RegionRequest

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from catalog.search import Scene, catalog_api, search
+from catalog.items import Scene
+from catalog.search import catalog_api, search
 from flows.demo import demo_request
 from flows.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion
 from flows.plan import Plan, plan_region

@@ -11,8 +11,8 @@ from scenes import noise, scene, write_raster
 
 from catalog import aws, objects
 from catalog.errors import ArgumentError
+from catalog.items import Asset
 from catalog.read import probe
-from catalog.search import Asset
 
 VARIABLES = {
     "AWS_ACCESS_KEY_ID": "someone",

@@ -17,10 +17,10 @@ from test_mosaic import BOX, created, published, shard_arrays
 from catalog import objects
 from catalog.errors import SceneReadError, StoreError
 from catalog.grid import Window, lattice_for
+from catalog.items import Asset, Scene
 from catalog.mosaic import SlotStore, check_writable, open_mosaic
 from catalog.publish import published as published_generation
 from catalog.read import probe, read_window
-from catalog.search import Asset, Scene
 
 # One chunk a shard: few requests, since each costs an object store some 20 ms.
 LATTICE = lattice_for(BOX, shard_px=64, chunk_px=64)

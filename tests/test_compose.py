@@ -13,9 +13,9 @@ from odc.geo.geobox import GeoBox
 from scenes import CORNER, UTM, noise, scene_of, write_raster
 
 from catalog.grid import Lattice
+from catalog.items import Scene
 from catalog.mosaic import SlotStore
 from catalog.pairs import Pair
-from catalog.search import Scene
 from flows.compose import (
     ABSTAINED,
     NO_OPTICAL,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from scenes import NOON, scene
 
-from catalog.search import Scene
+from catalog.items import Scene
 from flows import days
 from flows.days import paired_by_day, scenes_of
 from flows.request import RegionRequest

@@ -17,8 +17,8 @@ from scenes import scene
 
 from catalog.errors import SceneReadError
 from catalog.grid import Window, lattice_for
+from catalog.items import Scene
 from catalog.pairs import Pair
-from catalog.search import Scene
 from flows import estimate
 from flows.demo_region import DemoRegion
 from flows.dispatch import Workers

@@ -19,9 +19,9 @@ from scenes import noise, scene, write_raster
 from catalog.errors import SceneReadError
 from catalog.gcps import gcp_grid_of, metres_per_column, outline_of
 from catalog.grid import LONLAT, Lattice, Window, lattice_for
+from catalog.items import Asset
 from catalog.positions import raster_from_lattice
 from catalog.read import probe
-from catalog.search import Asset
 
 
 def lonlat_of(lattice: Lattice, positions_xy: NDArray[np.float64]) -> NDArray[np.float64]:

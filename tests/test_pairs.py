@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from scenes import NOON, REAL_ITEMS, needs_real_data, scene
 
 from catalog.errors import ArgumentError
+from catalog.items import Scene
 from catalog.pairs import Pairing, pair_scenes, slots
-from catalog.search import Scene, catalog_api, search
+from catalog.search import catalog_api, search
 
 REGION = (0.0, 0.0, 10.0, 10.0)
 SIX_DAYS = timedelta(days=6)

@@ -12,8 +12,8 @@ from regions import WEIGHTS_HASH, plan_of, request_of
 from scenes import NOON, scene
 
 from catalog.errors import SceneReadError
+from catalog.items import Scene
 from catalog.publish import publish
-from catalog.search import Scene
 from flows import plan as planning
 from flows.demo_region import DemoRegion
 from flows.plan import (

@@ -16,8 +16,8 @@ from scenes import NOON, aligned_lattice, noise, same, scene, scene_of, write_ra
 from catalog import rasters
 from catalog.errors import SceneReadError
 from catalog.grid import lattice_for
+from catalog.items import Asset
 from catalog.read import probe, read_window, source_window
-from catalog.search import Asset
 
 
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from test_gcps import lonlat_of
 
 from catalog.errors import SceneReadError
 from catalog.grid import Lattice, lattice_for
+from catalog.items import Asset, Scene
 from catalog.read import probe, read_window, source_window
-from catalog.search import Asset, Scene
 from catalog.terrain import range_shift
 
 Floats = NDArray[np.float64]
