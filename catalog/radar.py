@@ -96,14 +96,14 @@ def _frame(source: DatasetReader, crop: Crop) -> NDArray[np.bool_]:
 
 
 def _begin(lines: NDArray[Any]) -> NDArray[np.intp]:
-    """Where each of (n, depth) lines begins to show ground; 0 where no frame is in front of it."""
+    """Where each of (n, depth) lines begins to show ground: 0 where no frame is in front of it."""
     depth = lines.shape[1]
     run = min(RUN_PX, depth)
     bright = np.cumsum(np.pad(lines >= LOWEST_DN, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
     enough = bright[:, run:] - bright[:, :-run] >= LEAST_OF_RUN * run / RUN_PX
-    first = np.where(enough.any(axis=1), enough.argmax(axis=1), depth)
+    first = enough.argmax(axis=1)
     # A run that is only just bright enough begins with the last pixels of the frame.
     reach = np.arange(depth)[None, :] >= first[:, None]
-    sure = reach & (lines >= LOWEST_DN)
-    begins: NDArray[np.intp] = np.where(sure.any(axis=1), sure.argmax(axis=1), depth)
+    begins: NDArray[np.intp] = (reach & (lines >= LOWEST_DN)).argmax(axis=1)
+    begins[~enough.any(axis=1)] = depth
     return begins

@@ -1,0 +1,48 @@
+"""The XML beside a product: on a disk, over HTTP, and where it is not what it should be."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+from pathlib import Path
+
+import numpy as np
+import pytest
+from grd import Radar, mountains, write_annotation
+from loopback import serving
+
+from catalog import annotation
+from catalog.annotation import AnnotationError, geolocation_grid
+
+
+def test_angles_and_distances_are_the_products(tmp_path: Path) -> None:
+    radar = Radar(mountains)
+    path = write_annotation(tmp_path / "iw-vv.xml", radar)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as address:
+        grids = [geolocation_grid(str(path)), geolocation_grid(f"http://{address}/iw-vv.xml")]
+    points = radar.control_points
+    x, y, z = (np.array([getattr(point, axis) for point in points]) for axis in "xyz")
+    incidence, slant_range = radar.look(x, y, z)
+    for grid in grids:
+        np.testing.assert_allclose(grid.incidence_deg, incidence)
+        np.testing.assert_allclose(grid.slant_range_m, slant_range)
+        assert grid.pixels.tolist() == [point.col for point in points]
+        assert grid.lines.tolist() == [point.row for point in points]
+
+
+def test_what_is_missing_is_named_without_its_signature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(annotation, "REMOTE_DELAYS", (0.0,))
+    with pytest.raises(AnnotationError, match=r"none\.xml is not there"):
+        geolocation_grid(str(tmp_path / "none.xml"))
+    with pytest.raises(AnnotationError, match=r"127\.0\.0\.1:9/none\.xml") as caught:
+        geolocation_grid("http://127.0.0.1:9/none.xml?sig=S3CRET")
+    assert "S3CRET" not in f"{caught.value} {caught.value.__cause__}"
+    other = tmp_path / "other.xml"
+    other.write_text(
+        "<product><geolocationGridPoint><line>0</line></geolocationGridPoint></product>"
+    )
+    with pytest.raises(AnnotationError, match="is no product annotation: it has 1 sound <line>"):
+        geolocation_grid(str(other))
