@@ -270,6 +270,10 @@ def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
                      help="between an optical scene and its SAR partner (default: 6)")  # fmt: skip
     how.add_argument("--min-overlap", type=float, metavar="SHARE",
                      help="of an optical scene that a partner adds (default: 0.05)")  # fmt: skip
+    how.add_argument("--orbit", metavar="best|ascending|descending|NUMBER",
+                     help="of the SAR scenes; a number is a relative orbit (default: best)")  # fmt: skip
+    how.add_argument("--dem", metavar="COLLECTION",
+                     help="of a DEM, such as cop-dem-glo-30, to correct terrain in GRD by")  # fmt: skip
     how.add_argument("--max-cloud-cover", type=float, metavar="PERCENT",
                      help="of an optical scene (default: 80)")  # fmt: skip
     how.add_argument("--max-offset-px", type=float, metavar="PX",

@@ -7,13 +7,17 @@ moves on every night would make finished days anew.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 from itertools import groupby
 
 from catalog.items import Scene
 from catalog.pairs import Pairing, pair_scenes
 from catalog.search import catalog_api, search
 from flows.request import RegionRequest
+
+ANY_DAY = date(1970, 1, 1), date(2099, 12, 31)
+DEM_MARGIN_DEGREES = 0.05  # around the region, which tiles and their halos leave by some kilometres
 
 
 def scenes_of(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
@@ -32,6 +36,8 @@ def scenes_of(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene, .
         )
         first, last = request.start - gap - 2 * day, request.end + gap + 2 * day
         candidates = search(api_url, request.sar, request.bbox, first, last)
+        if request.dem is not None:
+            candidates = on_terrain(candidates, dem_tiles(api_url, request.dem, request.bbox))
     sar = tuple(
         scene
         for scene in candidates
@@ -39,6 +45,38 @@ def scenes_of(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene, .
         or any(abs(scene.datetime - other.datetime) <= gap for other in optical)
     )
     return optical, sar
+
+
+def dem_tiles(
+    api_url: str, collection: str, bbox: BBox, provider: Provider = PLAIN_STAC
+) -> tuple[Scene, ...]:
+    """The tiles of a DEM under a region and a little around it, whatever their dates.
+
+    Raises `SearchError`, also when there is none.
+    """
+    west, south, east, north = bbox
+    around = (
+        max(west - DEM_MARGIN_DEGREES, -180.0), max(south - DEM_MARGIN_DEGREES, -90.0),
+        min(east + DEM_MARGIN_DEGREES, 180.0), min(north + DEM_MARGIN_DEGREES, 90.0),
+    )  # fmt: skip
+    tiles = search(api_url, collection, around, *ANY_DAY, elevations_of(provider))
+    unusable = next((tile for tile in tiles if tile.unusable), None)
+    if unusable is not None:
+        raise SearchError(f"DEM tile {unusable.id}: {unusable.unusable}", url=api_url)
+    if not tiles:
+        raise SearchError(
+            f"dem: collection {collection!r} has no tile under the region; leave the DEM out",
+            url=api_url,
+        )
+    return tiles
+
+
+def on_terrain(scenes: Sequence[Scene], tiles: Sequence[Scene]) -> tuple[Scene, ...]:
+    """Each scene with the tiles that lie under it."""
+    return tuple(
+        replace(scene, terrain=tuple(t for t in tiles if t.footprint.intersects(scene.footprint)))
+        for scene in scenes
+    )
 
 
 def paired_by_day(
@@ -63,6 +101,7 @@ def paired_by_day(
             max_gap=timedelta(days=request.max_gap_days),
             min_overlap_share=request.min_overlap,
             max_cloud_cover=request.max_cloud_cover,
+            orbit=request.orbit,
         )
         for scenes in days
     ]

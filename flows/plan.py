@@ -20,7 +20,7 @@ from catalog.errors import CatalogError, SceneReadError
 from catalog.grid import Lattice, lattice_for
 from catalog.items import Scene
 from catalog.mosaic import SlotStore, check_writable
-from catalog.pairs import Pair, Unpaired, slots
+from catalog.pairs import Pair, Unpaired, sar_orbits, slots
 from catalog.publish import generation_name, published, published_properties
 from catalog.read import probe
 from flows.days import paired_by_day, scenes_of
@@ -29,7 +29,7 @@ from flows.request import RegionRequest
 from tar_engine.errors import EngineError
 from tar_engine.weights import load_checkpoint
 
-CONTENT_VERSION = 1  # raise it when the same pairs and settings would give other pixels
+CONTENT_VERSION = 2  # raise it when the same pairs and settings would give other pixels
 COVERED_SHARE = 0.99  # a scene hidden to this degree by its pass-mates adds nothing but edges
 PROBES_AT_ONCE = 16
 
@@ -204,7 +204,10 @@ def slot_store(plan: Plan, slot: SlotPlan) -> SlotStore:
 
 def configuration(request: RegionRequest) -> dict[str, Any]:
     """The settings that change a mosaic's content; part of its name and of its attributes."""
-    return {"max_offset_px": request.max_offset_px}
+    settings: dict[str, Any] = {"max_offset_px": request.max_offset_px}
+    if request.dem is not None:
+        settings["dem"] = request.dem
+    return settings
 
 
 def provenance(plan: Plan, slot: SlotPlan) -> dict[str, Any]:
@@ -212,6 +215,8 @@ def provenance(plan: Plan, slot: SlotPlan) -> dict[str, Any]:
     return {
         "optical_scenes": [scene.id for group in slot.groups for scene in group.optical],
         "sar_scenes": [scene.id for group in slot.groups for scene in group.sar],
+        "sar_orbit_policy": plan.request.orbit,
+        "sar_orbits": sar_orbits(slot.pairs),
         "software": f"tar-pipeline {version('tar-pipeline')}",
         "weights_sha256": plan.weights_sha256,
         "configuration": configuration(plan.request),

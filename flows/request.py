@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from catalog.errors import has_secret, shown
 from catalog.grid import validated_bbox
 from catalog.mosaic import validated_region
+from catalog.pairs import BEST_ORBIT, ORBIT_POLICY
 
 
 class RequestError(ValueError):
@@ -47,6 +48,14 @@ class RegionRequest(BaseModel):
     max_gap_days: float = Field(6.0, ge=0, le=365, description="Between optical and SAR, days.")
     min_overlap: Annotated[float, Field(gt=0, le=1)] = 0.05  # of the optical scene's part
     max_cloud_cover: Annotated[float, Field(ge=0, le=100)] = 80.0  # percent; 100 = off
+    orbit: str = Field(
+        BEST_ORBIT,
+        pattern=f"^({ORBIT_POLICY})$",
+        description="Of the SAR scenes: best, ascending, descending, or a relative orbit's number.",
+    )
+    dem: str | None = Field(
+        None, description="Collection of a DEM, to correct SAR with ground control points by."
+    )
     crs: str | None = Field(None, description="Of the mosaic; default: UTM zone of the centre.")
     resolution: float | None = Field(
         None, gt=0, description="Pixel size, in units of the CRS; default: 10 m."
