@@ -23,6 +23,7 @@ from scipy.ndimage import map_coordinates
 from catalog.errors import ArgumentError, SceneReadError, shown
 from catalog.grid import Lattice, Window
 from catalog.items import Asset, Scene
+from catalog.masks import CLEAR, hidden
 from catalog.rasters import (
     Crop,
     RasterGrid,
@@ -83,12 +84,18 @@ def scene_on_lattice(
 
 
 def read_window(
-    scenes: Sequence[Scene], lattice: Lattice, window: Window, bands: Sequence[str]
+    scenes: Sequence[Scene],
+    lattice: Lattice,
+    window: Window,
+    bands: Sequence[str],
+    *,
+    clear_only: bool = False,
 ) -> NDArray[np.float32]:
     """The scenes composited on a window: float32 (bands, H, W), NaN where none has data.
 
-    Each pixel comes whole from the first scene, in the order given, that has data there. The
-    window may leave the lattice.
+    Each pixel comes whole from the first scene, in the order given, that has data there; with
+    `clear_only`, data that no cloud, shadow or broken pixel hides. The window may leave the
+    lattice.
 
     Raises SceneReadError for the first scene that cannot be read.
     """
@@ -100,6 +107,8 @@ def read_window(
         if not _may_touch(scene, lattice, window):
             continue
         values = _read_scene(scene, lattice, window, bands)
+        if clear_only and scene.mask is not None:
+            values[:, hidden(scene, lattice, window) != CLEAR] = np.nan
         composite[:, empty] = values[:, empty]
     return composite
 
@@ -153,7 +162,8 @@ def probe(scene: Scene) -> None:
     of a few small requests; and files that are damaged somewhere, where reading them is cheap.
     Raises SceneReadError.
     """
-    for asset, indexes in _assets_of(scene, scene.bands):
+    masks = [] if scene.mask is None else [(scene.mask.asset, [1])]
+    for asset, indexes in [*_assets_of(scene, scene.bands), *masks]:
         attempt(scene, asset, partial(_probe, asset=asset, indexes=indexes))
 
 
