@@ -10,6 +10,7 @@ import importlib.util
 import warnings
 
 from rasterio.errors import RasterioError
+from requests import RequestException
 
 from catalog.errors import ArgumentError
 
@@ -38,6 +39,8 @@ def signed(href: str) -> str:
     try:
         return str(planetary_computer.sign_url(href))
     except Exception as error:  # of requests, pydantic or the package, by what its server answers
+        # What pydantic says of an answer repeats it, and the answer holds a token.
+        why = f": {error}" if isinstance(error, RequestException) else ""
         raise RasterioError(
-            f"the Planetary Computer gives no token for it ({type(error).__name__}: {error})"
-        ) from error
+            f"the Planetary Computer gives no token for it ({type(error).__name__}{why})"
+        ) from None
