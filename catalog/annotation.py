@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
+import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog import objects
-from catalog.errors import StoreError, shown, without_secrets
+from catalog import aws
+from catalog.errors import ArgumentError, shown, without_secrets
+from catalog.providers import Access
+from catalog.signing import signed
 
 LIGHT_M_PER_S = 299_792_458.0
 LARGEST_BYTES = 64 * 2**20  # annotations are some megabytes
@@ -34,9 +38,9 @@ class GeolocationGrid:
 
 
 @lru_cache(maxsize=16)
-def geolocation_grid(href: str) -> GeolocationGrid:
+def geolocation_grid(href: str, access: Access) -> GeolocationGrid:
     """The geolocation grid of a product annotation. Raises AnnotationError."""
-    root = xml_of(href)
+    root = xml_of(href, access)
 
     def values(name: str) -> NDArray[np.float64]:
         found = root.iterfind(f".//geolocationGridPoint/{name}")
@@ -62,9 +66,9 @@ def geolocation_grid(href: str) -> GeolocationGrid:
     return grid
 
 
-def xml_of(href: str) -> ElementTree.Element:
+def xml_of(href: str, access: Access) -> ElementTree.Element:
     """The parsed XML behind a path or URL. Raises AnnotationError."""
-    content = _fetched(href)
+    content = _fetched(href, access)
     # Products have no document types; entities defined in one are how XML is made to explode.
     if len(content) > LARGEST_BYTES or b"<!DOCTYPE" in content:
         raise AnnotationError(f"{shown(href)} is no annotation: too large, or with a document type")
@@ -74,17 +78,29 @@ def xml_of(href: str) -> ElementTree.Element:
         raise AnnotationError(f"{shown(href)} is no XML: {error}") from error
 
 
-def _fetched(href: str) -> bytes:
-    remote = urlsplit(href).scheme in ("http", "https", "s3")
-    delays = list(REMOTE_DELAYS if remote else ())
+def _fetched(href: str, access: Access) -> bytes:
+    delays = list(REMOTE_DELAYS if urlsplit(href).scheme in ("http", "https", "s3") else ())
     while True:
+        address = href
         try:
-            content = objects.get(href)
-            if content is None:
-                raise AnnotationError(f"{shown(href)} is not there")
-            return content
-        except StoreError as error:
+            address = signed(href) if access.signed else href
+            fs, path = fsspec.url_to_fs(address, **_storage_options(href, access))
+            return bytes(fs.cat_file(path))
+        except FileNotFoundError:
+            raise AnnotationError(f"{shown(href)} is not there") from None
+        except ArgumentError as error:
+            raise AnnotationError(f"{shown(href)} cannot be read: {error}") from error
+        except Exception as error:  # every storage library has its own tree of errors
             if not delays:
-                why = without_secrets(str(error), href)
-                raise AnnotationError(why) from None  # its cause may hold a signature
+                why = without_secrets(str(error) or type(error).__name__, address)
+                # Without its cause, which may hold a signature.
+                raise AnnotationError(f"{shown(href)} cannot be read: {why}") from None
             time.sleep(delays.pop(0))
+
+
+def _storage_options(href: str, access: Access) -> dict[str, Any]:
+    if not href.startswith("s3://"):
+        return {}
+    if access.copernicus:
+        return aws.copernicus_storage_options()
+    return {**aws.storage_options(), "requester_pays": access.requester_pays}

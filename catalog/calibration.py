@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from catalog.annotation import AnnotationError, xml_of
 from catalog.errors import shown
+from catalog.providers import Access
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class SigmaTable:
 
 
 @lru_cache(maxsize=16)
-def sigma_table(href: str) -> SigmaTable:
+def sigma_table(href: str, access: Access) -> SigmaTable:
     """The sigma nought table of a calibration annotation. Raises AnnotationError."""
     lines, pixels, values = [], [], []
-    for vector in xml_of(href).iterfind(".//calibrationVectorList/calibrationVector"):
+    for vector in xml_of(href, access).iterfind(".//calibrationVectorList/calibrationVector"):
         try:
             line = float(vector.findtext("line", ""))
             pixel, value = (

@@ -26,7 +26,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
-from rasterio.session import DummySession
+from rasterio.session import DummySession, Session
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
@@ -34,7 +34,8 @@ from catalog import aws
 from catalog.errors import SceneReadError, raise_portably, shown, without_secrets
 from catalog.gcps import gcp_fault, has_only_gcps
 from catalog.items import Asset, Scene
-from catalog.providers import POLARISATIONS
+from catalog.providers import POLARISATIONS, Access
+from catalog.signing import signed
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -108,16 +109,17 @@ def attempt(scene: Scene, asset: Asset, operation: Callable[[DatasetReader], T])
     Raises SceneReadError naming the scene and the file.
     """
     remote = urlsplit(asset.href).scheme in ("http", "https", "s3")
-    path = unquote(urlsplit(asset.href).path) if asset.href.startswith("file:") else asset.href
     delays = list(REMOTE_ATTEMPT_DELAYS if remote else ())
     options = GDAL_OPTIONS
     while True:
+        path = asset.href
         try:
-            with _opened(path, options) as source:
+            path = _path(asset)
+            with _opened(path, asset.access, options) as source:
                 _require_sound(source, scene, asset)
                 return operation(source)
         except RasterioError as error:
-            href, why = shown(asset.href), without_secrets(_told(error), asset.href)
+            href, why = shown(asset.href), without_secrets(_told(error), path)
             if not delays or DEFINITE.search(why):
                 raise_portably(
                     SceneReadError(
@@ -211,10 +213,24 @@ def zero_is_nodata(source: DatasetReader, asset: Asset) -> bool:
     return set(asset.bands) <= set(POLARISATIONS) and np.dtype(source.dtypes[0]).kind == "f"
 
 
+def _path(asset: Asset) -> str:
+    """What GDAL opens: with a token where there has to be one, so nothing to be told or kept."""
+    if asset.href.startswith("file:"):
+        return unquote(urlsplit(asset.href).path)
+    return signed(asset.href) if asset.access.signed else asset.href
+
+
+def _session(path: str, access: Access) -> Session:
+    if not path.startswith("s3://"):
+        return DummySession()
+    if access.copernicus:
+        return aws.CopernicusSession()
+    return aws.GdalSession(requester_pays=access.requester_pays)
+
+
 @contextmanager
-def _opened(path: str, options: Mapping[str, str | int]) -> Iterator[DatasetReader]:
-    session = aws.GdalSession() if path.startswith("s3://") else DummySession()
-    with rasterio.Env(session=session, **options):
+def _opened(path: str, access: Access, options: Mapping[str, str | int]) -> Iterator[DatasetReader]:
+    with rasterio.Env(session=_session(path, access), **options):
         with warnings.catch_warnings():
             # A raster without georeference is refused with a better message.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

@@ -24,6 +24,7 @@ from catalog.errors import ArgumentError, SceneReadError, raise_portably, shown
 from catalog.gcps import GcpGrid, gcp_grid_of, has_only_gcps
 from catalog.grid import Lattice, Window
 from catalog.items import Asset, Scene
+from catalog.masks import CLEAR, hidden
 from catalog.positions import bilinear, radar_from_lattice, raster_from_lattice, window_around
 from catalog.providers import ELEVATION
 from catalog.radar import read_radar_crop
@@ -86,12 +87,18 @@ def scene_on_lattice(
 
 
 def read_window(
-    scenes: Sequence[Scene], lattice: Lattice, window: Window, bands: Sequence[str]
+    scenes: Sequence[Scene],
+    lattice: Lattice,
+    window: Window,
+    bands: Sequence[str],
+    *,
+    clear_only: bool = False,
 ) -> NDArray[np.float32]:
     """The scenes composited on a window: float32 (bands, H, W), NaN where none has data.
 
-    Each pixel comes whole from the first scene, in the order given, that has data there. The
-    window may leave the lattice.
+    Each pixel comes whole from the first scene, in the order given, that has data there; with
+    `clear_only`, data that no cloud, shadow or broken pixel hides. The window may leave the
+    lattice.
 
     Raises SceneReadError for the first scene that cannot be read.
     """
@@ -103,6 +110,8 @@ def read_window(
         if not _may_touch(scene, lattice, window):
             continue
         values = _read_scene(scene, lattice, window, bands)
+        if clear_only and scene.mask is not None:
+            values[:, hidden(scene, lattice, window) != CLEAR] = np.nan
         composite[:, empty] = values[:, empty]
     return composite
 
@@ -158,7 +167,8 @@ def probe(scene: Scene) -> None:
     of a few small requests; and files that are damaged somewhere, where reading them is cheap.
     Raises SceneReadError.
     """
-    for asset, indexes in _assets_of(scene, scene.bands):
+    masks = [] if scene.mask is None else [(scene.mask.asset, [1])]
+    for asset, indexes in [*_assets_of(scene, scene.bands), *masks]:
         attempt(scene, asset, partial(_probe, scene=scene, asset=asset, indexes=indexes))
     for tile in scene.terrain:
         for asset in tile.assets:
@@ -245,7 +255,9 @@ def _raster_positions(
 
 def _look_geometry(scene: Scene, asset: Asset, grid: GcpGrid) -> LookGeometry:
     try:
-        told = None if asset.annotation is None else geolocation_grid(asset.annotation)
+        told = (
+            None if asset.annotation is None else geolocation_grid(asset.annotation, asset.access)
+        )
         return look_geometry(grid, told)
     except AnnotationError as error:
         raise _unreadable(scene, shown(asset.annotation or ""), str(error)) from error
@@ -262,7 +274,7 @@ def _read_crop(
     if asset.calibration is None:
         return read_radar_crop(source, asset, indexes, crop)
     try:
-        table = sigma_table(asset.calibration)
+        table = sigma_table(asset.calibration, asset.access)
     except AnnotationError as error:
         raise _unreadable(scene, shown(asset.calibration), str(error)) from error
     return read_radar_crop(source, asset, indexes, crop, table)

@@ -95,6 +95,28 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
+def providers(_: argparse.Namespace) -> int:
+    """Which archives are known, and what each needs."""
+    from catalog.providers import PROVIDERS
+
+    console = output()
+    for each in PROVIDERS.values():
+        console.print(f"[bold]{each.name}[/]  {each.title}", highlight=False, soft_wrap=True)
+        lines = [f"needs {each.needs}", *([each.api_url] if each.api_url else [])]
+        for role in ("optical", "sar", "dem"):
+            found = [one for one in each.collections if one.role == role]
+            notes = {"gcps": " (ground control points)", "map": ""}
+            names = (
+                f"{one.id}{notes[one.geometry]}{' (requester pays)' if one.requester_pays else ''}"
+                for one in found
+            )
+            lines += [f"{role:8} {', '.join(names)}"] if found else []
+        for line in lines:
+            console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
+    console.print("\nThe first collection of a kind is its default.", highlight=False)
+    return DONE
+
+
 def pair(args: argparse.Namespace) -> int:
     """Register one SAR raster to one optical raster."""
     from flows.pair import register_files
@@ -219,6 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show where an error came from")
     _add_demo(commands, common)
     _add_run(commands, common)
+    _add_providers(commands, common)
     _add_pair(commands, common)
     add_serve(commands, common)
     add_nightly(commands, common)
@@ -250,10 +273,14 @@ def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
         epilog=RUN_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     what = parser.add_argument_group("what")
-    what.add_argument("--catalog", required=True, metavar="URL|FILE",
+    what.add_argument("--provider", metavar="NAME",
+                      help="an archive (see `providers`); it brings the next three")  # fmt: skip
+    what.add_argument("--catalog", metavar="URL|FILE",
                       help="STAC API, or an ItemCollection JSON, served for this run")  # fmt: skip
-    what.add_argument("--optical", required=True, metavar="COLLECTION")
-    what.add_argument("--sar", required=True, metavar="COLLECTION")
+    what.add_argument("--optical", metavar="COLLECTION")
+    what.add_argument("--sar", metavar="COLLECTION")
+    what.add_argument("--bands", nargs="+", metavar="BAND",
+                      help="optical, by common name (default: red green blue nir)")  # fmt: skip
     what.add_argument("--bbox", required=True, nargs=4, type=float, metavar=("W", "S", "E", "N"),
                       help="degrees")  # fmt: skip
     what.add_argument("--start", required=True, metavar="DATE", help="first day, YYYY-MM-DD, UTC")
@@ -271,9 +298,9 @@ def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
     how.add_argument("--min-overlap", type=float, metavar="SHARE",
                      help="of an optical scene that a partner adds (default: 0.05)")  # fmt: skip
     how.add_argument("--orbit", metavar="best|ascending|descending|NUMBER",
-                     help="of the SAR scenes; a number is a relative orbit (default: best)")  # fmt: skip
+                     help="of the SAR scenes; a number is a relative orbit")  # fmt: skip
     how.add_argument("--dem", metavar="COLLECTION",
-                     help="of a DEM, such as cop-dem-glo-30, to correct terrain in GRD by")  # fmt: skip
+                     help="of a DEM, as cop-dem-glo-30, to correct GRD by")  # fmt: skip
     how.add_argument("--max-cloud-cover", type=float, metavar="PERCENT",
                      help="of an optical scene (default: 80)")  # fmt: skip
     how.add_argument("--max-offset-px", type=float, metavar="PX",
@@ -285,6 +312,15 @@ def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
                      help="a Dask scheduler (default: processes on this machine)")  # fmt: skip
     how.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
     parser.set_defaults(command=run)
+
+
+def _add_providers(commands: Any, common: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser(
+        "providers", parents=[common], help="archives known by name, and what each needs",
+        description="List the archives that `run --provider NAME` knows: their collections, and "
+        "what each needs.",
+    )  # fmt: skip
+    parser.set_defaults(command=providers)
 
 
 def _add_pair(commands: Any, common: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from catalog.grid import Lattice, Shard
 from catalog.items import Scene
+from catalog.masks import CLEAR, CLOUDY, hidden
 from catalog.mosaic import SlotStore
 from catalog.read import read_window, source_window
 from catalog.slot_layout import QUALITY
@@ -25,9 +26,11 @@ from tar_engine.warp import resample
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-NO_OPTICAL, REGISTERED, ABSTAINED, NO_SAR = (
-    QUALITY.index(meaning) for meaning in ("no_optical", "registered", "abstained", "no_sar")
+NO_OPTICAL, REGISTERED, ABSTAINED, NO_SAR, CLOUD = (
+    QUALITY.index(meaning)
+    for meaning in ("no_optical", "registered", "abstained", "no_sar", "cloud")
 )
+NOTHING_SHOWN = 255  # hides more than any cloud
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Canvas:
     displacement: Floats
     expected_error: Floats
     quality: npt.NDArray[np.uint8]
+    cloudy: Mask
 
 
 def layers_of(groups: Sequence[Group], estimates: Sequence[GroupEstimate]) -> tuple[Layer, ...]:
@@ -109,26 +113,32 @@ def compose(job: ShardJob) -> Canvas:
         displacement=np.full((2, height, width), np.nan, np.float32),
         expected_error=np.full((height, width), np.nan, np.float32),
         quality=np.full((height, width), NO_OPTICAL, np.uint8),
+        cloudy=np.zeros((height, width), np.bool_),
     )
     shown_by = _fill_optical(canvas, job)
     for layer in job.layers:
         _fill_sar(canvas, job, layer, shown_by)
+    canvas.quality[canvas.cloudy] = CLOUD  # radar sees through: what there is of SAR stays
     return canvas
 
 
 def _fill_optical(canvas: Canvas, job: ShardJob) -> dict[str, Mask]:
-    """First valid scene wins. Returns, per optical scene, the pixels that it shows."""
-    window, shown_by = job.shard.window, {}
-    for layer in job.layers:
-        for scene in layer.optical:
-            if scene.id in shown_by:  # the same optical pass with another SAR pass
-                continue
-            image = read_window((scene,), job.lattice, window, job.optical_bands)
-            free = (canvas.quality == NO_OPTICAL) & np.isfinite(image).all(axis=0)
-            canvas.optical[:, free] = image[:, free]
-            canvas.quality[free] = NO_SAR
-            shown_by[scene.id] = free
-    return shown_by
+    """The clearest scene wins, and of equals the first. Returns, per scene, the pixels it shows."""
+    window = job.shard.window
+    scenes = {scene.id: scene for layer in job.layers for scene in layer.optical}
+    shown = np.full(window.shape, -1)  # index of the scene
+    hides = np.full(window.shape, NOTHING_SHOWN, np.uint8)
+    for index, scene in enumerate(scenes.values()):
+        if not (hides > CLEAR).any():  # no scene can show more
+            break
+        image = read_window((scene,), job.lattice, window, job.optical_bands)
+        level = hidden(scene, job.lattice, window)
+        better = (level < hides) & np.isfinite(image).all(axis=0)
+        canvas.optical[:, better] = image[:, better]
+        shown[better], hides[better] = index, level[better]
+    canvas.quality[shown >= 0] = NO_SAR
+    canvas.cloudy[:] = np.isin(hides, CLOUDY)
+    return {id_: shown == index for index, id_ in enumerate(scenes)}
 
 
 def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, Mask]) -> None:

@@ -11,8 +11,11 @@ from dataclasses import replace
 from datetime import date, timedelta
 from itertools import groupby
 
+from catalog.errors import SearchError
+from catalog.grid import BBox
 from catalog.items import Scene
 from catalog.pairs import Pairing, pair_scenes
+from catalog.providers import Provider, elevations_of, provider_named
 from catalog.search import catalog_api, search
 from flows.request import RegionRequest
 
@@ -26,18 +29,16 @@ def scenes_of(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene, .
     SAR scenes of those days are found too if no optical scene is near, so that it can be told.
     """
     gap, day = timedelta(days=request.max_gap_days), timedelta(days=1)
+    provider, bbox = provider_named(request.provider), request.bbox
     with catalog_api(request.catalog) as api_url:
-        optical = tuple(
-            scene
-            for scene in search(
-                api_url, request.optical, request.bbox, request.start - day, request.end + day
-            )
-            if request.start <= scene.solar_day <= request.end
-        )
+        first, last = request.start - day, request.end + day
+        found = search(api_url, request.optical, bbox, first, last, provider, request.bands)
+        optical = tuple(s for s in found if request.start <= s.solar_day <= request.end)
         first, last = request.start - gap - 2 * day, request.end + gap + 2 * day
-        candidates = search(api_url, request.sar, request.bbox, first, last)
+        candidates = search(api_url, request.sar, bbox, first, last, provider)
         if request.dem is not None:
-            candidates = on_terrain(candidates, dem_tiles(api_url, request.dem, request.bbox))
+            tiles = dem_tiles(api_url, request.dem, bbox, provider)
+            candidates = on_terrain(candidates, tiles)
     sar = tuple(
         scene
         for scene in candidates
@@ -47,9 +48,7 @@ def scenes_of(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene, .
     return optical, sar
 
 
-def dem_tiles(
-    api_url: str, collection: str, bbox: BBox, provider: Provider = PLAIN_STAC
-) -> tuple[Scene, ...]:
+def dem_tiles(api_url: str, collection: str, bbox: BBox, provider: Provider) -> tuple[Scene, ...]:
     """The tiles of a DEM under a region and a little around it, whatever their dates.
 
     Raises `SearchError`, also when there is none.

@@ -222,11 +222,14 @@ def _composite(
     bands: Sequence[str],
     unreadable: dict[str, str],
 ) -> Floats:
-    """First-valid composite of the scenes that can be read; the others go into `unreadable`."""
+    """First-valid composite of the scenes that can be read; the others go into `unreadable`.
+
+    What clouds and shadows hide is no data: it would match nothing.
+    """
     image = np.full((len(bands), *window.shape), np.nan, np.float32)
     for scene in scenes:
         try:
-            part = read_window((scene,), lattice, window, bands)
+            part = read_window((scene,), lattice, window, bands, clear_only=True)
         except SceneReadError as error:
             unreadable[scene.id] = str(error)
             continue

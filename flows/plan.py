@@ -21,8 +21,10 @@ from catalog.grid import Lattice, lattice_for
 from catalog.items import Scene
 from catalog.mosaic import SlotStore, check_writable
 from catalog.pairs import Pair, Unpaired, sar_orbits, slots
+from catalog.providers import PLAIN_STAC, provider_named
 from catalog.publish import generation_name, published, published_properties
 from catalog.read import probe
+from catalog.signing import require_package
 from flows.days import paired_by_day, scenes_of
 from flows.dispatch import DispatchError, check_scheduler
 from flows.request import RegionRequest
@@ -133,6 +135,8 @@ def plan_request(request: RegionRequest) -> Plan:
     written, the catalog, a collection or the scheduler cannot be found.
     """
     try:
+        if provider_named(request.provider).signed:
+            require_package()
         check_scheduler(request.scheduler)
         checkpoint = load_checkpoint(request.weights, request.weights_sha256)
         plan = plan_region(request, checkpoint.sha256)
@@ -190,6 +194,8 @@ def plan_slot(
         "configuration": configuration(request),
         "lattice": lattice.fingerprint(),
     }
+    if reading := _reading(groups):
+        content["reading"] = reading
     if failed_tiles:
         content["failed_tiles"] = sorted(failed_tiles)
     generation = generation_name(content)
@@ -205,9 +211,29 @@ def slot_store(plan: Plan, slot: SlotPlan) -> SlotStore:
 def configuration(request: RegionRequest) -> dict[str, Any]:
     """The settings that change a mosaic's content; part of its name and of its attributes."""
     settings: dict[str, Any] = {"max_offset_px": request.max_offset_px}
+    if request.provider != PLAIN_STAC.name:
+        settings["provider"] = request.provider
+    if request.bands is not None:
+        settings["bands"] = list(request.bands)
     if request.dem is not None:
         settings["dem"] = request.dem
     return settings
+
+
+def _reading(groups: Sequence[Group]) -> dict[str, Any]:
+    """How the optical scenes are read, where that is not just as they are.
+
+    Archives correct the offsets that their items declare; what was made with others is made anew.
+    """
+    scenes = {scene.id: scene for group in groups for scene in group.optical}
+    return {
+        id_: [
+            *([asset.key, asset.scale, asset.offset] for asset in scene.assets),
+            *([scene.mask.asset.key] if scene.mask else []),
+        ]
+        for id_, scene in sorted(scenes.items())
+        if scene.mask or any((asset.scale, asset.offset) != (1.0, 0.0) for asset in scene.assets)
+    }
 
 
 def provenance(plan: Plan, slot: SlotPlan) -> dict[str, Any]:

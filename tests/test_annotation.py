@@ -13,6 +13,7 @@ from loopback import serving
 
 from catalog import annotation
 from catalog.annotation import AnnotationError, geolocation_grid
+from catalog.providers import Access
 
 
 def test_angles_and_distances_are_the_products(tmp_path: Path) -> None:
@@ -20,7 +21,10 @@ def test_angles_and_distances_are_the_products(tmp_path: Path) -> None:
     path = write_annotation(tmp_path / "iw-vv.xml", radar)
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
     with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as address:
-        grids = [geolocation_grid(str(path)), geolocation_grid(f"http://{address}/iw-vv.xml")]
+        grids = [
+            geolocation_grid(str(path), Access()),
+            geolocation_grid(f"http://{address}/iw-vv.xml", Access()),
+        ]
     points = radar.control_points
     x, y, z = (np.array([getattr(point, axis) for point in points]) for axis in "xyz")
     incidence, slant_range = radar.look(x, y, z)
@@ -36,13 +40,13 @@ def test_what_is_missing_is_named_without_its_signature(
 ) -> None:
     monkeypatch.setattr(annotation, "REMOTE_DELAYS", (0.0,))
     with pytest.raises(AnnotationError, match=r"none\.xml is not there"):
-        geolocation_grid(str(tmp_path / "none.xml"))
+        geolocation_grid(str(tmp_path / "none.xml"), Access())
     with pytest.raises(AnnotationError, match=r"127\.0\.0\.1:9/none\.xml") as caught:
-        geolocation_grid("http://127.0.0.1:9/none.xml?sig=S3CRET")
+        geolocation_grid("http://127.0.0.1:9/none.xml?sig=S3CRET", Access())
     assert "S3CRET" not in f"{caught.value} {caught.value.__cause__}"
     other = tmp_path / "other.xml"
     other.write_text(
         "<product><geolocationGridPoint><line>0</line></geolocationGridPoint></product>"
     )
     with pytest.raises(AnnotationError, match="is no product annotation: it has 1 sound <line>"):
-        geolocation_grid(str(other))
+        geolocation_grid(str(other), Access())

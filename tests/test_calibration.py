@@ -12,11 +12,12 @@ from scipy.interpolate import RegularGridInterpolator
 
 from catalog.annotation import AnnotationError
 from catalog.calibration import decibels, sigma_table
+from catalog.providers import Access
 
 
 def test_the_table_is_bilinear_and_keeps_its_edges(tmp_path: Path) -> None:
     radar = Radar(flat, shape=(3_000, 2_500))
-    table = sigma_table(str(write_calibration(tmp_path / "c.xml", radar)))
+    table = sigma_table(str(write_calibration(tmp_path / "c.xml", radar)), Access())
     rows, columns = np.array([0.0, 10.5, 660, 1_000, 2_999]), np.array([0.0, 39, 40.25, 2_499])
     lines, pixels = table.lines, table.pixels[0]
     grid = RegularGridInterpolator((lines, pixels), np.stack(table.values))
@@ -54,7 +55,7 @@ def test_a_broken_table_is_named(tmp_path: Path, content: str, says: str) -> Non
         content = f"<c><calibrationVectorList>{content}</calibrationVectorList></c>"
     path.write_text(content)
     with pytest.raises(AnnotationError, match=says) as caught:
-        sigma_table(str(path))
+        sigma_table(str(path), Access())
     assert str(path) in str(caught.value)
 
 
@@ -62,7 +63,7 @@ def test_one_vector_serves_every_line(tmp_path: Path) -> None:
     path = tmp_path / "c.xml"
     content = vector(0, "0 40", "400 440")
     path.write_text(f"<c><calibrationVectorList>{content}</calibrationVectorList></c>")
-    table = sigma_table(str(path)).at(np.array([0.0, 900.0]), np.array([0.0, 20.0]))
+    table = sigma_table(str(path), Access()).at(np.array([0.0, 900.0]), np.array([0.0, 20.0]))
     assert table.tolist() == [[400, 420], [400, 420]]
 
 

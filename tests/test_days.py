@@ -27,7 +27,9 @@ def request(start: date, end: date, **changes: Any) -> RegionRequest:
 def archive(monkeypatch: pytest.MonkeyPatch, scenes: Sequence[Scene]) -> None:
     """Make the search find these scenes, as a real one would: by collection and UTC day."""
 
-    def search(_: str, collection: str, __: object, start: date, end: date) -> tuple[Scene, ...]:
+    def search(
+        _: str, collection: str, __: object, start: date, end: date, *___: object
+    ) -> tuple[Scene, ...]:
         return tuple(
             s for s in scenes if s.collection == collection and start <= s.datetime.date() <= end
         )
