@@ -60,6 +60,8 @@ def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"store": "s3:///x"}, "change --store"),
         ({"weights": "no-such.safetensors"}, "weights: there is no file"),
         ({"scheduler": "localhost:8786"}, "scheduler: 'localhost:8786' should look like tcp://"),
+        ({"orbit": "sideways"}, "orbit: String should match pattern"),
+        ({"orbit": "0"}, "orbit: String should match pattern"),
         ({"max_gap_days": -1}, "max-gap-days: Input should be greater than or equal to 0"),
         ({"resolution": 0}, "resolution: Input should be greater than 0"),
         ({"tiles": 3}, "tiles: Extra inputs are not permitted"),
