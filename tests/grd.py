@@ -53,6 +53,16 @@ def mountains(longitude: Floats, latitude: Floats) -> Floats:
     return 900 + 750 * wave(east, 9_000) * wave(north + 2_000, 9_500) + rough + valleys
 
 
+def ridges(longitude: Floats, latitude: Floats) -> Floats:
+    """The same relief, but broad: ground is tens of pixels off, its neighbours nearly as far."""
+    north = (latitude - LATITUDE) * M_PER_DEGREE
+    east = (longitude - LONGITUDE) * M_PER_DEGREE * np.cos(np.radians(LATITUDE))
+    broad = np.sin(2 * np.pi * (east + 3_000) / 24_000) * np.sin(
+        2 * np.pi * (north + 6_000) / 26_000
+    )
+    return 900 + 750 * broad + 15 * np.sin(2 * np.pi * east / 800)
+
+
 def plateau(step_m: float) -> Relief:
     """A plain with a cliff along the track, up towards the east: layover from one side."""
 
