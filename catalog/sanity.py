@@ -74,9 +74,9 @@ def examine(scene: Scene) -> Examination:
     outline = samples[0].outline if contradiction else None
     footprint = scene.footprint if outline is None else outline
     faults = (_emptiness(sample, footprint) or _darkness(sample) for sample in samples)
-    moved = (_moved(sample) for sample in samples)
-    warnings = dict.fromkeys(filter(None, (contradiction, *moved)))
-    return Examination(next(filter(None, faults), None), tuple(warnings), outline)
+    moved = next(filter(None, map(_moved, samples)), None)
+    warnings = tuple(filter(None, (contradiction, moved)))
+    return Examination(next(filter(None, faults), None), warnings, outline)
 
 
 def _emptiness(sample: _Sample, footprint: BaseGeometry) -> str | None:
@@ -145,8 +145,8 @@ def _moved(sample: _Sample) -> str | None:
     if apart <= sample.pixel:
         return None
     return (
-        f"its item says that {sample.asset.key} begins at {x:g}, {y:g}, its file at "
-        f"{sample.corner[0]:g}, {sample.corner[1]:g}; the file is believed"
+        f"its item says that {sample.asset.key} begins at {x:.10g}, {y:.10g}, its file "
+        f"at {sample.corner[0]:.10g}, {sample.corner[1]:.10g}; the file is believed"
     )
 
 
