@@ -93,7 +93,7 @@ def test_a_narrow_swath_in_its_own_footprint_is_sound(tmp_path: Path) -> None:
 def test_a_geometry_that_its_raster_contradicts_gives_way(tmp_path: Path) -> None:
     found = scene_by("planetary computer", tmp_path)
     right = found.footprint
-    elsewhere = shapely.transform(right, lambda xy: xy + [0.02, 0.0])
+    elsewhere = shapely.transform(right, lambda xy: np.add(xy, (0.02, 0)))
     moved = type(found)(**{**vars(found), "footprint": elsewhere})
     examined = examine(moved)
     assert examined.excluded is None
