@@ -88,6 +88,7 @@ def run_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) ->
             for verdict in outcome.verdicts
         ],
         "unpaired": [*_unpaired(plan), *_unreadable(plan, everything)],
+        "warnings": [{"scene": each.scene.id, "warning": each.text} for each in plan.warnings],
         "slots": [
             _slot(plan, outcome)
             for outcome in everything
@@ -151,6 +152,11 @@ def print_plan(console: Console, plan: Plan, *, pairs: bool) -> None:
     if pairs:
         _print_table(console, ("day", "optical", "SAR", "overlap", "gap"), rows)
     _print_unpaired(console, _unpaired(plan))
+    for warned in plan.warnings:
+        console.print(
+            f"  warning: {warned.scene.id}: {warned.text}",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def print_result(console: Console, report: Report, already_told: Sequence[Unpaired] = ()) -> None:

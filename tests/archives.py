@@ -1,4 +1,4 @@
-"""Sentinel-2 scenes as the archives keep them: their ids, keys, extensions, offsets and file formats.
+"""Sentinel-2 scenes as archives keep them: their ids, keys, extensions, offsets, file formats.
 
 After the public items of Earth Search v1, the Planetary Computer and the Copernicus Data Space. The
 same reflectance goes into all of them, as numbers that each archive's convention leads back from.

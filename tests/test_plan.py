@@ -14,7 +14,7 @@ from scenes import NOON, scene
 from catalog.errors import SceneReadError
 from catalog.items import Scene
 from catalog.publish import publish
-from flows import plan as planning
+from flows import scene_checks
 from flows.demo_region import DemoRegion
 from flows.plan import (
     PlanError,
@@ -100,7 +100,7 @@ def test_scenes_that_cannot_be_read_are_left_out_with_their_reason(
         if scene.id == "S1-DEMO-NORTH":
             raise SceneReadError("the file is truncated", scene.id, "north.tif")
 
-    monkeypatch.setattr(planning, "probe", probe)
+    monkeypatch.setattr(scene_checks, "probe", probe)
     plan = plan_of(small_region, tmp_path)
     assert {pair.sar.id for pair in plan.pairs} == {"S1-DEMO-SOUTH"}
     reasons = {left.scene.id: left.reason for left in plan.unpaired}
