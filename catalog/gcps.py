@@ -127,6 +127,17 @@ def spline_through(xy: NDArray[np.float64], values: NDArray[np.float64]) -> RBFI
     return RBFInterpolator(xy, values, kernel="thin_plate_spline", degree=1)
 
 
+def lonlat_of(grid: GcpGrid, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Longitude and latitude of pixel positions, both (2, N), corners at integers.
+
+    Good to some metres: the other way round, the spline is another one.
+    """
+    places = np.column_stack([grid.columns, grid.rows])
+    xy = spline_through(places, grid.xy)(pixels.T)
+    to_lonlat = pyproj.Transformer.from_crs(grid.crs, LONLAT, always_xy=True)
+    return np.stack(to_lonlat.transform(*xy.T))
+
+
 def outline_of(grid: GcpGrid) -> BaseGeometry:
     """The raster's outline in longitude and latitude: a line through its outermost points."""
     top, bottom = grid.rows == grid.rows.min(), grid.rows == grid.rows.max()

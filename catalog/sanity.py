@@ -6,7 +6,7 @@ reason not to use the scene, or a warning.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -18,6 +18,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 from shapely.geometry.base import BaseGeometry
 
+from catalog.gcps import gcp_grid_of, has_only_gcps, lonlat_of, outline_of
 from catalog.grid import LONLAT
 from catalog.items import Asset, Scene
 from catalog.providers import MSI_BANDS
@@ -51,13 +52,13 @@ class Examination:
 @dataclass(frozen=True)
 class _Sample:
     """values: (bands, N) physical, NaN where there is no data; zero: (N,) all bands store zero;
-    lonlat: (2, N), None in the sensor's own geometry; outline: of the raster, likewise."""
+    lonlat: (2, N); outline: of the raster."""
 
     asset: Asset
     values: NDArray[np.float32]
     zero: NDArray[np.bool_]
-    lonlat: NDArray[np.float64] | None
-    outline: BaseGeometry | None
+    lonlat: NDArray[np.float64]
+    outline: BaseGeometry
     corner: tuple[float, float]
     pixel: float
 
@@ -115,7 +116,7 @@ def _darkness(sample: _Sample) -> str | None:
 
 def _misplaced(scene: Scene, sample: _Sample) -> str | None:
     """An item's geometry that its raster contradicts."""
-    if sample.outline is None or scene.footprint.area <= 0:
+    if scene.footprint.area <= 0:
         return None
     on_raster = scene.footprint.intersection(sample.outline).area / scene.footprint.area
     if on_raster < LEAST_SHARED:
@@ -138,7 +139,7 @@ def _misplaced(scene: Scene, sample: _Sample) -> str | None:
 def _moved(sample: _Sample) -> str | None:
     """A `proj:transform` that is not the file's."""
     declared = sample.asset.transform
-    if declared is None or len(declared) < 6 or sample.outline is None:
+    if declared is None or len(declared) < 6:
         return None
     x, y = declared[2], declared[5]
     apart = np.hypot(x - sample.corner[0], y - sample.corner[1])
@@ -151,9 +152,7 @@ def _moved(sample: _Sample) -> str | None:
 
 
 def _inside(sample: _Sample, footprint: BaseGeometry) -> NDArray[np.bool_]:
-    """(N,): which samples lie in a footprint; all where nobody knows."""
-    if sample.lonlat is None:
-        return np.ones(sample.zero.shape, np.bool_)
+    """(N,): which samples lie in a footprint."""
     return np.asarray(shapely.contains_xy(footprint, *sample.lonlat), np.bool_)
 
 
@@ -182,8 +181,13 @@ def _sampled(source: DatasetReader, asset: Asset) -> _Sample:
     pixels = np.stack([columns.ravel(), rows.ravel()])
     zero = (stored == 0).all(axis=0)
     transform = source.transform
-    if source.crs is None or source.gcps[0]:
-        return _Sample(asset, values, zero, None, None, (0.0, 0.0), 0.0)
+    if has_only_gcps(source):
+        grid = gcp_grid_of(source)
+        # Whatever transform its item tells is made up: the file has none.
+        asset = replace(asset, transform=None)
+        return _Sample(
+            asset, values, zero, lonlat_of(grid, pixels), outline_of(grid), (0.0, 0.0), 0.0
+        )
     crs = pyproj.CRS.from_wkt(source.crs.to_wkt())
     to_lonlat = pyproj.Transformer.from_crs(crs, LONLAT, always_xy=True)
 

@@ -38,7 +38,7 @@ def scenes_of(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene, .
         candidates = search(api_url, request.sar, bbox, first, last, provider)
         if request.dem is not None:
             tiles = dem_tiles(api_url, request.dem, bbox, provider)
-            candidates = on_terrain(candidates, tiles)
+            candidates = tuple(replace(scene, terrain=tiles) for scene in candidates)
     sar = tuple(
         scene
         for scene in candidates
@@ -68,14 +68,6 @@ def dem_tiles(api_url: str, collection: str, bbox: BBox, provider: Provider) -> 
             url=api_url,
         )
     return tiles
-
-
-def on_terrain(scenes: Sequence[Scene], tiles: Sequence[Scene]) -> tuple[Scene, ...]:
-    """Each scene with the tiles that lie under it."""
-    return tuple(
-        replace(scene, terrain=tuple(t for t in tiles if t.footprint.intersects(scene.footprint)))
-        for scene in scenes
-    )
 
 
 def paired_by_day(

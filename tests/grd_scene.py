@@ -7,7 +7,6 @@ sensor are short and bright. What is true is known by construction.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,11 +52,9 @@ class GrdScene:
     """(2, H, W): column and row, pixel centres at integers, at which each lattice pixel shows."""
 
 
-def write_scene(
-    folder: Path, relief: Callable[[Floats, Floats], Floats], half_km: float = 3.0, seed: int = 5
-) -> GrdScene:
+def write_scene(folder: Path, radar: Radar, half_km: float = 3.0, seed: int = 5) -> GrdScene:
     """Draw ground, let both sensors see it, write their files and a DEM."""
-    radar = Radar(relief)
+    relief = radar.relief
     lattice = lattice_for(region(half_km))
     around = lattice.window.expand(MARGIN_PX)
     lon, lat = _lonlat(lattice, around.positions())
@@ -76,7 +73,7 @@ def write_scene(
         slice(MARGIN_PX, MARGIN_PX + lattice.shape[1]),
     )
     optical_path = _write_optical(folder / "optical.tif", lattice, _square(ground, size)[:, *inner])
-    numbers, corner = _seen_by(radar, lattice, ground, relief)
+    numbers, corner = _seen_by(radar, lattice, ground)
     sar_path = write_grd(folder / "vv.tif", radar, numbers, corner)
     asset = Asset(
         "vv", str(sar_path), ("vv",),
@@ -89,7 +86,7 @@ def write_scene(
     return GrdScene(
         lattice,
         scene("S2", box, assets=(Asset("visual", str(optical_path), ("red", "green", "blue")),)),
-        scene("S1", box, assets=(asset,)),
+        scene("S1", region(half_km + MARGIN_PX / 100), assets=(asset,)),
         scene("dem", region(half_km + 3), assets=(Asset("data", str(dem), ("elevation",)),)),
         radar,
         optical_path,
@@ -126,14 +123,14 @@ def _write_optical(path: Path, lattice: Lattice, image: NDArray[np.uint8]) -> Pa
 
 
 def _seen_by(
-    radar: Radar, lattice: Lattice, ground: Ground, relief: Callable[[Floats, Floats], Floats]
+    radar: Radar, lattice: Lattice, ground: Ground
 ) -> tuple[NDArray[np.uint16], tuple[int, int]]:
     """Digital numbers (1, h, w) of what is seen of a ground, and where the first one is."""
     rng = np.random.default_rng((ground.seed, 9))
     rows, columns = ground.cover.shape
     y, x = ((np.arange(side * FINER) + 0.5) / FINER - 0.5 - MARGIN_PX for side in (rows, columns))
     lon, lat = _lonlat(lattice, np.stack(np.meshgrid(x, y)))
-    column, row = radar.image_xy(lon, lat, relief(lon, lat))
+    column, row = radar.image_xy(lon, lat, radar.relief(lon, lat))
     decibel = np.where(ground.crop >= 0, CROPS[ground.crop, 3], BACKSCATTER_DB[ground.cover])
     power = 10 ** (decibel.repeat(FINER, axis=0).repeat(FINER, axis=1) / 10)
 

@@ -22,6 +22,7 @@ from catalog.grid import LONLAT, Lattice, Window, lattice_for
 from catalog.items import Asset
 from catalog.positions import raster_from_lattice
 from catalog.read import probe
+from catalog.sanity import Examination, examine
 
 
 def lonlat_of(lattice: Lattice, positions_xy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -97,6 +98,29 @@ def test_points_that_say_nothing_are_refused_by_name(
         probe(scene("S1", assets=(Asset("vh", str(path), ("vh",)),)))
     assert caught.value.scene_id == "S1"
     assert str(path) in str(caught.value)
+
+
+def test_a_geometry_that_the_points_contradict_gives_way(tmp_path: Path) -> None:
+    """So does the transform that some archives make up for such files."""
+    radar = Radar(flat, shape=(600, 600), points=(5, 5))
+    asset = Asset(
+        "vv",
+        str(write_grd(tmp_path / "x.tif", radar, noise((1, 600, 600), "uint16"))),
+        ("vv",),
+        transform=(10.0, 0.0, 500_000.0, 0.0, -10.0, 5_100_000.0),
+    )
+    honest = examine(scene("S1", region(2.8), assets=(asset,)))
+    assert honest == Examination()
+    west, south, east, north = region(2.8)
+    elsewhere = (west + 1, south, east + 1, north)
+    found = examine(scene("S1", elsewhere, assets=(asset,)))
+    assert found.excluded is None
+    assert (
+        "its item's geometry lies to 0% on its raster vv; the raster is believed"
+        in (found.warnings[0])
+    )
+    assert found.footprint is not None
+    assert found.footprint.buffer(1e-3).contains(shapely.box(*region(2.0)))
 
 
 def test_the_raster_is_found_from_a_window_beside_it(tmp_path: Path) -> None:

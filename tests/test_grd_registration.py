@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from grd import Relief, flat, mountains, ridges
+from grd import Radar, Relief, flat, mountains, ridges
 from grd_scene import GrdScene, write_scene
 from numpy.typing import NDArray
 
@@ -27,7 +27,7 @@ Write = Callable[[Relief], GrdScene]
 
 @pytest.fixture(scope="module")
 def write(tmp_path_factory: pytest.TempPathFactory) -> Write:
-    return lambda relief: write_scene(tmp_path_factory.mktemp("grd"), relief, HALF_KM)
+    return lambda relief: write_scene(tmp_path_factory.mktemp("grd"), Radar(relief), HALF_KM)
 
 
 def residual_px(made: GrdScene, displacement: NDArray[np.floating]) -> NDArray[np.float64]:
