@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
 
+from catalog.pairs import BEST_ORBIT, ORBIT_POLICY
 from flows import artifacts
 from flows.plan import plan_request
 from flows.register_region import register_region
@@ -43,6 +44,8 @@ def on_demand(
     dry_run: bool = True,
     resolution_m: Literal[10, 20, 60] = 10,
     max_cloud_cover: Annotated[float, Field(ge=0, le=100)] = 80,
+    orbit: Annotated[str, Field(pattern=f"^({ORBIT_POLICY})$")] = BEST_ORBIT,
+    dem: str = "",
     max_gap_days: Annotated[float, Field(ge=0, le=365)] = 6,
     scheduler: Annotated[str, Field(pattern="^((tcp|tls)://.+)?$")] = "",
 ) -> State[Any]:
@@ -72,6 +75,9 @@ def on_demand(
         dry_run: Only plan, write nothing. Switch it off to register.
         resolution_m: Pixel size of the mosaic, metres.
         max_cloud_cover: Optical scenes with more cloud are left out, percent.
+        orbit: Of the SAR scenes: best, ascending, descending, or the number of a relative orbit.
+        dem: Collection of a DEM, such as cop-dem-glo-30, to correct terrain in GRD scenes; left
+            empty, none.
         max_gap_days: Longest time between an optical scene and its SAR partner, days.
         scheduler: tcp:// address of a Dask scheduler; left empty, the worker's own machine.
     """
@@ -82,7 +88,8 @@ def on_demand(
         optical=optical or ("sentinel-2-l2a" if plain else None),
         sar=sar or ("sentinel-1-rtc" if plain else None),
         bands=tuple(bands.split()) or None, resolution=resolution_m,
-        max_cloud_cover=max_cloud_cover, max_gap_days=max_gap_days, scheduler=scheduler or None,
+        max_cloud_cover=max_cloud_cover, orbit=orbit, dem=dem or None,
+        max_gap_days=max_gap_days, scheduler=scheduler or None,
     )  # fmt: skip
     if dry_run:
         plan = plan_request(request)

@@ -96,6 +96,11 @@ class RegionRequest(BaseModel):
         given = {field: value for field, value in values.items() if value is not None}
         return {**filled, **given, "provider": provider.name}
 
+    @field_validator("orbit", mode="before")
+    @classmethod
+    def _orbit_may_be_a_number(cls, orbit: Any) -> Any:
+        return str(orbit) if isinstance(orbit, int) else orbit
+
     @field_validator("bands")
     @classmethod
     def _bands_are_known(cls, bands: tuple[str, ...] | None) -> tuple[str, ...] | None:

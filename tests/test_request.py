@@ -28,6 +28,11 @@ def test_a_sound_request_has_defaults_and_a_tidy_store() -> None:
     assert (request.region, request.max_gap_days, request.resolution) == ("region", 6.0, None)
 
 
+@pytest.mark.parametrize("orbit", ["best", "ascending", "descending", "44", 44])
+def test_an_orbit_is_a_direction_or_a_number(orbit: object) -> None:
+    assert RegionRequest.of(**SOUND, orbit=orbit).orbit == str(orbit)
+
+
 def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "items.json").write_text("{}")
