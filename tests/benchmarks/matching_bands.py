@@ -7,8 +7,8 @@ drawn shift, rotation and scale, and the engine looks for it. One thing is varie
 red, green, blue, nir against VV, VH. The error is that of the engine's best guess, the mean over a
 grid, also where it then refuses: a few pairs tell more that way. The products themselves lie up to
 2.5 px apart, whatever is matched, so what all variants agree on (their median) is taken off each
-pair first: the table compares variants, and is no accuracy. Scenes of three bands and VH are cropped
-and left as they are; there the truth is a quadratic fit, itself good to about 1 px.
+pair first: the table compares variants, and is no accuracy. Scenes of three bands and VH are
+cropped and left as they are; there the truth is a quadratic fit, itself good to about 1 px.
 
 Some pairs hold little to match (snow, sea), and pairs are few: differences of a tenth of a pixel,
 or of one pair, mean nothing.
