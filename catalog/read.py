@@ -6,17 +6,18 @@ Everything comes back as float32 in physical values, NaN where there is no data.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
 import dask.array as da
 import numpy as np
 import rioxarray  # noqa: F401  (gives xarray objects their .rio accessor)
+import shapely
 import xarray as xr
 from dask.delayed import delayed
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
+from shapely.geometry.base import BaseGeometry
 
 from catalog.annotation import AnnotationError, geolocation_grid
 from catalog.calibration import sigma_table
@@ -34,9 +35,9 @@ from catalog.rasters import (
     attempt,
     check_blocks,
     grid_of,
+    has_padding_to_keep_out,
     read_crop,
     read_on_grid,
-    zero_is_nodata,
 )
 from catalog.terrain import LookGeometry, look_geometry
 
@@ -102,17 +103,22 @@ def read_window(
 
     Raises SceneReadError for the first scene that cannot be read.
     """
-    composite = np.full((len(bands), *window.shape), np.nan, dtype=np.float32)
+    composite: NDArray[np.float32] | None = None
     for scene in scenes:
-        empty = np.isnan(composite).all(axis=0)
-        if not empty.any():
-            break
         if not _may_touch(scene, lattice, window):
             continue
+        empty = None if composite is None else np.isnan(composite).all(axis=0)
+        if empty is not None and not empty.any():
+            break
         values = _read_scene(scene, lattice, window, bands)
         if clear_only and scene.mask is not None:
             values[:, hidden(scene, lattice, window) != CLEAR] = np.nan
-        composite[:, empty] = values[:, empty]
+        if composite is None or empty is None:
+            composite = values
+        else:
+            np.copyto(composite, values, where=empty)
+    if composite is None:
+        return np.full((len(bands), *window.shape), np.nan, dtype=np.float32)
     return composite
 
 
@@ -200,9 +206,15 @@ def _assets_of(scene: Scene, bands: Sequence[str]) -> list[tuple[Asset, list[int
 
 
 def _may_touch(scene: Scene, lattice: Lattice, window: Window) -> bool:
-    # As a lattice of its own, because the window may leave the lattice.
-    near = replace(lattice, geobox=lattice.window_geobox(window.expand(FOOTPRINT_MARGIN_PX)))
-    return near.window_of(scene.footprint) is not None
+    near = window.expand(FOOTPRINT_MARGIN_PX)
+    block = shapely.box(near.x0 - 0.5, near.y0 - 0.5, near.x1 - 0.5, near.y1 - 0.5)
+    return bool(_outline(scene.footprint, lattice).intersection(block).area > 0)
+
+
+@lru_cache(maxsize=256)
+def _outline(footprint: BaseGeometry, lattice: Lattice) -> BaseGeometry:
+    """A footprint in lattice pixels: the same for every window."""
+    return lattice.outline_of(footprint)
 
 
 def _read_scene(
@@ -212,7 +224,7 @@ def _read_scene(
     geobox = lattice.window_geobox(window)
 
     def read(asset: Asset, indexes: list[int], source: DatasetReader) -> NDArray[np.float32]:
-        if not (has_only_gcps(source) or zero_is_nodata(source, asset)):
+        if not (has_only_gcps(source) or has_padding_to_keep_out(source, asset, geobox)):
             return read_on_grid(source, asset, indexes, geobox)
         grid = _grid_of(source)
         if grid not in placed:  # the assets of a scene share their grid, and the way there is long

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from flows.terminal import DONE, FAILED, PARTIAL, REFUSED, WRONG_REQUEST, output
 from flows.upkeep_commands import add_upkeep
 
 if TYPE_CHECKING:
+    from catalog.providers import Provider
     from flows.plan import Plan
 
 
@@ -102,19 +104,24 @@ def providers(_: argparse.Namespace) -> int:
     console = output()
     for each in PROVIDERS.values():
         console.print(f"[bold]{each.name}[/]  {each.title}", highlight=False, soft_wrap=True)
-        lines = [f"needs {each.needs}", *([each.api_url] if each.api_url else [])]
-        for role in ("optical", "sar", "dem"):
-            found = [one for one in each.collections if one.role == role]
-            notes = {"gcps": " (ground control points)", "map": ""}
-            names = (
-                f"{one.id}{notes[one.geometry]}{' (requester pays)' if one.requester_pays else ''}"
-                for one in found
-            )
-            lines += [f"{role:8} {', '.join(names)}"] if found else []
-        for line in lines:
-            console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
+        for line in (f"needs {each.needs}", each.api_url, *_collections(each)):
+            if line:
+                console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
     console.print("\nThe first collection of a kind is its default.", highlight=False)
     return DONE
+
+
+def _collections(provider: Provider) -> Iterator[str]:
+    """A line for every kind of collection."""
+    for role in ("optical", "sar", "dem"):
+        names = []
+        for each in provider.collections:
+            notes = ["ground control points"] if each.geometry == "gcps" else []
+            notes += ["requester pays"] if each.requester_pays else []
+            if each.role == role:
+                names.append(f"{each.id} ({', '.join(notes)})" if notes else each.id)
+        if names:
+            yield f"{role:8} {', '.join(names)}"
 
 
 def pair(args: argparse.Namespace) -> int:

@@ -134,7 +134,7 @@ def _fill_optical(canvas: Canvas, job: ShardJob) -> dict[str, Mask]:
         image = read_window((scene,), job.lattice, window, job.optical_bands)
         level = hidden(scene, job.lattice, window)
         better = (level < hides) & np.isfinite(image).all(axis=0)
-        canvas.optical[:, better] = image[:, better]
+        np.copyto(canvas.optical, image, where=better)
         shown[better], hides[better] = index, level[better]
     canvas.quality[shown >= 0] = NO_SAR
     canvas.cloudy[:] = np.isin(hides, CLOUDY)

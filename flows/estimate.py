@@ -233,8 +233,7 @@ def _composite(
         except SceneReadError as error:
             unreadable[scene.id] = str(error)
             continue
-        free = np.isnan(image).any(axis=0)
-        image[:, free] = part[:, free]
+        np.copyto(image, part, where=np.isnan(image).any(axis=0))
     return image
 
 

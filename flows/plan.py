@@ -195,7 +195,7 @@ def plan_slot(
         "configuration": configuration(request),
         "lattice": lattice.fingerprint(),
     }
-    if reading := _reading(groups):
+    if reading := _reading(groups, request):
         content["reading"] = reading
     if failed_tiles:
         content["failed_tiles"] = sorted(failed_tiles)
@@ -221,11 +221,12 @@ def configuration(request: RegionRequest) -> dict[str, Any]:
     return settings
 
 
-def _reading(groups: Sequence[Group]) -> dict[str, Any]:
-    """How the optical scenes are read, where that is not just as they are.
+def _reading(groups: Sequence[Group], request: RegionRequest) -> dict[str, Any]:
+    """How the optical scenes of an archive, and those with a mask, are read.
 
     Archives correct the offsets that their items declare; what was made with others is made anew.
     """
+    archive = request.provider != PLAIN_STAC.name
     scenes = {scene.id: scene for group in groups for scene in group.optical}
     return {
         id_: [
@@ -233,7 +234,7 @@ def _reading(groups: Sequence[Group]) -> dict[str, Any]:
             *([scene.mask.asset.key] if scene.mask else []),
         ]
         for id_, scene in sorted(scenes.items())
-        if scene.mask or any((asset.scale, asset.offset) != (1.0, 0.0) for asset in scene.assets)
+        if archive or scene.mask
     }
 
 

@@ -18,6 +18,7 @@ from flows import scene_checks
 from flows.demo_region import DemoRegion
 from flows.plan import (
     PlanError,
+    configuration,
     hidden_by_pass_mates,
     plan_request,
     plan_slot,
@@ -64,12 +65,37 @@ def test_a_generation_is_named_after_all_that_decides_its_pixels(
         slot.generation,
         name(resolution=20.0),
         name(max_offset_px=16.0),
+        name(bands=("red", "green", "blue")),
+        name(bands=("red",)),
         name(bbox=(west, south, east, (south + north) / 2)),
         plan_slot(slot.slot, slot.pairs[:1], plan.request, plan.lattice, WEIGHTS_HASH).generation,
         plan_slot(slot.slot, slot.pairs, plan.request, plan.lattice, "1" * 64).generation,
         without_scenes(plan, slot, {"S2-DEMO-EAST"}).generation,
     }
-    assert len(names) == 7
+    assert len(names) == 9
+
+
+def test_settings_that_were_not_given_are_no_part_of_a_name(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
+    """Or every mosaic there is would be made anew."""
+    request = request_of(small_region, tmp_path)
+    assert configuration(request) == {"max_offset_px": 32.0}
+    given = request_of(small_region, tmp_path, provider="copernicus", bands=("B04",))
+    assert configuration(given) == {
+        "max_offset_px": 32.0, "provider": "copernicus", "bands": ["red"]
+    }  # fmt: skip
+
+
+def test_bands_that_were_asked_for_are_the_only_ones(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
+    (slot,) = plan_of(small_region, tmp_path, bands=("blue", "red")).slots
+    assert slot.optical_bands == ("blue", "red")
+    plan = plan_of(small_region, tmp_path, bands=("red", "nir"))
+    assert not plan.slots
+    told = {left.reason for left in plan.unpaired if left.scene.collection == "demo-optical"}
+    assert told == {"it has no band nir, which was asked for"}
 
 
 def test_the_order_of_pairs_does_not_matter(small_region: DemoRegion, tmp_path: Path) -> None:

@@ -33,6 +33,22 @@ def test_an_orbit_is_a_direction_or_a_number(orbit: object) -> None:
     assert RegionRequest.of(**SOUND, orbit=orbit).orbit == str(orbit)
 
 
+def test_an_archive_brings_its_address_and_collections() -> None:
+    rest = {k: v for k, v in SOUND.items() if k not in ("catalog", "optical", "sar")}
+    request = RegionRequest.of(**rest, provider="planetary-computer")
+    assert request.catalog == "https://planetarycomputer.microsoft.com/api/stac/v1"
+    assert (request.optical, request.sar) == ("sentinel-2-l2a", "sentinel-1-rtc")
+    given = RegionRequest.of(**SOUND, provider="copernicus", bands=["B04", "nir"])
+    assert (given.catalog, given.optical) == (SOUND["catalog"], SOUND["optical"])
+    assert given.bands == ("red", "nir")
+    by_address = RegionRequest.of(
+        **{**SOUND, "catalog": "https://earth-search.aws.element84.com/v1/"}
+    )
+    assert by_address.provider == "earth-search"
+    assert RegionRequest.of(**SOUND).provider == "stac"
+    assert RegionRequest.of(**given.model_dump()) == given
+
+
 def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "items.json").write_text("{}")
@@ -70,6 +86,11 @@ def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"max_gap_days": -1}, "max-gap-days: Input should be greater than or equal to 0"),
         ({"resolution": 0}, "resolution: Input should be greater than 0"),
         ({"tiles": 3}, "tiles: Extra inputs are not permitted"),
+        ({"provider": "nasa"}, "provider 'nasa' is not known; there are: earth-search, "),
+        ({"bands": ("red", "vh")}, "bands: vh; there are: coastal (B01), blue (B02)"),
+        ({"bands": ()}, "bands: none given"),
+        ({"catalog": None}, "catalog: is missing; give it, or the provider that has it"),
+        ({"sar": None}, "sar: is missing; give it, or the provider that has it"),
     ],
 )
 def test_a_mistake_is_one_sentence_that_names_the_argument(
