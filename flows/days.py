@@ -20,7 +20,7 @@ from catalog.search import catalog_api, search
 from flows.request import RegionRequest
 
 ANY_DAY = date(1970, 1, 1), date(2099, 12, 31)
-DEM_MARGIN_DEGREES = 0.05  # around the region, which tiles and their halos leave by some kilometres
+DEM_MARGIN_DEGREES = 0.1  # around the region, which tiles and halos leave by some kilometres
 
 
 def scenes_of(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:

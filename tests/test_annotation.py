@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from grd import Radar, mountains, write_annotation
 from loopback import serving
+from object_store import Swift, aws_environment, new_bucket
 
-from catalog import annotation
+from catalog import annotation, objects
 from catalog.annotation import AnnotationError, geolocation_grid
 from catalog.providers import Access
 
@@ -33,6 +34,34 @@ def test_angles_and_distances_are_the_products(tmp_path: Path) -> None:
         np.testing.assert_allclose(grid.slant_range_m, slant_range)
         assert grid.pixels.tolist() == [point.col for point in points]
         assert grid.lines.tolist() == [point.row for point in points]
+
+
+def test_buckets_are_read_as_their_archive_needs(
+    tmp_path: Path, swift: Swift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the account of the environment, and with one of the Copernicus Data Space."""
+    path = write_annotation(
+        tmp_path / "iw-vv.xml", Radar(mountains, shape=(400, 400), points=(3, 3))
+    )
+    expected = geolocation_grid(str(path), Access())
+    there = swift.environment()
+    with aws_environment(there):
+        href = f"{new_bucket()}/iw-vv.xml"
+        objects.put(href, path.read_bytes())
+        for access in (Access(), Access(requester_pays=True)):
+            found = geolocation_grid(href, access)
+            assert np.array_equal(found.incidence_deg, expected.incidence_deg)
+    elsewhere = {**there, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    with aws_environment(elsewhere):
+        with pytest.raises(
+            AnnotationError, match=r"iw-vv\.xml cannot be read: .*CDSE_ACCESS_KEY_ID"
+        ):
+            geolocation_grid(href, Access(copernicus=True))
+        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(f"CDSE_{name}", there[f"AWS_{name}"])
+        monkeypatch.setenv("CDSE_ENDPOINT_URL", there["AWS_ENDPOINT_URL"])
+        found = geolocation_grid(href, Access(copernicus=True))
+        assert np.array_equal(found.slant_range_m, expected.slant_range_m)
 
 
 def test_what_is_missing_is_named_without_its_signature(
