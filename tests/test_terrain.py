@@ -18,6 +18,8 @@ from grd import (
     write_dem,
     write_grd,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scenes import noise, scene
 from test_gcps import lonlat_of
@@ -26,7 +28,7 @@ from catalog.errors import SceneReadError
 from catalog.grid import Lattice, lattice_for
 from catalog.items import Asset, Scene
 from catalog.read import probe, read_window, source_window
-from catalog.terrain import range_shift
+from catalog.terrain import EARTH_RADIUS_M, range_shift
 
 Floats = NDArray[np.float64]
 MARGIN_PX = 150
@@ -143,6 +145,20 @@ def test_shift_is_height_over_tangent_at_first_and_exact_after() -> None:
     assert np.abs(shift[1:4] - plain[1:4]).max() < 0.002
     assert 4 < np.abs(shift - plain).max() < 6
     assert (np.diff(shift) > 0).all()
+
+
+@given(st.floats(-3_000, 5_000), st.floats(25, 47), st.floats(750e3, 1_000e3))
+def test_raised_ground_is_as_far_as_the_place_where_it_shows(
+    rise: float, angle_deg: float, distance: float
+) -> None:
+    angle = np.radians(angle_deg)
+    sensor = distance * np.array([-np.sin(angle), np.cos(angle)])
+    shift = float(range_shift(np.array(rise), np.array(angle_deg), np.array(distance)))
+    turn = shift / EARTH_RADIUS_M
+    shows = EARTH_RADIUS_M * np.array([-np.sin(turn), np.cos(turn) - 1])
+    raised = np.array([0.0, rise])
+    apart = np.linalg.norm(sensor - raised) - np.linalg.norm(sensor - shows)
+    assert abs(apart) < 0.05
 
 
 def test_what_is_missing_for_terrain_is_told_while_planning(alps: Made, tmp_path: Path) -> None:
