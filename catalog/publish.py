@@ -18,7 +18,8 @@ from shapely.geometry.base import BaseGeometry
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError
 from catalog.grid import Lattice
-from catalog.mosaic import ITEM_ASSET, SlotStore, validated_region
+from catalog.mosaic import SlotStore, validated_region
+from catalog.open import ITEM_ASSET
 from catalog.pairs import Pair
 
 STAC_VERSION = "1.1.0"

@@ -16,7 +16,7 @@ from catalog.grid import Lattice, Shard
 from catalog.mosaic import SlotStore
 from catalog.read import read_window, source_window
 from catalog.search import Scene
-from catalog.slot_layout import QUALITY
+from catalog.slot_layout import NO_SCENE, QUALITY
 from flows.plan import Group
 from flows.settle import GroupEstimate
 from tar_engine.field import Field
@@ -51,6 +51,7 @@ class ShardJob:
     layers: tuple[Layer, ...]
     optical_bands: tuple[str, ...]
     sar_bands: tuple[str, ...]
+    sar_scenes: tuple[str, ...]  # ids, in the order in which `sar_scene` counts them from 1
 
 
 @dataclass
@@ -62,6 +63,7 @@ class Canvas:
     displacement: Floats
     expected_error: Floats
     quality: npt.NDArray[np.uint8]
+    sar_scene: npt.NDArray[np.uint16]
 
 
 def layers_of(groups: Sequence[Group], estimates: Sequence[GroupEstimate]) -> tuple[Layer, ...]:
@@ -97,6 +99,7 @@ def compose_shard(job: ShardJob) -> None:
     variables |= dict(zip(job.sar_bands, canvas.sar, strict=True))
     variables |= {"dx": canvas.displacement[0], "dy": canvas.displacement[1]}
     variables |= {"expected_error": canvas.expected_error, "quality": canvas.quality}
+    variables |= {"sar_scene": canvas.sar_scene}
     job.store.write_shard(job.shard, variables)
 
 
@@ -109,6 +112,7 @@ def compose(job: ShardJob) -> Canvas:
         displacement=np.full((2, height, width), np.nan, np.float32),
         expected_error=np.full((height, width), np.nan, np.float32),
         quality=np.full((height, width), NO_OPTICAL, np.uint8),
+        sar_scene=np.full((height, width), NO_SCENE, np.uint16),
     )
     shown_by = _fill_optical(canvas, job)
     for layer in job.layers:
@@ -151,6 +155,7 @@ def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, M
             canvas.sar[:, new] = image[:, new[block]]
             canvas.displacement[:, new] = displacement[:, new]
             canvas.quality[new] = REGISTERED
+            canvas.sar_scene[new] = NO_SCENE + 1 + job.sar_scenes.index(scene.id)
             _fill_expected_error(canvas, layer, scene, shown_by, new)
     for optical_id, sar_id in layer.refused:
         sar = next(scene for scene in layer.sar if scene.id == sar_id)
