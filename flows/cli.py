@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.engine_commands import add_evaluate, add_train
+from flows.export_command import add_export
 from flows.service_commands import add_backfill, add_nightly, add_serve
 from flows.terminal import DONE, FAILED, PARTIAL, REFUSED, WRONG_REQUEST, output, prepare_prefect
 from flows.upkeep_commands import add_upkeep
@@ -226,6 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     add_evaluate(commands, common)
     add_train(commands, common)
     add_upkeep(commands, common)
+    add_export(commands, common)
     return parser
 
 
