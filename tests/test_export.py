@@ -15,7 +15,7 @@ from test_mosaic import LATTICE, published, rioxarray_is_older_than_affine
 
 from catalog.errors import ArgumentError
 from catalog.export import export_cog, published_slot
-from catalog.grid import lattice_for
+from catalog.grid import Lattice, Window
 from catalog.mosaic import SlotStore
 from catalog.overviews import shrunk
 from flows.cli import main
@@ -70,7 +70,8 @@ def test_flags_stay_whole_numbers_in_a_file_of_their_own(store: SlotStore, tmp_p
 
 
 def test_a_large_day_has_overviews_that_are_means(tmp_path: Path) -> None:
-    lattice = lattice_for((-118.0, 33.75, -117.93, 33.79), shard_px=256, chunk_px=256)
+    # Even sides: otherwise GDAL's overview pixels are a little less than two pixels wide.
+    lattice = Lattice(LATTICE.window_geobox(Window(0, 0, 440, 640)), 256, 256)
     store = published(tmp_path, lattice)
     out = tmp_path / "day.tif"
     export_cog(store, out, ["vh"])
@@ -80,9 +81,7 @@ def test_a_large_day_has_overviews_that_are_means(tmp_path: Path) -> None:
         assert raster.overviews(1) == [2]
     with rasterio.open(out, overview_level=0) as half:
         expected = shrunk(store.open()["vh"].values)
-        found = half.read(1)[: expected.shape[0], : expected.shape[1]]
-    inside = (slice(0, found.shape[0] - 1), slice(0, found.shape[1] - 1))
-    np.testing.assert_allclose(found[inside], expected[inside], rtol=1e-5)
+        np.testing.assert_allclose(half.read(1), expected, rtol=1e-5)
 
 
 def test_an_older_file_stays_until_the_new_one_is_complete(
