@@ -136,6 +136,7 @@ def _register(console: Console, plan: Plan) -> int:
         f"  mosaic    {report['mosaic']}\n"
         f"  picture   {report['mosaic']}/preview.png\n"
         f"  report    {report['mosaic']}/report.json\n"
+        f"  by day    {report['mosaic']}/reports/DAY.html\n"
         f'  open it   catalog.open_mosaic("{report["mosaic"]}")',
         highlight=False,
         soft_wrap=True,
@@ -157,11 +158,14 @@ def _restore_report(plan: Plan) -> None:
     from flows.preview import draw_preview
     from flows.progress import Stopwatch
     from flows.report import earlier_outcomes, run_report, save_report
+    from flows.slot_report import save_slot_reports
 
     clock = Stopwatch()
     with clock("report"):
-        picture = draw_preview(plan, earlier_outcomes(plan))
+        outcomes = earlier_outcomes(plan)
+        picture = draw_preview(plan, outcomes)
     save_report(plan, run_report(plan, (), clock), picture)
+    save_slot_reports(plan, outcomes)
 
 
 def _report_no_pairs(console: Console, plan: Plan) -> None:

@@ -58,6 +58,7 @@ from flows.report import (
 from flows.request import RegionRequest
 from flows.retries import with_retries
 from flows.settle import GroupEstimate, estimates_from_bytes, estimates_to_bytes, settle_found
+from flows.slot_report import save_slot_reports
 from flows.stream import GivenUp, JobsFailed, only, stream
 from tar_engine.errors import EngineError
 
@@ -345,7 +346,7 @@ def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
 
 @task(name="report", cache_policy=NO_CACHE, **with_retries(HOUR))
 def make_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> dict[str, Any]:
-    """report.json and preview.png beside the mosaic, and the same as Prefect artifacts."""
+    """report.json, preview.png and a page per day beside the mosaic, and Prefect artifacts."""
     missing = report_is_missing(plan)
     with clock("report"):
         shown = earlier_outcomes(plan) if missing and not outcomes else outcomes
@@ -353,5 +354,6 @@ def make_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -
     content = run_report(plan, outcomes, clock)
     if plan.unfinished or not plan.pairs or missing:
         save_report(plan, content, picture)
+        save_slot_reports(plan, shown)
     artifacts.show_result(plan, content, picture)
     return content
