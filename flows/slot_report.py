@@ -47,6 +47,7 @@ Bytes = npt.NDArray[np.uint8]
 DETAIL_PX = 512  # side of the close look, at full resolution
 MAP_PX = 600  # longest side of a map, at most
 ARROWS = 18  # along the longest side of a map
+SHORTEST_ARROW = 0.12  # of the longest; shorter ones would be nothing but a head
 JPEG_QUALITY = 88
 STOPS = 12  # of a legend's gradient
 TEMPLATE = Path(__file__).with_name("slot_report.html")
@@ -233,15 +234,18 @@ def _quality_map(small: xr.Dataset) -> Map:
 def _coloured(values: Floats, colours: str) -> tuple[str, Legend | None]:
     """A picture from 0 to almost the largest value, transparent where unknown; and its legend."""
     known = np.isfinite(values)
-    high = float(np.quantile(values[known], 0.99)) if known.any() else 0.0
-    high = max(high, 1e-3)
+    high = largest = 1e-3
+    if known.any():
+        largest = max(largest, float(values[known].max()))
+        high = max(high, float(np.quantile(values[known], 0.99)))
     colormap = matplotlib.colormaps[colours]
     shares = np.clip(np.nan_to_num(values) / high, 0.0, 1.0)
     rgba = np.asarray(colormap(shares, bytes=True), np.uint8).copy()
     rgba[~known, 3] = 0
     stops = [matplotlib.colors.to_hex(colormap(i / (STOPS - 1))) for i in range(STOPS)]
-    legend = Legend(", ".join(stops), "0 px", f"{high:.2f} px or more") if known.any() else None
-    return _png(Image.fromarray(rgba)), legend
+    beyond = " or more" if largest > 1.005 * high else ""
+    legend = Legend(", ".join(stops), "0 px", f"{high:.2f} px{beyond}")
+    return _png(Image.fromarray(rgba)), legend if known.any() else None
 
 
 def _arrows(dx: Floats, dy: Floats) -> list[tuple[float, float, float, float]]:
@@ -254,6 +258,7 @@ def _arrows(dx: Floats, dy: Floats) -> list[tuple[float, float, float, float]]:
         return []
     longest = float(np.quantile(np.hypot(u, v)[shown], 0.95)) or 1.0
     scale = 0.9 * every / longest
+    shown &= np.hypot(u, v) > SHORTEST_ARROW * longest
     return [
         (round(float(x), 1), round(float(y), 1), round(float(x + scale * a), 1),
          round(float(y + scale * b), 1))
@@ -298,7 +303,7 @@ def _scenes(slot: SlotPlan) -> list[dict[str, str]]:
 def _provenance(plan: Plan, slot: SlotPlan) -> list[tuple[str, str]]:
     told = provenance(plan, slot)
     height, width = plan.lattice.shape
-    unit = plan.lattice.crs.axis_info[0].unit_name
+    unit = plan.lattice.crs.axis_info[0].unit_name.replace("metre", "m")
     return [
         ("software", told["software"]),
         ("weights (SHA-256)", told["weights_sha256"]),
