@@ -64,6 +64,7 @@ def open_mosaic(
     is a day, or the first and the last as a tuple or a slice, both included. `bands` are names of
     variables. `overview` is the factor of an overview level, 2, 4, …: every pixel is the mean of
     that many squared (of what is known of them); of `quality` and `sar_scene`, what most are.
+    The attribute `overview_factors` lists those that all the days opened have.
 
     Raises ArgumentError for a band, day, overview or box that is not there, StoreError when
     nothing is published there, an item or its group is damaged, or the slots are on different
@@ -91,6 +92,8 @@ def open_mosaic(
         mosaic = mosaic.isel(y=slice(None, None, -1))
     if bbox is not None:
         mosaic = _clipped(mosaic, bbox, url)
+    levels = [_overview_factors(slot) for slot in slots]
+    mosaic.attrs["overview_factors"] = [f for f in levels[0] if all(f in each for each in levels)]
     return _described(mosaic, slots[0].attrs["spatial:transform"]).assign_coords(scenes)
 
 
@@ -195,13 +198,18 @@ def _with_bands(
 
 
 def _require_overview(slot: xr.Dataset, factor: int, group_url: str) -> None:
-    levels = [each["asset"] for each in slot.attrs.get(MULTISCALES, {"layout": []})["layout"]]
-    if level_path(factor) not in levels[1:]:
-        there = ", ".join(level.rpartition("/")[2] for level in levels[1:]) or "none"
+    factors = _overview_factors(slot)
+    if factor not in factors:
+        there = ", ".join(str(each) for each in factors) or "none"
         raise ArgumentError(
             f"overview: {group_url} has none of factor {factor}; there are: {there}",
             argument="overview",
         )
+
+
+def _overview_factors(slot: xr.Dataset) -> list[int]:
+    layout = slot.attrs.get(MULTISCALES, {}).get("layout", [])
+    return [int(level["asset"].rpartition("/")[2]) for level in layout[1:]]
 
 
 def _with_common_scenes(
@@ -306,9 +314,7 @@ def _described(mosaic: xr.Dataset, transform: Sequence[float]) -> xr.Dataset:
             for convention in attrs["zarr_conventions"]
             if convention["name"] != MULTISCALES
         ]
-    mosaic = mosaic.assign_attrs({**attrs, **spatial_attributes(geobox)})
-    mosaic.attrs.pop(MULTISCALES, None)
-    # A copy: slots share the variable with whoever else has opened them.
+    mosaic.attrs = {**attrs, **spatial_attributes(geobox)}
     mosaic["spatial_ref"] = mosaic["spatial_ref"].assign_attrs(
         GeoTransform=geotransform(geobox.affine)
     )

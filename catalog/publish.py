@@ -193,8 +193,8 @@ def _asset(variables: Sequence[Variable], gsd: float | None) -> dict[str, Any]:
                 "name": each.name,
                 "description": each.attributes["long_name"],
                 "data_type": each.dtype,
-                # Flags have a meaning for every value, 0 included.
-                **({"nodata": "nan"} if each.dtype.startswith("float") else {}),
+                # No `nodata`: flags have a meaning for every value, and "nan", which STAC would
+                # say of floats, makes rustac refuse the whole item.
                 **({"unit": each.attributes["units"]} if "units" in each.attributes else {}),
             }
             for each in variables

@@ -135,6 +135,9 @@ def test_a_box_cuts_to_the_pixels_it_touches(region: str) -> None:
     assert part.attrs["spatial:transform"][2] == left
     assert whole.rio.transform().almost_equals(LATTICE.geobox.affine)
     assert "multiscales" not in part.attrs
+    assert part.attrs["overview_factors"] == [2, 4]
+    names = {convention["name"] for convention in part.attrs["zarr_conventions"]}
+    assert names == {"proj", "spatial"}
 
 
 @rioxarray_is_older_than_affine

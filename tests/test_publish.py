@@ -104,8 +104,7 @@ def test_extensions_are_read_by_pystac(tmp_path: Path) -> None:
     assert summaries["gsd"] == [10.0]
     assert summaries["tar:software"] == [PROVENANCE["software"]]
     bands = {band["name"]: band for band in item.assets["mosaic"].to_dict()["bands"]}
-    assert (bands["vh"]["data_type"], bands["vh"]["nodata"]) == ("float32", "nan")
-    assert "nodata" not in bands["quality"]
+    assert (bands["vh"]["data_type"], bands["quality"]["data_type"]) == ("float32", "uint8")
     assert collection.item_assets["mosaic"].properties["bands"] == list(bands.values())
 
 
