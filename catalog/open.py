@@ -39,6 +39,8 @@ from catalog.slot_layout import (
 ITEM_ASSET = "mosaic"
 FILLS = {"quality": QUALITY.index("no_optical"), "sar_scene": NO_SCENE}
 
+KEPT_ENCODING = ("grid_mapping", "units", "calendar")
+
 Day = str | date | np.datetime64
 """A day: "2024-06-12", a date or a datetime."""
 DayOrDays = Day | tuple[Day, Day] | slice
@@ -315,6 +317,9 @@ def _described(mosaic: xr.Dataset, transform: Sequence[float]) -> xr.Dataset:
             if convention["name"] != MULTISCALES
         ]
     mosaic.attrs = {**attrs, **spatial_attributes(geobox)}
+    for variable in mosaic.variables.values():  # how a slot is stored is no way to store this
+        kept = {key: value for key, value in variable.encoding.items() if key in KEPT_ENCODING}
+        variable.encoding = kept
     mosaic["spatial_ref"] = mosaic["spatial_ref"].assign_attrs(
         GeoTransform=geotransform(geobox.affine)
     )

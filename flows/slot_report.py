@@ -38,7 +38,7 @@ from flows.preview import (
     limits_of,
     stack,
 )
-from flows.report import SlotOutcome
+from flows.report import SlotOutcome, earlier_outcomes
 
 logger = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
@@ -98,10 +98,22 @@ class CloseLook:
 
 
 def save_slot_reports(plan: Plan, outcomes: Sequence[SlotOutcome]) -> None:
-    """Put a page for every day that was published, beside the mosaic. Raises StoreError."""
-    for outcome in outcomes:
+    """Put a page for every day that was published, beside the mosaic; those too that an earlier
+    run published and did not live to describe.
+
+    Raises StoreError.
+    """
+    made = {outcome.slot.slot for outcome in outcomes}
+    earlier = [slot for slot in plan.slots if slot.published and slot.slot not in made]
+    left = {slot.slot for slot in earlier if not _is_described(plan, slot)}
+    for outcome in (*outcomes, *earlier_outcomes(plan, left)):
         if outcome.failure is None and outcome.slot.pairs:
             objects.put(slot_report_url(plan, outcome.slot), slot_report(plan, outcome))
+
+
+def _is_described(plan: Plan, slot: SlotPlan) -> bool:
+    """Whether a day has its page, and not that of a generation that was replaced."""
+    return slot.generation.encode() in (objects.get(slot_report_url(plan, slot)) or b"")
 
 
 def slot_report_url(plan: Plan, slot: SlotPlan) -> str:

@@ -104,6 +104,7 @@ np.hypot(small.dx, small.dy).isel(time=0).plot(
 )
 for axis in axes:
     axis.set_aspect("equal")
+    axis.locator_params(axis="x", nbins=4)
 figure.savefig(os.environ.get("PICTURE", "example.png"), dpi=90)
 
 # %% [markdown]

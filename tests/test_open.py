@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import cf_units
+import cf_xarray  # noqa: F401  (gives xarray objects their .cf accessor)
 import numpy as np
 import pandas as pd
 import pyproj
 import pytest
+import xarray as xr
 from scenes import NOON, same
 from test_mosaic import BOX, LATTICE, published, rioxarray_is_older_than_affine, shard_arrays
 
@@ -138,6 +142,42 @@ def test_a_box_cuts_to_the_pixels_it_touches(region: str) -> None:
     assert part.attrs["overview_factors"] == [2, 4]
     names = {convention["name"] for convention in part.attrs["zarr_conventions"]}
     assert names == {"proj", "spatial"}
+
+
+@rioxarray_is_older_than_affine
+def test_what_was_opened_can_be_saved_and_opened_by_plain_xarray(
+    region: str, tmp_path: Path
+) -> None:
+    part = open_mosaic(region, bbox=(-117.997, 33.752, -117.993, 33.756), time=DAYS[0])
+    part = part.drop_vars("sar_id")  # strings have no place in the Zarr v3 specification yet
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata")
+        part.to_zarr(tmp_path / "part.zarr")
+    again = xr.open_zarr(tmp_path / "part.zarr", decode_coords="all")
+    assert again.equals(part.compute())
+    assert again.rio.transform() == part.rio.transform()
+    assert again["vh"].encoding["grid_mapping"] == "spatial_ref"
+
+
+def test_cf_is_understood_by_libraries_that_know_it(region: str) -> None:
+    """cf-xarray reads flags and names by CF; cf-units is UDUNITS, which CF takes its units from."""
+    mosaic = open_mosaic(region)
+    assert mosaic.cf.standard_names["quality_flag"] == ["quality"]
+    assert mosaic.cf.standard_names["projection_x_coordinate"] == ["x"]
+    assert list(mosaic.cf.grid_mapping_names) == ["transverse_mercator"]
+    for name in ("quality", "sar_scene"):
+        assert mosaic[name].cf.is_flag_variable
+    registered = (mosaic["quality"].cf == "registered").values
+    assert np.array_equal(registered, mosaic["quality"].values == 1)
+    assert ((mosaic["sar_scene"].cf == "s-2").sum() > 0).item()
+    stored = xr.open_zarr(
+        f"{region}/slots/{DAYS[0]}/abc.zarr", chunks=None, decode_cf=False, consolidated=False
+    )
+    for name, variable in stored.variables.items():
+        if name in ("spatial_ref", "quality", "sar_scene"):  # flags and the grid mapping have none
+            continue
+        assert cf_units.Unit(variable.attrs["units"]), name
+        assert variable.attrs.get("long_name") or variable.attrs["standard_name"]
 
 
 @rioxarray_is_older_than_affine
