@@ -92,11 +92,12 @@ def open_mosaic(
     # The union of different extents comes back in rising order, rows too.
     if mosaic.y.size > 1 and mosaic.y[0] < mosaic.y[-1]:
         mosaic = mosaic.isel(y=slice(None, None, -1))
+    transform = slots[0].attrs["spatial:transform"]
     if bbox is not None:
-        mosaic = _clipped(mosaic, bbox, url)
+        mosaic = _clipped(mosaic, transform, bbox, url)
     levels = [_overview_factors(slot) for slot in slots]
     mosaic.attrs["overview_factors"] = [f for f in levels[0] if all(f in each for each in levels)]
-    return _described(mosaic, slots[0].attrs["spatial:transform"]).assign_coords(scenes)
+    return _described(mosaic, transform).assign_coords(scenes)
 
 
 def open_slot(group_url: str, factor: int = 1) -> xr.Dataset:
@@ -292,9 +293,9 @@ def _require_one_grid(slots: Sequence[xr.Dataset], url: str) -> None:
             )
 
 
-def _clipped(mosaic: xr.Dataset, bbox: BBox, url: str) -> xr.Dataset:
+def _clipped(mosaic: xr.Dataset, transform: Sequence[float], bbox: BBox, url: str) -> xr.Dataset:
     """The pixels that a box in longitude and latitude touches."""
-    lattice = Lattice(_geobox(mosaic, mosaic.attrs["spatial:transform"]))
+    lattice = Lattice(_geobox(mosaic, transform))
     window = lattice.window_of(shapely.box(*validated_bbox(bbox)))
     if window is None:
         extent = [round(edge, 4) for edge in lattice.lonlat_extent().bounds]
