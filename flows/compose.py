@@ -17,7 +17,7 @@ from catalog.items import Scene
 from catalog.masks import CLEAR, CLOUDY, hidden
 from catalog.mosaic import SlotStore
 from catalog.read import read_window, source_window
-from catalog.slot_layout import QUALITY
+from catalog.slot_layout import NO_SCENE, QUALITY
 from flows.plan import Group
 from flows.settle import GroupEstimate
 from tar_engine.field import Field
@@ -54,6 +54,7 @@ class ShardJob:
     layers: tuple[Layer, ...]
     optical_bands: tuple[str, ...]
     sar_bands: tuple[str, ...]
+    sar_scenes: tuple[str, ...]  # ids, in the order in which `sar_scene` counts them from 1
 
 
 @dataclass
@@ -66,6 +67,7 @@ class Canvas:
     expected_error: Floats
     quality: npt.NDArray[np.uint8]
     cloudy: Mask
+    sar_scene: npt.NDArray[np.uint16]
 
 
 def layers_of(groups: Sequence[Group], estimates: Sequence[GroupEstimate]) -> tuple[Layer, ...]:
@@ -101,6 +103,7 @@ def compose_shard(job: ShardJob) -> None:
     variables |= dict(zip(job.sar_bands, canvas.sar, strict=True))
     variables |= {"dx": canvas.displacement[0], "dy": canvas.displacement[1]}
     variables |= {"expected_error": canvas.expected_error, "quality": canvas.quality}
+    variables |= {"sar_scene": canvas.sar_scene}
     job.store.write_shard(job.shard, variables)
 
 
@@ -114,6 +117,7 @@ def compose(job: ShardJob) -> Canvas:
         expected_error=np.full((height, width), np.nan, np.float32),
         quality=np.full((height, width), NO_OPTICAL, np.uint8),
         cloudy=np.zeros((height, width), np.bool_),
+        sar_scene=np.full((height, width), NO_SCENE, np.uint16),
     )
     shown_by = _fill_optical(canvas, job)
     for layer in job.layers:
@@ -161,6 +165,7 @@ def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, M
             canvas.sar[:, new] = image[:, new[block]]
             canvas.displacement[:, new] = displacement[:, new]
             canvas.quality[new] = REGISTERED
+            canvas.sar_scene[new] = NO_SCENE + 1 + job.sar_scenes.index(scene.id)
             _fill_expected_error(canvas, layer, scene, shown_by, new)
     for optical_id, sar_id in layer.refused:
         sar = next(scene for scene in layer.sar if scene.id == sar_id)
