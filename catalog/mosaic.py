@@ -99,18 +99,20 @@ class SlotStore:
         sar_bands: Sequence[str],
         sar_scenes: Mapping[str, datetime],
         attrs: Mapping[str, Any],
+        *,
+        classes: bool = False,
     ) -> None:
         """Write the metadata and coordinates of the group and its overviews, if not done yet.
 
         Repeating it, or two runs doing it at once, is harmless: the bytes are the same and no
         pixel is touched. `sar_scenes` are ids and sensing times in the order in which the variable
         `sar_scene` counts them from 1. `attrs` are added to the group's attributes and must be
-        JSON values.
+        JSON values. `classes` is for mosaics that tell what their optical pixels show.
 
         Raises StoreError.
         """
         day = date.fromisoformat(self.slot)
-        variables = pixel_variables(optical_bands, sar_bands, tuple(sar_scenes))
+        variables = pixel_variables(optical_bands, sar_bands, tuple(sar_scenes), classes)
         with objects.store_errors("create", self.url):
             create_group(zarr_store(self.url), lattice, day, variables, sar_scenes, attrs)
 

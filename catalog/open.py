@@ -25,6 +25,7 @@ from zarr.storage import FsspecStore, LocalStore
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError
 from catalog.grid import BBox, Lattice, validated_bbox
+from catalog.masks import UNKNOWN
 from catalog.slot_layout import (
     MULTISCALES,
     NO_SCENE,
@@ -37,7 +38,9 @@ from catalog.slot_layout import (
 )
 
 ITEM_ASSET = "mosaic"
-FILLS = {"quality": QUALITY.index("no_optical"), "sar_scene": NO_SCENE}
+FILLS = {
+    "quality": QUALITY.index("no_optical"), "sar_scene": NO_SCENE, "optical_class": UNKNOWN
+}  # fmt: skip
 
 KEPT_ENCODING = ("grid_mapping", "units", "calendar")
 

@@ -24,7 +24,7 @@ from shapely.geometry.base import BaseGeometry
 from catalog.errors import ArgumentError, SceneReadError, shown
 from catalog.grid import Lattice, Window
 from catalog.items import Asset, Scene
-from catalog.masks import CLEAR, hidden
+from catalog.masks import CLEAR, hiding, optical_classes
 from catalog.rasters import (
     Crop,
     RasterGrid,
@@ -109,7 +109,8 @@ def read_window(
             break
         values = _read_scene(scene, lattice, window, bands)
         if clear_only and scene.mask is not None:
-            values[:, hidden(scene, lattice, window) != CLEAR] = np.nan
+            hidden = hiding(optical_classes(scene, lattice, window)) != CLEAR
+            np.copyto(values, np.nan, where=hidden)
         if composite is None or empty is None:
             composite = values
         else:

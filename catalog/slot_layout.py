@@ -28,6 +28,7 @@ from zarr.codecs import ZstdCodec
 from zarr.errors import ContainsArrayError, ZarrUserWarning
 
 from catalog.grid import Lattice
+from catalog.masks import CLASSES, UNKNOWN
 
 ZSTD_LEVEL = 3
 
@@ -134,9 +135,15 @@ def create_group(
 
 
 def pixel_variables(
-    optical_bands: Sequence[str], sar_bands: Sequence[str], sar_scenes: Sequence[str]
+    optical_bands: Sequence[str],
+    sar_bands: Sequence[str],
+    sar_scenes: Sequence[str],
+    classes: bool = False,
 ) -> tuple[Variable, ...]:
-    """Every variable of pixels of a slot; `sar_scenes` are ids, as for `create_group`."""
+    """Every variable of pixels of a slot; `sar_scenes` are ids, as for `create_group`.
+
+    With `classes` also what the optical pixels show.
+    """
     towards = "in pixels: SAR position minus optical position, as applied"
     beside = {"ancillary_variables": "expected_error quality sar_scene"}
     described: dict[str, dict[str, Any]] = {
@@ -168,10 +175,16 @@ def pixel_variables(
         "flag_values": list(range(len(QUALITY))),
         "flag_meanings": " ".join(QUALITY),
     }
+    optical_class = {
+        "long_name": "what the optical pixel shows",
+        "flag_values": list(range(len(CLASSES))),
+        "flag_meanings": " ".join(CLASSES),
+    }
     return (
         *floats,
         Variable("quality", "uint8", QUALITY.index("no_optical"), quality),
         Variable("sar_scene", "uint16", NO_SCENE, scene_attributes(sar_scenes)),
+        *([Variable("optical_class", "uint8", UNKNOWN, optical_class)] if classes else []),
     )
 
 

@@ -31,7 +31,7 @@ from catalog.publish import publish
 from catalog.slot_layout import overview_factors
 from flows import artifacts
 from flows.accountability import IncompleteRun, in_one_sentence, verdict_on
-from flows.compose import ShardJob, compose_shard, layers_of, slot_shards
+from flows.compose import ShardJob, compose_shard, has_classes, layers_of, slot_shards
 from flows.dispatch import DispatchError, Workers, cluster
 from flows.estimate import match_group
 from flows.group_matches import Collected, GroupMatches
@@ -254,7 +254,12 @@ def create_store(plan: Plan, slot: SlotPlan) -> SlotStore:
     """The day's empty Zarr group, unless a killed run left it."""
     store = slot_store(plan, slot)
     store.create(
-        plan.lattice, slot.optical_bands, slot.sar_bands, slot.sar_scenes, provenance(plan, slot)
+        plan.lattice,
+        slot.optical_bands,
+        slot.sar_bands,
+        slot.sar_scenes,
+        provenance(plan, slot),
+        classes=has_classes(group.optical for group in slot.groups),
     )
     return store
 
