@@ -25,7 +25,7 @@ from catalog.errors import ArgumentError, SceneReadError, raise_portably, shown
 from catalog.gcps import GcpGrid, gcp_grid_of, has_only_gcps
 from catalog.grid import Lattice, Window
 from catalog.items import Asset, Scene
-from catalog.masks import CLEAR, hidden
+from catalog.masks import CLEAR, hiding, optical_classes
 from catalog.positions import bilinear, radar_from_lattice, raster_from_lattice, window_around
 from catalog.providers import ELEVATION
 from catalog.radar import read_radar_crop
@@ -112,7 +112,8 @@ def read_window(
             break
         values = _read_scene(scene, lattice, window, bands)
         if clear_only and scene.mask is not None:
-            values[:, hidden(scene, lattice, window) != CLEAR] = np.nan
+            hidden = hiding(optical_classes(scene, lattice, window)) != CLEAR
+            np.copyto(values, np.nan, where=hidden)
         if composite is None or empty is None:
             composite = values
         else:

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.engine_commands import add_evaluate, add_train
+from flows.export_command import add_export
 from flows.service_commands import add_backfill, add_nightly, add_serve
 from flows.terminal import DONE, FAILED, PARTIAL, REFUSED, WRONG_REQUEST, output, prepare_prefect
 from flows.upkeep_commands import add_upkeep
@@ -164,6 +165,7 @@ def _register(console: Console, plan: Plan) -> int:
         f"  mosaic    {report['mosaic']}\n"
         f"  picture   {report['mosaic']}/preview.png\n"
         f"  report    {report['mosaic']}/report.json\n"
+        f"  by day    {report['mosaic']}/reports/DAY.html\n"
         f'  open it   catalog.open_mosaic("{report["mosaic"]}")',
         highlight=False,
         soft_wrap=True,
@@ -185,11 +187,14 @@ def _restore_report(plan: Plan) -> None:
     from flows.preview import draw_preview
     from flows.progress import Stopwatch
     from flows.report import earlier_outcomes, run_report, save_report
+    from flows.slot_report import save_slot_reports
 
     clock = Stopwatch()
     with clock("report"):
-        picture = draw_preview(plan, earlier_outcomes(plan))
+        outcomes = earlier_outcomes(plan)
+        picture = draw_preview(plan, outcomes)
     save_report(plan, run_report(plan, (), clock), picture)
+    save_slot_reports(plan, outcomes)
 
 
 def _report_no_pairs(console: Console, plan: Plan) -> None:
@@ -256,6 +261,7 @@ def _parser() -> argparse.ArgumentParser:
     add_evaluate(commands, common)
     add_train(commands, common)
     add_upkeep(commands, common)
+    add_export(commands, common)
     return parser
 
 

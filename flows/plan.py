@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from importlib.metadata import version
 from itertools import groupby
 from typing import Any
@@ -97,6 +98,12 @@ class SlotPlan:
     def sar_bands(self) -> tuple[str, ...]:
         """The polarisations that every SAR scene of the day has."""
         return common_bands([scene for group in self.groups for scene in group.sar])
+
+    @property
+    def sar_scenes(self) -> dict[str, datetime]:
+        """When each SAR scene was taken, by id; the earliest first."""
+        scenes = {scene.id: scene.datetime for group in self.groups for scene in group.sar}
+        return dict(sorted(scenes.items(), key=lambda each: (each[1], each[0])))
 
 
 @dataclass(frozen=True)

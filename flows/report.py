@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any, Self
@@ -106,9 +106,13 @@ def run_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) ->
     }
 
 
-def earlier_outcomes(plan: Plan) -> list[SlotOutcome]:
-    """What earlier runs left of the days that are published."""
-    return [_earlier_outcome(plan, slot) for slot in plan.slots if slot.published]
+def earlier_outcomes(plan: Plan, days: Container[str] | None = None) -> list[SlotOutcome]:
+    """What earlier runs left of the days that are published, or of some of them."""
+    return [
+        _earlier_outcome(plan, slot)
+        for slot in plan.slots
+        if slot.published and (days is None or slot.slot in days)
+    ]
 
 
 def report_is_missing(plan: Plan) -> bool:

@@ -165,6 +165,11 @@ def test_the_mosaic_shows_the_clearest_granule_and_says_where_there_is_only_clou
     cloudy = np.isin(hides, (1, 2))
     assert cloudy.mean() > 0.2
     assert np.array_equal(mosaic["quality"].values == CLOUD, cloudy)
+    meanings = mosaic["optical_class"].attrs["flag_meanings"].split()
+    told = np.array(meanings)[mosaic["optical_class"].values]
+    assert np.array_equal(told == "likely_cloud", hides == 1)
+    assert np.array_equal(told == "cloud", hides == 2)
+    assert np.array_equal(told == "ground", hides == 0)
     shown = np.stack([mosaic[band].values for band in BANDS])
     assert np.array_equal(np.isnan(shown), np.isnan(expected))
     both = np.isfinite(expected)

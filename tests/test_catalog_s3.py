@@ -18,7 +18,8 @@ from catalog import objects
 from catalog.errors import SceneReadError, StoreError
 from catalog.grid import Window, lattice_for
 from catalog.items import Asset, Scene
-from catalog.mosaic import SlotStore, check_writable, open_mosaic
+from catalog.mosaic import SlotStore, check_writable
+from catalog.open import open_mosaic
 from catalog.publish import published as published_generation
 from catalog.read import probe, read_window
 
@@ -75,7 +76,9 @@ def test_a_missing_bucket_is_told() -> None:
     with pytest.raises(StoreError, match="s3://nothing cannot be written"):
         check_writable("s3://nothing")
     with pytest.raises(StoreError, match="s3://nothing"):
-        SlotStore("s3://nothing", "la", "2020-11-04", "abc").create(LATTICE, ("red",), ("vh",), {})
+        SlotStore("s3://nothing", "la", "2020-11-04", "abc").create(
+            LATTICE, ("red",), ("vh",), {}, {}
+        )
 
 
 def in_bucket(bucket: str, folder: Path) -> tuple[Scene, Scene]:

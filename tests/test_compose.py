@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from scenes import CORNER, UTM, noise, scene_of, write_raster
+from scenes import CORNER, NOON, UTM, noise, scene_of, write_raster
 
 from catalog.grid import Lattice
 from catalog.items import Asset, Mask, Scene
@@ -58,7 +58,8 @@ def lattice() -> Lattice:
 def job_of(lattice: Lattice, *layers: Layer) -> ShardJob:
     (shard,) = lattice.shards()
     store = SlotStore("/nowhere", "region", "2020-11-04", "0" * 16)
-    return ShardJob(store, lattice, shard, layers, ("red", "green", "blue"), ("vh",))
+    scenes = tuple(scene.id for layer in layers for scene in layer.sar)
+    return ShardJob(store, lattice, shard, layers, ("red", "green", "blue"), ("vh",), scenes)
 
 
 def test_whole_pixel_displacements_move_pixels_bit_for_bit(
@@ -217,6 +218,9 @@ def test_a_second_sar_pass_fills_what_the_first_left_open(tmp_path: Path, lattic
     assert (canvas.displacement[0, :, HALF:-1] == 1).all()
     assert (canvas.expected_error[:, :HALF] == np.float32(0.2)).all()
     assert (canvas.expected_error[:, HALF:-1] == np.float32(0.7)).all()
+    assert (canvas.sar_scene[:, :HALF] == 1).all()
+    assert (canvas.sar_scene[:, HALF:-1] == 2).all()
+    assert (canvas.sar_scene[:, -1] == 0).all()
 
 
 def test_a_shard_reaches_the_store_whole(tmp_path: Path, lattice: Lattice) -> None:
@@ -229,7 +233,7 @@ def test_a_shard_reaches_the_store_whole(tmp_path: Path, lattice: Lattice) -> No
     )
     job = job_of(lattice, layer)
     job = replace(job, store=replace(job.store, store_url=str(tmp_path / "store")))
-    job.store.create(lattice, job.optical_bands, job.sar_bands, {})
+    job.store.create(lattice, job.optical_bands, job.sar_bands, {"s": NOON}, {})
     compose_shard(job)
     assert job.store.written_shards() == {(0, 0)}
     written, canvas = job.store.open().load(), compose(job)

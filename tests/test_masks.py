@@ -14,14 +14,29 @@ from scenes import aligned_lattice, noise, same, scene_of, write_raster
 from catalog.errors import SceneReadError
 from catalog.grid import Lattice, Window
 from catalog.items import Asset, Mask, scene_from_item
-from catalog.masks import BROKEN, CIRRUS, CLEAR, CLOUD, CLOUDY, LIKELY_CLOUD, SHADOW, hidden
+from catalog.masks import (
+    BROKEN,
+    CIRRUS,
+    CLASSES,
+    CLEAR,
+    CLOUD,
+    CLOUDY,
+    GROUND,
+    LIKELY_CLOUD,
+    SHADOW,
+    SNOW,
+    UNKNOWN,
+    WATER,
+    hiding,
+    optical_classes,
+)
 from catalog.providers import provider_named
 from catalog.read import probe, read_window
 
 RGB = ("red", "green", "blue")
-LEVEL_OF_CLASS = {
-    0: CLEAR, 1: BROKEN, 2: CLEAR, 3: SHADOW, 4: CLEAR, 5: CLEAR, 6: CLEAR, 7: CLEAR,
-    8: LIKELY_CLOUD, 9: CLOUD, 10: CIRRUS, 11: CLEAR,
+SCENE_CLASSES = {
+    0: UNKNOWN, 1: BROKEN, 2: GROUND, 3: SHADOW, 4: GROUND, 5: GROUND, 6: WATER, 7: GROUND,
+    8: LIKELY_CLOUD, 9: CLOUD, 10: CIRRUS, 11: SNOW,
 }  # fmt: skip
 
 
@@ -31,10 +46,14 @@ def test_scene_classes_mean_what_hides_the_ground(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "x.tif", noise((3, 64, 64)))
     found = scene_of(path, RGB, mask=Mask(mask, "scene classes"))
     lattice = aligned_lattice()
-    level = hidden(found, lattice, lattice.window)
-    assert np.array_equal(level, np.vectorize(LEVEL_OF_CLASS.get)(classes[0]))
-    # Outside of its mask a scene is clear.
-    assert (hidden(found, lattice, Window(-10, -10, 10, 10)) == CLEAR).all()
+    shown = optical_classes(found, lattice, lattice.window)
+    assert np.array_equal(shown, np.vectorize(SCENE_CLASSES.get)(classes[0]))
+    # Outside of its mask nothing is known of a scene, and unknown is not hidden.
+    beside = optical_classes(found, lattice, Window(-10, -10, 10, 10))
+    assert (beside == UNKNOWN).all()
+    level = hiding(shown)
+    assert not hiding(beside).any()
+    assert np.array_equal(level == CLEAR, np.isin(classes[0], (0, 2, 4, 5, 6, 7, 11)))
     every = read_window([found], lattice, lattice.window, RGB)
     clear = read_window([found], lattice, lattice.window, RGB, clear_only=True)
     assert same(clear, np.where(level == CLEAR, every, np.float32(np.nan)))
@@ -46,16 +65,16 @@ def test_probabilities_serve_where_there_are_no_classes(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "x.tif", noise((3, 8, 8)))
     found = scene_of(path, RGB, mask=Mask(mask, "cloud probability"))
     lattice = aligned_lattice(8, 8)
-    level = hidden(found, lattice, lattice.window)
-    clear, likely, sure = CLEAR, LIKELY_CLOUD, CLOUD
-    assert level[3].tolist() == [clear, clear, clear, likely, likely, sure, sure, clear]
+    shown = [CLASSES[value] for value in optical_classes(found, lattice, lattice.window)[3]]
+    assert shown[:3] == ["ground"] * 3
+    assert shown[3:] == ["likely_cloud", "likely_cloud", "cloud", "cloud", "unknown"]
 
 
 def test_without_a_mask_a_scene_is_clear_and_its_pixels_are_its_own(tmp_path: Path) -> None:
     values = noise((3, 64, 64))
     found = scene_of(write_raster(tmp_path / "x.tif", values), RGB)
     lattice = aligned_lattice()
-    assert not hidden(found, lattice, lattice.window).any()
+    assert (optical_classes(found, lattice, lattice.window) == UNKNOWN).all()
     clear = read_window([found], lattice, lattice.window, RGB, clear_only=True)
     assert same(clear, values.astype("float32"))
 
@@ -85,7 +104,7 @@ def test_every_archives_classes_are_found_at_their_20_metres(tmp_path: Path, nam
     found = scene_from_item(item, "https://x.org", provider_named(convention.provider))
     affine = Affine(10.0, 0.0, CORNER[0], 0.0, -10.0, CORNER[1])
     lattice = Lattice(GeoBox((120, 120), affine, CRS))
-    level = hidden(found, lattice, lattice.window)
+    level = optical_classes(found, lattice, lattice.window)
     assert np.array_equal(level == LIKELY_CLOUD, classes == 8)
     assert np.array_equal(level == SHADOW, classes == 3)
     assert SHADOW not in CLOUDY

@@ -177,7 +177,9 @@ def test_a_day_that_lost_a_scene_is_done_for_both_requests_that_come_to_it(
         assert lost.requested == slot.generation
         requested = {"requested_generation": lost.requested}
         provided = provenance(plan, lost) | requested
-        publish(slot_store(plan, lost), plan.lattice, lost.pairs, provided)
+        store = slot_store(plan, lost)
+        store.create(plan.lattice, lost.optical_bands, lost.sar_bands, lost.sar_scenes, {})
+        publish(store, plan.lattice, lost.pairs, provided)
         later = plan_of(small_region, tmp_path)
         assert not later.unfinished
         assert later.slots == (replace(lost, published=True),)
