@@ -183,7 +183,7 @@ class Lattice:
         height, width = self.shape
         # Outlines are in pixel centres, so pixel i spans [i - 0.5, i + 0.5].
         extent = shapely.box(-0.5, -0.5, width - 0.5, height - 0.5)
-        inside = self._outline(geometry).intersection(extent)
+        inside = self.outline_of(geometry).intersection(extent)
         if inside.area <= 0:
             return None
         left, top, right, bottom = inside.bounds
@@ -194,7 +194,7 @@ class Lattice:
     def mask_of(self, geometry: BaseGeometry, window: Window) -> NDArray[np.bool_]:
         """Which pixels of `window` have their centre in a lon/lat geometry: bool (H, W)."""
         outline = shapely.transform(
-            self._outline(geometry), lambda xy: xy + 0.5 - (window.x0, window.y0)
+            self.outline_of(geometry), lambda xy: xy + 0.5 - (window.x0, window.y0)
         )
         if outline.is_empty:
             return np.zeros(window.shape, dtype=bool)
@@ -244,8 +244,8 @@ class Lattice:
             for x0 in range(0, width, side):
                 yield Window(y0, x0, min(side, height - y0), min(side, width - x0))
 
-    def _outline(self, geometry: BaseGeometry) -> BaseGeometry:
-        """A lon/lat geometry in lattice pixel coordinates."""
+    def outline_of(self, geometry: BaseGeometry) -> BaseGeometry:
+        """A lon/lat geometry in lattice pixel coordinates; it may leave the lattice."""
         dense = shapely.segmentize(geometry, OUTLINE_STEP_DEGREES)
         return shapely.transform(dense, lambda lonlat: self.px_from_lonlat(lonlat.T).T)
 

@@ -1,9 +1,10 @@
-"""The Zarr store: create a slot once, write whole shards, verify, open for reading.
+"""The Zarr store: create a slot once, write whole shards, read them back.
 
     {store}/{region}/collection.json                        written by `publish`
     {store}/{region}/items/{slot}.json                      written by `publish`; the commit
     {store}/{region}/slots/{slot}/{generation}.zarr/        the pixels
-    {store}/{region}/slots/{slot}/{generation}.receipts/    one small object per finished shard
+    {store}/{region}/slots/{slot}/{generation}.receipts/    one small object per finished shard,
+                                                            those of overviews in overviews/{factor}
     {store}/{region}/slots/{slot}/{generation}.shards.json  which shards a published day has
     {store}/{region}/slots/{slot}/{generation}.estimate.npz what a rerun need not estimate again
 
@@ -15,30 +16,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import rioxarray  # noqa: F401  (gives xarray objects their .rio accessor)
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
-from zarr.storage import FsspecStore, LocalStore
 
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError
 from catalog.grid import Lattice, Shard
-from catalog.slot_layout import QUALITY, create_group
+from catalog.open import open_slot, zarr_store
+from catalog.slot_layout import (
+    MULTISCALES,
+    Variable,
+    create_group,
+    level_path,
+    pixel_variables,
+)
 
 REGION_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-ITEM_ASSET = "mosaic"
 
 
 @dataclass(frozen=True)
@@ -93,29 +97,37 @@ class SlotStore:
         lattice: Lattice,
         optical_bands: Sequence[str],
         sar_bands: Sequence[str],
+        sar_scenes: Mapping[str, datetime],
         attrs: Mapping[str, Any],
+        *,
+        classes: bool = False,
     ) -> None:
-        """Write the metadata and coordinates of the group, if that has not been done.
+        """Write the metadata and coordinates of the group and its overviews, if not done yet.
 
         Repeating it, or two runs doing it at once, is harmless: the bytes are the same and no
-        pixel is touched. `attrs` are added to the group's attributes and must be JSON values.
+        pixel is touched. `sar_scenes` are ids and sensing times in the order in which the variable
+        `sar_scene` counts them from 1. `attrs` are added to the group's attributes and must be
+        JSON values. `classes` is for mosaics that tell what their optical pixels show.
 
         Raises StoreError.
         """
         day = date.fromisoformat(self.slot)
+        variables = pixel_variables(optical_bands, sar_bands, tuple(sar_scenes), classes)
         with objects.store_errors("create", self.url):
-            create_group(_zarr_store(self.url), lattice, day, optical_bands, sar_bands, attrs)
+            create_group(zarr_store(self.url), lattice, day, variables, sar_scenes, attrs)
 
-    def write_shard(self, shard: Shard, arrays: Mapping[str, NDArray[Any]]) -> Receipt:
+    def write_shard(
+        self, shard: Shard, arrays: Mapping[str, NDArray[Any]], factor: int = 1
+    ) -> Receipt:
         """Write one shard of every variable, read it back, and leave a receipt.
 
         `arrays` holds every variable of the store by name, each (H, W) of the shard's window.
+        `factor` names the overview level whose shard it is, 1 the lattice itself.
 
         Raises ArgumentError when variables or shapes are not those of the store, StoreError when
         writing fails or the shard does not read back as written; there is no receipt then.
         """
-        group = self.open_group("r+")
-        pixels = {name: array for name, array in group.arrays() if array.ndim == 2}
+        pixels = self.pixels("r+", factor)
         _check_variables(arrays, pixels, shard)
         with ThreadPoolExecutor(len(arrays)) as threads:  # most of the time is waiting for answers
             written = [
@@ -125,7 +137,7 @@ class SlotStore:
         checksums = dict(zip(arrays, [each.result() for each in written], strict=True))
         receipt = Receipt(shard.row, shard.col, checksums)
         content = {"row": receipt.row, "col": receipt.col, "checksums": checksums}
-        url = self._receipt_url(shard.row, shard.col)
+        url = self._receipt_url(shard.row, shard.col, factor)
         objects.put(url, json.dumps(content, sort_keys=True).encode())
         return receipt
 
@@ -146,17 +158,17 @@ class SlotStore:
             )
         return expected
 
-    def written_shards(self) -> set[tuple[int, int]]:
-        """(row, col) of the shards with a receipt. Raises StoreError."""
+    def written_shards(self, factor: int = 1) -> set[tuple[int, int]]:
+        """(row, col) of the shards of a level with a receipt. Raises StoreError."""
         receipts = (
             re.fullmatch(r"(\d+)\.(\d+)\.json", name)
-            for name in objects.names(f"{self._stem}.receipts")
+            for name in objects.names(self._receipts_url(factor))
         )
         return {(int(match[1]), int(match[2])) for match in receipts if match}
 
-    def load_receipt(self, row: int, col: int) -> Receipt | None:
+    def load_receipt(self, row: int, col: int, factor: int = 1) -> Receipt | None:
         """The receipt of a shard, or None. Raises StoreError, also when it is damaged."""
-        url = self._receipt_url(row, col)
+        url = self._receipt_url(row, col, factor)
         if (content := objects.get(url)) is None:
             return None
         try:
@@ -196,7 +208,7 @@ class SlotStore:
 
         Raises StoreError.
         """
-        return _open_slot(self.url)
+        return open_slot(self.url)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -204,15 +216,17 @@ class SlotStore:
 
         Receipts go first: what is left of a removal that stopped is then written again.
         """
-        receipts = f"{self._stem}.receipts"
-        return receipts, self._shards_url, self._estimate_url, self.url
+        return self._receipts_url(1), self._shards_url, self._estimate_url, self.url
 
     @property
     def _stem(self) -> str:
         return objects.join(self.region_url, "slots", self.slot, self.generation)
 
-    def _receipt_url(self, row: int, col: int) -> str:
-        return f"{self._stem}.receipts/{row}.{col}.json"
+    def _receipts_url(self, factor: int) -> str:
+        return objects.join(f"{self._stem}.receipts", level_path(factor)).rstrip("/")
+
+    def _receipt_url(self, row: int, col: int, factor: int) -> str:
+        return objects.join(self._receipts_url(factor), f"{row}.{col}.json")
 
     @property
     def _shards_url(self) -> str:
@@ -222,45 +236,32 @@ class SlotStore:
     def _estimate_url(self) -> str:
         return f"{self._stem}.estimate.npz"
 
-    def open_group(self, mode: Literal["r", "r+"]) -> zarr.Group:
-        """The Zarr group of this generation. Raises StoreError."""
+    def open_group(self, mode: Literal["r", "r+"], factor: int = 1) -> zarr.Group:
+        """The Zarr group of this generation, or of one of its overviews. Raises StoreError."""
         with objects.store_errors("open", self.url):
-            return zarr.open_group(_zarr_store(self.url), mode=mode, zarr_format=3)
+            return zarr.open_group(
+                zarr_store(self.url), path=level_path(factor), mode=mode, zarr_format=3
+            )
 
+    def pixels(self, mode: Literal["r", "r+"], factor: int = 1) -> dict[str, zarr.Array[Any]]:
+        """Every variable of pixels (H, W) of a level by name, unread. Raises StoreError."""
+        group = self.open_group(mode, factor)
+        with objects.store_errors("open", self.url):
+            return {name: array for name, array in sorted(group.arrays()) if array.ndim == 2}
 
-def open_mosaic(url: str | os.PathLike[str]) -> xr.Dataset:
-    """The published mosaics of a region, `{store}/{region}`: dims (time, y, x), lazy.
-
-    `time` is the solar day of the slots. Variables are the optical bands by common name, the
-    registered SAR polarisations, `dx`, `dy` and `expected_error` (lattice pixels) as float32 with
-    NaN for no data, and `quality` as uint8 (CF flags). Slots on different extents of one pixel
-    grid are brought to their union.
-
-    Raises StoreError when nothing is published there, an item or its group is damaged, or the
-    slots are on different pixel grids.
-    """
-    url = os.fspath(url)
-    slots = [_open_slot(_group_of_item(item_url)) for item_url in _item_urls(url)]
-    if not slots:
-        raise StoreError(
-            f"no mosaic is published at {url}; expected {{store}}/{{region}}, with items in its "
-            "folder items/",
-            url=url,
+    def variables(self) -> tuple[Variable, ...]:
+        """What the group holds per pixel, by name. Raises StoreError."""
+        return tuple(
+            Variable(name, str(array.dtype), array.fill_value, array.attrs.asdict())
+            for name, array in self.pixels("r").items()
         )
-    _require_one_grid(slots, url)
-    # A scalar coordinate becomes the dimension, so every slot brings its own day.
-    mosaic = xr.concat(
-        [slot.expand_dims("time") for slot in slots],
-        dim="time",
-        data_vars="all",
-        coords="minimal",
-        compat="override",
-        join="outer",
-        combine_attrs="drop_conflicts",
-        fill_value={"quality": QUALITY.index("no_optical")},
-    )
-    # The union of different extents comes back in rising order, rows too.
-    return mosaic if mosaic.y[0] > mosaic.y[-1] else mosaic.isel(y=slice(None, None, -1))
+
+    def overview_factors(self) -> tuple[int, ...]:
+        """The overview levels that the group declares, 2 first. Raises StoreError."""
+        with objects.store_errors("open", self.url):
+            attrs: dict[str, Any] = self.open_group("r").attrs.asdict()
+            layout = attrs.get(MULTISCALES, {}).get("layout", [])
+            return tuple(int(level["asset"].rpartition("/")[2]) for level in layout[1:])
 
 
 def check_writable(store_url: str) -> None:
@@ -301,12 +302,6 @@ def validated_region(region: str) -> str:
     return region
 
 
-def _zarr_store(url: str) -> LocalStore | FsspecStore:
-    if objects.is_local(url):
-        return LocalStore(objects.filesystem(url)[1])
-    return FsspecStore.from_url(url, storage_options=objects.storage_options(url))
-
-
 def _check_variables(
     arrays: Mapping[str, NDArray[Any]], pixels: Mapping[str, Any], shard: Shard
 ) -> None:
@@ -339,42 +334,3 @@ def _canonical(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
 def checksum(values: NDArray[Any]) -> str:
     """What a receipt says of an array: 32 hexadecimal digits, equal for equal bits."""
     return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).hexdigest()
-
-
-def _item_urls(region_url: str) -> list[str]:
-    folder = objects.join(region_url, "items")
-    return [objects.join(folder, name) for name in objects.names(folder) if name.endswith(".json")]
-
-
-def _group_of_item(item_url: str) -> str:
-    try:
-        item = json.loads(objects.get(item_url) or b"")
-        return objects.resolve(item_url, item["assets"][ITEM_ASSET]["href"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{item_url} is not the item of a mosaic: {type(error).__name__}: {error}",
-            url=item_url,
-        ) from error
-
-
-def _open_slot(group_url: str) -> xr.Dataset:
-    with objects.store_errors("open", group_url):
-        slot = xr.open_zarr(_zarr_store(group_url), chunks=None, decode_coords="all", zarr_format=3)
-        height, width = slot["quality"].encoding["shards"]
-        lazy: xr.Dataset = slot.chunk(y=height, x=width)
-        return lazy
-
-
-def _require_one_grid(slots: Sequence[xr.Dataset], url: str) -> None:
-    first, *others = slots
-    for other in others:
-        a, _, c, _, e, f = other.attrs["spatial:transform"]
-        a0, _, c0, _, e0, f0 = first.attrs["spatial:transform"]
-        offset = np.array([(c - c0) / a0, (f - f0) / e0])
-        aligned = (a, e) == (a0, e0) and np.allclose(offset, np.round(offset), atol=1e-6)
-        if not aligned or other.rio.crs != first.rio.crs:
-            raise StoreError(
-                f"the slots at {url} are on different pixel grids; open them one by one, or run "
-                "the region again with one crs and resolution",
-                url=url,
-            )

@@ -6,7 +6,7 @@ footprint, so plain degrees serve.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,13 +16,17 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from catalog.grid import BBox, validated_bbox
-from catalog.search import Scene
+from catalog.items import Scene
 
 MIN_OVERLAP_SHARE = 0.05
 MAX_CLOUD_COVER = 100.0  # percent; 100 is off
 # Less of a footprint than this within the region is the rounding of an edge they share: a pixel of
 # a megapixel.
 TOUCHING_SHARE = 1e-6
+
+BEST_ORBIT = "best"
+ORBIT_POLICY = r"best|ascending|descending|[1-9][0-9]{0,2}"
+"""Which SAR orbits a run may use: all, those of one direction, or one relative orbit's number."""
 
 Orbit = tuple[str | None, int | None, str | None]
 """Platform, relative orbit and orbit state: scenes of one orbit share their viewing geometry."""
@@ -73,6 +77,7 @@ def pair_scenes(
     max_gap: timedelta,
     min_overlap_share: float = MIN_OVERLAP_SHARE,
     max_cloud_cover: float = MAX_CLOUD_COVER,
+    orbit: str = BEST_ORBIT,
 ) -> Pairing:
     """Give every optical scene the SAR scenes that cover it best.
 
@@ -81,11 +86,15 @@ def pair_scenes(
     scene SAR scenes are taken in the order of that rank, then gap, then overlap, as long as each
     adds at least `min_overlap_share` of the optical footprint within the region.
 
-    `max_gap` is inclusive. `max_cloud_cover` is in percent; an unknown cover passes.
+    `max_gap` is inclusive. `max_cloud_cover` is in percent; an unknown cover passes. `orbit` is an
+    ORBIT_POLICY: what it leaves is ranked as said; an unknown orbit passes "best" alone.
     """
     region = shapely.box(*validated_bbox(region_bbox))
     optical_faults = {scene.id: _fault(scene, region, max_cloud_cover) for scene in optical}
-    sar_faults = {scene.id: _fault(scene, region, max_cloud_cover) for scene in sar}
+    sar_faults = {
+        scene.id: _fault(scene, region, max_cloud_cover) or _other_orbit(scene, orbit)
+        for scene in sar
+    }
     usable_sar = [scene for scene in sar if not sar_faults[scene.id]]
     candidates = [
         _Candidates(scene, region, usable_sar, max_gap, min_overlap_share)
@@ -115,6 +124,16 @@ def slots(pairs: Iterable[Pair]) -> dict[str, tuple[Pair, ...]]:
     for pair in pairs:
         days[pair.optical.solar_day.isoformat()].append(pair)
     return {day: tuple(days[day]) for day in sorted(days)}
+
+
+def sar_orbits(pairs: Iterable[Pair]) -> list[dict[str, str | int | None]]:
+    """The orbits that the SAR scenes of pairs were taken from, as plain values, those of most pairs
+    first.
+    """
+    used = Counter(_orbit(pair.sar) for pair in pairs)
+    ranked = sorted(used, key=lambda orbit: (-used[orbit], str(orbit)))
+    names = ("platform", "relative_orbit", "orbit_state")
+    return [dict(zip(names, orbit, strict=True)) for orbit in ranked]
 
 
 @dataclass(frozen=True)
@@ -215,6 +234,19 @@ def _fault(scene: Scene, region: BaseGeometry, max_cloud_cover: float) -> str:
             "allowed"
         )
     return ""
+
+
+def _other_orbit(scene: Scene, policy: str) -> str:
+    """Why a SAR scene is none of those that the run may use, or ""."""
+    if policy == BEST_ORBIT:
+        return ""
+    if policy.isdigit():
+        told, wanted, kind = scene.relative_orbit, int(policy), "relative orbit"
+    else:
+        told, wanted, kind = scene.orbit_state, policy, "orbit"  # type: ignore[assignment]
+    if told == wanted:
+        return ""
+    return f"its {kind} is {'not told' if told is None else told}, and {wanted} is asked for"
 
 
 def _orbit(scene: Scene) -> Orbit:

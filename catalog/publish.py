@@ -18,14 +18,21 @@ from shapely.geometry.base import BaseGeometry
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError
 from catalog.grid import Lattice
-from catalog.mosaic import ITEM_ASSET, SlotStore, validated_region
+from catalog.mosaic import SlotStore, validated_region
+from catalog.open import ITEM_ASSET
 from catalog.pairs import Pair
+from catalog.slot_layout import Variable
 
 STAC_VERSION = "1.1.0"
 PROJECTION_EXTENSION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
+DATACUBE_EXTENSION = "https://stac-extensions.github.io/datacube/v2.2.0/schema.json"
+RASTER_EXTENSION = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
+EXTENSIONS = [DATACUBE_EXTENSION, PROJECTION_EXTENSION, RASTER_EXTENSION]
 ZARR_MEDIA_TYPE = "application/vnd.zarr; version=3"
 JSON_MEDIA_TYPE = "application/json"
 GEOJSON_MEDIA_TYPE = "application/geo+json"
+LICENSE_URL = "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice"
+SUMMARISED = ("proj:code", "gsd", "tar:software", "tar:weights_sha256")
 # Seven decimals of a degree are a centimetre, and hide the noise of projecting.
 COORDINATE_GRID = 1e-7
 
@@ -72,11 +79,12 @@ def publish(
     run puts. Slots of a region are published one at a time; the items are the truth, and the
     collection is derived from them each time.
 
-    Raises ArgumentError without pairs, StoreError when the store cannot be written.
+    Raises ArgumentError without pairs, StoreError when the store cannot be written or the slot's
+    group cannot be read.
     """
     if not pairs:
         raise ArgumentError(f"slot {slot.slot} has no pairs to publish", argument="pairs")
-    item = slot_item(slot, lattice, pairs, provenance)
+    item = slot_item(slot, lattice, slot.variables(), pairs, provenance)
     others = [other for other in _items(slot.region_url) if other["id"] != item["id"]]
     collection = region_collection(slot.region, [*others, item])
     slot.seal()
@@ -86,15 +94,20 @@ def publish(
 
 
 def slot_item(
-    slot: SlotStore, lattice: Lattice, pairs: Sequence[Pair], provenance: Mapping[str, Any]
+    slot: SlotStore,
+    lattice: Lattice,
+    variables: Sequence[Variable],
+    pairs: Sequence[Pair],
+    provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The STAC item of a slot; its asset's href is relative to where the item is put."""
     footprint = _footprint(lattice, pairs)
     times = [scene.datetime for pair in pairs for scene in (pair.optical, pair.sar)]
+    gsd = _metres(lattice)
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
-        "stac_extensions": [PROJECTION_EXTENSION],
+        "stac_extensions": EXTENSIONS,
         "id": f"{slot.region}-{slot.slot}",
         "collection": slot.region,
         "geometry": _plain(footprint),
@@ -104,19 +117,15 @@ def slot_item(
             "start_datetime": _rfc3339(min(times)),
             "end_datetime": _rfc3339(max(times)),
             "title": f"{slot.region}, {slot.slot}: SAR registered to optical",
+            **({} if gsd is None else {"gsd": gsd}),
             **_projection(lattice),
+            "cube:dimensions": _spatial_dimensions(lattice),
+            "cube:variables": {each.name: _cube_variable(each, ("y", "x")) for each in variables},
             "tar:slot": slot.slot,
             "tar:generation": slot.generation,
             **{f"tar:{key}": value for key, value in provenance.items()},
         },
-        "assets": {
-            ITEM_ASSET: {
-                "href": slot.item_href,
-                "type": ZARR_MEDIA_TYPE,
-                "title": "Optical bands, registered SAR, displacement and quality",
-                "roles": ["data"],
-            }
-        },
+        "assets": {ITEM_ASSET: {"href": slot.item_href, **_asset(variables, gsd)}},
         "links": [
             {"rel": rel, "href": "../collection.json", "type": JSON_MEDIA_TYPE}
             for rel in ("root", "parent", "collection")
@@ -132,10 +141,13 @@ def region_collection(region: str, items: Iterable[Mapping[str, Any]]) -> dict[s
     east, north = (max(box[axis] for box in boxes) for axis in (2, 3))
     starts = [item["properties"]["start_datetime"] for item in ordered]
     ends = [item["properties"]["end_datetime"] for item in ordered]
+    asset = {
+        key: value for key, value in ordered[-1]["assets"][ITEM_ASSET].items() if key != "href"
+    }
     return {
         "type": "Collection",
         "stac_version": STAC_VERSION,
-        "stac_extensions": [],
+        "stac_extensions": EXTENSIONS,
         "id": validated_region(region),
         "title": f"Registered Sentinel-1 and Sentinel-2 mosaics of {region}",
         "description": (
@@ -148,18 +160,124 @@ def region_collection(region: str, items: Iterable[Mapping[str, Any]]) -> dict[s
             "spatial": {"bbox": [[west, south, east, north]]},
             "temporal": {"interval": [[min(starts), max(ends)]]},
         },
+        **_cube(ordered),
+        "summaries": _summaries(ordered),
+        "item_assets": {ITEM_ASSET: asset},
         "links": [
             {"rel": "root", "href": "./collection.json", "type": JSON_MEDIA_TYPE},
+            {"rel": "license", "href": LICENSE_URL, "type": "application/pdf",
+             "title": "Legal notice on the use of Copernicus Sentinel data"},
             *(
                 {
                     "rel": "item",
                     "href": f"./items/{item['properties']['tar:slot']}.json",
                     "type": GEOJSON_MEDIA_TYPE,
+                    "title": item["properties"]["title"],
                 }
                 for item in ordered
             ),
         ],
+    }  # fmt: skip
+
+
+def _asset(variables: Sequence[Variable], gsd: float | None) -> dict[str, Any]:
+    """The Zarr group, described variable by variable; without the href."""
+    return {
+        "type": ZARR_MEDIA_TYPE,
+        "title": "Optical bands, registered SAR, displacement and quality",
+        "roles": ["data"],
+        "raster:sampling": "area",
+        **({} if gsd is None else {"raster:spatial_resolution": gsd}),
+        "bands": [
+            {
+                "name": each.name,
+                "description": each.attributes["long_name"],
+                "data_type": each.dtype,
+                # No `nodata`: flags have a meaning for every value, and "nan", which STAC would
+                # say of floats, makes rustac refuse the whole item.
+                **({"unit": each.attributes["units"]} if "units" in each.attributes else {}),
+            }
+            for each in variables
+        ],
     }
+
+
+def _cube_variable(variable: Variable, dimensions: Sequence[str]) -> dict[str, Any]:
+    attributes = variable.attributes
+    return {
+        "dimensions": list(dimensions),
+        "type": "data",
+        "description": attributes["long_name"],
+        **({"unit": attributes["units"]} if "units" in attributes else {}),
+    }
+
+
+def _spatial_dimensions(lattice: Lattice) -> dict[str, Any]:
+    """The axes of a lattice; extents reach from the first pixel's centre to the last one's."""
+    x, y = lattice.centres(lattice.window)
+    authority, _, code = (lattice.crs_code or "").partition(":")
+    system = int(code) if authority == "EPSG" else lattice.crs.to_wkt()
+    return {
+        name: {
+            "type": "spatial",
+            "axis": name,
+            "extent": [float(min(centres)), float(max(centres))],
+            "step": float(step),
+            "reference_system": system,
+        }
+        for name, centres, step in (("x", x, lattice.transform[0]), ("y", y, lattice.transform[4]))
+    }
+
+
+def _cube(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """All days as one cube (time, y, x), which is how `open_mosaic` gives them.
+
+    Slots on several grids make no cube: those of the latest are described.
+    """
+    latest = items[-1]["properties"]["cube:dimensions"]
+    alike = [
+        item["properties"]
+        for item in items
+        if all(
+            item["properties"].get("cube:dimensions", {}).get(axis, {}).get(key)
+            == latest[axis][key]
+            for axis in latest
+            for key in ("step", "reference_system")
+        )
+    ]
+    dimensions = {
+        axis: {
+            **latest[axis],
+            "extent": [
+                min(each["cube:dimensions"][axis]["extent"][0] for each in alike),
+                max(each["cube:dimensions"][axis]["extent"][1] for each in alike),
+            ],
+        }
+        for axis in latest
+    }
+    days = [f"{each['tar:slot']}T00:00:00Z" for each in alike]
+    time = {"type": "temporal", "extent": [days[0], days[-1]], "values": days}
+    variables = {
+        name: {**variable, "dimensions": ["time", *variable["dimensions"]]}
+        for each in alike
+        for name, variable in each["cube:variables"].items()
+    }
+    return {"cube:dimensions": {"time": time, **dimensions}, "cube:variables": variables}
+
+
+def _summaries(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the items say, each value once."""
+    found = {
+        key: sorted({item["properties"][key] for item in items if item["properties"].get(key)})
+        for key in SUMMARISED
+    }
+    return {key: values for key, values in found.items() if values}
+
+
+def _metres(lattice: Lattice) -> float | None:
+    """Side of a pixel in metres, where the CRS counts them."""
+    counts_metres = lattice.crs.axis_info[0].unit_name == "metre"
+    return lattice.resolution if counts_metres else None
 
 
 def _items(region_url: str) -> list[dict[str, Any]]:

@@ -9,30 +9,29 @@ from __future__ import annotations
 import logging
 import re
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyproj
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
-from rasterio.session import DummySession
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
-from catalog import aws
 from catalog.errors import SceneReadError, raise_portably, shown, without_secrets
-from catalog.search import Asset, Scene
+from catalog.gcps import gcp_fault, has_only_gcps
+from catalog.items import Asset, Scene
+from catalog.open_files import address, is_open, opened
+from catalog.providers import POLARISATIONS
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -59,6 +58,7 @@ FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/"}
 # GDAL's approximation of the warp, in pixels; its default of an eighth would show in a
 # registration to a tenth.
 WARP_TOLERANCE_PX = 0.01
+ALIGNED_PX = 1e-6  # grids whose pixels lie this close are one
 SMALL_FILE_BYTES = 64 * 2**20  # up to this size every block is checked before work starts
 OPAQUE = 128  # of 255: half a pixel or more has data
 
@@ -106,16 +106,20 @@ def attempt(scene: Scene, asset: Asset, operation: Callable[[DatasetReader], T])
     Raises SceneReadError naming the scene and the file.
     """
     remote = urlsplit(asset.href).scheme in ("http", "https", "s3")
-    path = unquote(urlsplit(asset.href).path) if asset.href.startswith("file:") else asset.href
     delays = list(REMOTE_ATTEMPT_DELAYS if remote else ())
     options = GDAL_OPTIONS
     while True:
+        path, kept = asset.href, False
         try:
-            with _opened(path, options) as source:
+            path = address(asset)
+            kept = is_open(path, asset.access)
+            with opened(path, asset.access, options) as source:
                 _require_sound(source, scene, asset)
                 return operation(source)
         except RasterioError as error:
-            href, why = shown(asset.href), without_secrets(_told(error), asset.href)
+            if kept:  # perhaps only this open file is bad: keys run out, connections break
+                continue
+            href, why = shown(asset.href), without_secrets(_told(error), path)
             if not delays or DEFINITE.search(why):
                 raise_portably(
                     SceneReadError(
@@ -154,6 +158,10 @@ def read_on_grid(
 ) -> NDArray[np.float32]:
     """Bands resampled bilinearly to a grid: (bands, H, W); aligned pixels keep their bits."""
     assert geobox.crs is not None
+    height, width = geobox.shape
+    corner = _aligned_corner(source, geobox)
+    if corner is not None:
+        return _read_aligned(source, asset, indexes, corner, (height, width))
     nodata = source.nodata if asset.nodata is None else asset.nodata
     if nodata is None and np.issubdtype(np.dtype(source.dtypes[0]), np.floating):
         nodata = np.nan  # floats without a declared nodata value may still hold NaN
@@ -161,8 +169,8 @@ def read_on_grid(
         source,
         crs=geobox.crs.to_wkt(),
         transform=geobox.affine,
-        height=geobox.shape[0],
-        width=geobox.shape[1],
+        height=height,
+        width=width,
         resampling=Resampling.bilinear,
         tolerance=WARP_TOLERANCE_PX,
         dtype="float32",
@@ -174,52 +182,106 @@ def read_on_grid(
     ) as warped:
         values = warped.read(indexes)
         opacity = warped.read(warped.count)
-    values[:, opacity < OPAQUE] = np.nan
+    np.copyto(values, np.nan, where=opacity < OPAQUE)
     return _physical(values, asset)
+
+
+def _aligned_corner(source: DatasetReader, geobox: GeoBox) -> tuple[int, int] | None:
+    """Row and column in the raster where a grid of the same pixels begins; None on other grids."""
+    assert geobox.crs is not None
+    ours, theirs = geobox.affine, source.transform
+    same_pixels = (ours.a, ours.b, ours.d, ours.e) == (theirs.a, theirs.b, theirs.d, theirs.e)
+    if not same_pixels or not _same_crs(str(geobox.crs), source.crs.wkt):
+        return None
+    column, row = ~theirs @ (ours.c, ours.f)
+    exact = abs(column - round(column)) < ALIGNED_PX and abs(row - round(row)) < ALIGNED_PX
+    return (round(row), round(column)) if exact else None
+
+
+@lru_cache(maxsize=64)
+def _same_crs(one: str, other: str) -> bool:
+    first, second = pyproj.CRS.from_user_input(one), pyproj.CRS.from_wkt(other)
+    return bool(first.equals(second, ignore_axis_order=True))
+
+
+def _read_aligned(
+    source: DatasetReader,
+    asset: Asset,
+    indexes: list[int],
+    corner: tuple[int, int],
+    shape: tuple[int, int],
+) -> NDArray[np.float32]:
+    """A part of a raster that may leave it, as it is stored: (bands, H, W)."""
+    (row, column), (height, width) = corner, shape
+    y0, x0 = max(0, row), max(0, column)
+    y1, x1 = min(source.height, row + height), min(source.width, column + width)
+    inside = Crop(y0, x0, max(0, y1 - y0), max(0, x1 - x0))
+    if inside.shape == shape:
+        return read_crop(source, asset, indexes, inside)
+    values = np.full((len(indexes), height, width), np.nan, np.float32)
+    if inside.height and inside.width:
+        part = read_crop(source, asset, indexes, inside)
+        values[:, y0 - row : y1 - row, x0 - column : x1 - column] = part
+    return values
 
 
 def read_crop(
     source: DatasetReader, asset: Asset, indexes: list[int], crop: Crop
 ) -> NDArray[np.float32]:
     """Bands of a part of a raster in its own grid: (bands, h, w)."""
-    values: NDArray[np.float32] = source.read(
-        indexes,
-        window=crop.raster_window,
-        out_shape=(len(indexes), *crop.shape),
-        out_dtype="float32",
-        resampling=Resampling.average,
-    )
-    if asset.nodata is not None:
-        no_data = (values == np.float32(asset.nodata)) | np.isnan(values)
-        values[:, no_data.all(axis=0)] = np.nan
+    values: NDArray[np.float32]
+    if crop.factor == 1 and source.dtypes[0] != "float64":
+        # As stored, and then made floats: GDAL takes longer for both at once.
+        values = source.read(indexes, window=crop.raster_window).astype(np.float32, copy=False)
     else:
+        values = source.read(
+            indexes,
+            window=crop.raster_window,
+            out_shape=(len(indexes), *crop.shape),
+            out_dtype="float32",
+            resampling=Resampling.average,
+        )
+    nodata = source.nodata if asset.nodata is None else asset.nodata
+    kinds = source.mask_flag_enums[0]
+    # Of an only band, not averaged, the values tell all that the mask would.
+    told = source.count == 1 and crop.factor == 1 and kinds == [MaskFlags.nodata]
+    if asset.nodata is not None or told:
+        no_data = values == np.float32(nodata)
+        if np.dtype(source.dtypes[0]).kind == "f":
+            no_data |= np.isnan(values)
+        np.copyto(values, np.nan, where=no_data.all(axis=0))
+    elif MaskFlags.all_valid not in kinds:
         mask = source.dataset_mask(window=crop.raster_window, out_shape=crop.shape)
-        values[:, mask < OPAQUE] = np.nan
+        np.copyto(values, np.nan, where=mask < OPAQUE)
+    if _zero_is_nodata(source, asset):
+        np.copyto(values, np.nan, where=(values == 0).all(axis=0))
     return _physical(values, asset)
 
 
-@contextmanager
-def _opened(path: str, options: Mapping[str, str | int]) -> Iterator[DatasetReader]:
-    session = aws.GdalSession() if path.startswith("s3://") else DummySession()
-    with rasterio.Env(session=session, **options):
-        with warnings.catch_warnings():
-            # A raster without georeference is refused with a better message.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            source = rasterio.open(path)
-        with source:
-            yield source
+def has_padding_to_keep_out(source: DatasetReader, asset: Asset, geobox: GeoBox) -> bool:
+    """Whether `read_on_grid` would mix zeros that are no data into the ground beside them.
+
+    GDAL's warp knows one value of no data, and it may be another.
+    """
+    return _zero_is_nodata(source, asset) and _aligned_corner(source, geobox) is None
+
+
+def _zero_is_nodata(source: DatasetReader, asset: Asset) -> bool:
+    """Whether exact zeros were not seen: in backscatter as floats, as archives pad its borders.
+
+    A power of zero does not occur, nor in decibels, in practice, one of exactly zero. In an 8-bit
+    stretch zero is the darkest ground.
+    """
+    return set(asset.bands) <= set(POLARISATIONS) and np.dtype(source.dtypes[0]).kind == "f"
 
 
 def _require_sound(source: DatasetReader, scene: Scene, asset: Asset) -> None:
     fault, href = None, shown(asset.href)
-    if source.crs is None and source.gcps[0]:
-        fault = (
-            "has only ground control points, and geocoding is not supported yet; use a "
-            "terrain-corrected product"
-        )
+    if has_only_gcps(source):
+        fault = gcp_fault(source)
     elif source.crs is None:
         fault = "has no coordinate reference system"
-    elif source.count < len(asset.bands):
+    if fault is None and source.count < len(asset.bands):
         fault = f"has {source.count} bands where its item promises {', '.join(asset.bands)}"
     if fault:
         raise SceneReadError(f"scene {scene.id}: {href} {fault}", scene_id=scene.id, href=href)
@@ -239,6 +301,7 @@ def _alpha_bands(source: DatasetReader) -> dict[str, int | bool]:
 
 
 def _physical(values: NDArray[np.float32], asset: Asset) -> NDArray[np.float32]:
-    if (asset.scale, asset.offset) == (1.0, 0.0):
-        return values
-    return values * np.float32(asset.scale) + np.float32(asset.offset)
+    if (asset.scale, asset.offset) != (1.0, 0.0):
+        values *= np.float32(asset.scale)
+        values += np.float32(asset.offset)
+    return values

@@ -5,37 +5,42 @@ Everything comes back as float32 in physical values, NaN where there is no data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Sequence
+from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
 import dask.array as da
 import numpy as np
-import pyproj
 import rioxarray  # noqa: F401  (gives xarray objects their .rio accessor)
+import shapely
 import xarray as xr
 from dask.delayed import delayed
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
-from scipy.ndimage import map_coordinates
+from shapely.geometry.base import BaseGeometry
 
-from catalog.errors import ArgumentError, SceneReadError, shown
+from catalog.annotation import AnnotationError, geolocation_grid
+from catalog.calibration import sigma_table
+from catalog.errors import ArgumentError, SceneReadError, raise_portably, shown
+from catalog.gcps import GcpGrid, gcp_grid_of, has_only_gcps
 from catalog.grid import Lattice, Window
+from catalog.items import Asset, Scene
+from catalog.masks import CLEAR, hiding, optical_classes
+from catalog.positions import bilinear, radar_from_lattice, raster_from_lattice, window_around
+from catalog.providers import ELEVATION
+from catalog.radar import read_radar_crop
 from catalog.rasters import (
     Crop,
     RasterGrid,
     attempt,
     check_blocks,
     grid_of,
+    has_padding_to_keep_out,
     read_crop,
     read_on_grid,
 )
-from catalog.search import Asset, Scene
+from catalog.terrain import LookGeometry, look_geometry
 
-# `source_window` interpolates the projection between nodes while it stays this exact.
-MAPPING_TOLERANCE_PX = 0.01
-MAPPING_STEPS_PX = (64, 16)
 # Pixels around the source window for the support of the caller's resampling kernel.
 SOURCE_MARGIN_PX = 4
 # Footprints are rounded by their authors: pixels this close to one are worth a look.
@@ -83,24 +88,38 @@ def scene_on_lattice(
 
 
 def read_window(
-    scenes: Sequence[Scene], lattice: Lattice, window: Window, bands: Sequence[str]
+    scenes: Sequence[Scene],
+    lattice: Lattice,
+    window: Window,
+    bands: Sequence[str],
+    *,
+    clear_only: bool = False,
 ) -> NDArray[np.float32]:
     """The scenes composited on a window: float32 (bands, H, W), NaN where none has data.
 
-    Each pixel comes whole from the first scene, in the order given, that has data there. The
-    window may leave the lattice.
+    Each pixel comes whole from the first scene, in the order given, that has data there; with
+    `clear_only`, data that no cloud, shadow or broken pixel hides. The window may leave the
+    lattice.
 
     Raises SceneReadError for the first scene that cannot be read.
     """
-    composite = np.full((len(bands), *window.shape), np.nan, dtype=np.float32)
+    composite: NDArray[np.float32] | None = None
     for scene in scenes:
-        empty = np.isnan(composite).all(axis=0)
-        if not empty.any():
-            break
         if not _may_touch(scene, lattice, window):
             continue
+        empty = None if composite is None else np.isnan(composite).all(axis=0)
+        if empty is not None and not empty.any():
+            break
         values = _read_scene(scene, lattice, window, bands)
-        composite[:, empty] = values[:, empty]
+        if clear_only and scene.mask is not None:
+            hidden = hiding(optical_classes(scene, lattice, window)) != CLEAR
+            np.copyto(values, np.nan, where=hidden)
+        if composite is None or empty is None:
+            composite = values
+        else:
+            np.copyto(composite, values, where=empty)
+    if composite is None:
+        return np.full((len(bands), *window.shape), np.nan, dtype=np.float32)
     return composite
 
 
@@ -123,24 +142,26 @@ def source_window(
     Raises SceneReadError when the scene cannot be read or its assets are on different grids.
     """
     by_asset = _assets_of(scene, bands or scene.bands)
-    around = _window_around(positions_xy)
+    around = window_around(positions_xy)
     if around is None or not _may_touch(scene, lattice, around):
         return None
-    grids = {asset.key: attempt(scene, asset, grid_of) for asset, _ in by_asset}
+    grids = {asset.key: attempt(scene, asset, _grid_of) for asset, _ in by_asset}
     first, *others = grids.values()
-    if any(other != first for other in others):
+    if not all(_same_grid(first, other) for other in others):
         raise SceneReadError(
             f"scene {scene.id}: its assets {', '.join(grids)} are on different pixel grids, so "
             "they cannot be resampled together",
             scene_id=scene.id,
             href=shown(by_asset[0][0].href),
         )
-    raster_xy = _raster_from_lattice(lattice, first, positions_xy)
+    raster_xy = _raster_positions(scene, by_asset[0][0], first, lattice, positions_xy)
     crop = _crop_around(raster_xy, first.shape)
     if crop is None:
         return None
     values = [
-        attempt(scene, asset, partial(read_crop, asset=asset, indexes=indexes, crop=crop))
+        attempt(
+            scene, asset, partial(_read_crop, scene=scene, asset=asset, indexes=indexes, crop=crop)
+        )
         for asset, indexes in by_asset
     ]
     return np.concatenate(values), crop.crop_from_raster(raster_xy)
@@ -153,8 +174,12 @@ def probe(scene: Scene) -> None:
     of a few small requests; and files that are damaged somewhere, where reading them is cheap.
     Raises SceneReadError.
     """
-    for asset, indexes in _assets_of(scene, scene.bands):
-        attempt(scene, asset, partial(_probe, asset=asset, indexes=indexes))
+    masks = [] if scene.mask is None else [(scene.mask.asset, [1])]
+    for asset, indexes in [*_assets_of(scene, scene.bands), *masks]:
+        attempt(scene, asset, partial(_probe, scene=scene, asset=asset, indexes=indexes))
+    for tile in scene.terrain:
+        for asset in tile.assets:
+            attempt(tile, asset, _grid_of)
 
 
 def _assets_of(scene: Scene, bands: Sequence[str]) -> list[tuple[Asset, list[int]]]:
@@ -181,23 +206,16 @@ def _assets_of(scene: Scene, bands: Sequence[str]) -> list[tuple[Asset, list[int
     return grouped
 
 
-def _window_around(positions_xy: NDArray[np.float64]) -> Window | None:
-    """The smallest window that holds all known positions (2, H, W), None when none is known."""
-    flat = positions_xy.reshape(2, -1)
-    low, high = np.fmin.reduce(flat, axis=1), np.fmax.reduce(flat, axis=1)  # these pass over NaN
-    if np.isinf([low, high]).any():
-        raise ArgumentError("positions_xy has infinite values", argument="positions_xy")
-    if np.isnan([low, high]).any():
-        return None
-    x0, y0 = np.floor(low).astype(int).tolist()
-    x1, y1 = np.ceil(high).astype(int).tolist()
-    return Window(y0, x0, y1 - y0 + 1, x1 - x0 + 1)
-
-
 def _may_touch(scene: Scene, lattice: Lattice, window: Window) -> bool:
-    # As a lattice of its own, because the window may leave the lattice.
-    near = replace(lattice, geobox=lattice.window_geobox(window.expand(FOOTPRINT_MARGIN_PX)))
-    return near.window_of(scene.footprint) is not None
+    near = window.expand(FOOTPRINT_MARGIN_PX)
+    block = shapely.box(near.x0 - 0.5, near.y0 - 0.5, near.x1 - 0.5, near.y1 - 0.5)
+    return bool(_outline(scene.footprint, lattice).intersection(block).area > 0)
+
+
+@lru_cache(maxsize=256)
+def _outline(footprint: BaseGeometry, lattice: Lattice) -> BaseGeometry:
+    """A footprint in lattice pixels: the same for every window."""
+    return lattice.outline_of(footprint)
 
 
 def _read_scene(
@@ -205,72 +223,86 @@ def _read_scene(
 ) -> NDArray[np.float32]:
     """One scene resampled to a window of the lattice: float32 (bands, H, W)."""
     geobox = lattice.window_geobox(window)
+
+    def read(asset: Asset, indexes: list[int], source: DatasetReader) -> NDArray[np.float32]:
+        if not (has_only_gcps(source) or has_padding_to_keep_out(source, asset, geobox)):
+            return read_on_grid(source, asset, indexes, geobox)
+        grid = _grid_of(source)
+        if grid not in placed:  # the assets of a scene share their grid, and the way there is long
+            placed[grid] = _raster_positions(scene, asset, grid, lattice, window.positions())
+        crop = _crop_around(placed[grid], grid.shape)
+        if crop is None:
+            return np.full((len(indexes), *window.shape), np.nan, np.float32)
+        values = _read_crop(source, scene, asset, indexes, crop)
+        return bilinear(values, crop.crop_from_raster(placed[grid]))
+
+    placed: dict[RasterGrid | GcpGrid, NDArray[np.float64]] = {}
     return np.concatenate(
         [
-            attempt(
-                scene, asset, partial(read_on_grid, asset=asset, indexes=indexes, geobox=geobox)
-            )
+            attempt(scene, asset, partial(read, asset, indexes))
             for asset, indexes in _assets_of(scene, bands)
         ]
     )
 
 
-def _raster_from_lattice(
-    lattice: Lattice, grid: RasterGrid, positions_xy: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Raster pixel coordinates of lattice pixel coordinates, both float64 (2, H, W)."""
-    same_crs = grid.crs.equals(lattice.crs, ignore_axis_order=True)
-    project = pyproj.Transformer.from_crs(lattice.crs, grid.crs, always_xy=True)
-    inverse = ~grid.transform
-
-    def exact(xy_px: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = lattice.crs_from_px(xy_px)
-        if not same_crs:
-            x, y = project.transform(x, y)
-        columns = inverse.a * x + inverse.b * y + inverse.c - 0.5
-        rows = inverse.d * x + inverse.e * y + inverse.f - 0.5
-        return np.stack([columns, rows])
-
-    return exact(positions_xy) if same_crs else _interpolated(exact, positions_xy)
-
-
-def _interpolated(
-    exact: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+def _raster_positions(
+    scene: Scene,
+    asset: Asset,
+    grid: RasterGrid | GcpGrid,
+    lattice: Lattice,
     positions_xy: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """A smooth mapping by bilinear interpolation between nodes, or exactly where that is off."""
-    known = np.isfinite(positions_xy).all(axis=0)
-    corner = np.fmin.reduce(positions_xy.reshape(2, -1), axis=1).reshape(2, 1, 1)
-    x, y = np.where(known, positions_xy, corner) - corner
-    for step in MAPPING_STEPS_PX:
-        cells_x, cells_y = (int(axis.max() // step) + 1 for axis in (x, y))
-        if 4 * cells_x * cells_y >= x.size:
-            break  # no cheaper than mapping every position
-        # Nodes, and between them the middles of the cells' edges to judge by.
-        halves_x, halves_y = (step / 2 * np.arange(2 * cells + 1) for cells in (cells_x, cells_y))
-        halves = exact(corner + np.stack(np.meshgrid(halves_x, halves_y)))
-        if _bilinear_error(halves) <= MAPPING_TOLERANCE_PX:  # false for NaN: off the projection
-            cells = np.stack([y, x]) / step
-            mapped = np.stack(
-                [map_coordinates(nodes, cells, order=1) for nodes in halves[:, ::2, ::2]]
-            )
-            mapped[:, ~known] = np.nan
-            return mapped
-    mapped = exact(positions_xy)
-    mapped[:, ~np.isfinite(mapped).all(axis=0)] = np.nan
-    return mapped
+    """Raster pixel coordinates of lattice positions, both (2, H, W), relief and all."""
+    if not isinstance(grid, GcpGrid) or not scene.terrain:
+        return raster_from_lattice(lattice, grid, positions_xy)
+    look = _look_geometry(scene, asset, grid)
+
+    def heights(window: Window) -> NDArray[np.float32]:
+        try:
+            return read_window(scene.terrain, lattice, window, (ELEVATION,)).squeeze(axis=0)
+        except SceneReadError as error:  # it is this scene that cannot be read without it
+            raise_portably(_unreadable(scene, error.href, f"its terrain, {error}"), cause=error)
+
+    return radar_from_lattice(lattice, grid, look, heights, positions_xy)
 
 
-def _bilinear_error(halves: NDArray[np.float64]) -> float:
-    """Bound on the error of interpolating between every other node of a (2, H, W) mapping.
+def _look_geometry(scene: Scene, asset: Asset, grid: GcpGrid) -> LookGeometry:
+    try:
+        told = (
+            None if asset.annotation is None else geolocation_grid(asset.annotation, asset.access)
+        )
+        return look_geometry(grid, told)
+    except AnnotationError as error:
+        raise _unreadable(scene, shown(asset.annotation or ""), str(error)) from error
+    except ValueError as error:
+        raise _unreadable(scene, shown(asset.href), f"{shown(asset.href)} {error}") from error
 
-    Measured on the edges of the cells and not in their middles: between conformal projections the
-    curvatures along x and y are opposite, and cancel there.
-    """
-    nodes = halves[:, ::2, ::2]
-    along_x = halves[:, ::2, 1::2] - (nodes[:, :, :-1] + nodes[:, :, 1:]) / 2
-    along_y = halves[:, 1::2, ::2] - (nodes[:, :-1, :] + nodes[:, 1:, :]) / 2
-    return float(np.abs(along_x).max() + np.abs(along_y).max())
+
+def _read_crop(
+    source: DatasetReader, scene: Scene, asset: Asset, indexes: list[int], crop: Crop
+) -> NDArray[np.float32]:
+    """Bands of a part of a raster in its own grid, whatever kind of grid: (bands, h, w)."""
+    if not has_only_gcps(source):
+        return read_crop(source, asset, indexes, crop)
+    if asset.calibration is None:
+        return read_radar_crop(source, asset, indexes, crop)
+    try:
+        table = sigma_table(asset.calibration, asset.access)
+    except AnnotationError as error:
+        raise _unreadable(scene, shown(asset.calibration), str(error)) from error
+    return read_radar_crop(source, asset, indexes, crop, table)
+
+
+def _unreadable(scene: Scene, href: str, why: str) -> SceneReadError:
+    return SceneReadError(f"scene {scene.id}: {why}", scene_id=scene.id, href=href)
+
+
+def _grid_of(source: DatasetReader) -> RasterGrid | GcpGrid:
+    return gcp_grid_of(source) if has_only_gcps(source) else grid_of(source)
+
+
+def _same_grid(first: RasterGrid | GcpGrid, other: RasterGrid | GcpGrid) -> bool:
+    return first.agrees_with(other) if isinstance(first, GcpGrid) else first == other
 
 
 def _crop_around(raster_xy: NDArray[np.float64], shape: tuple[int, int]) -> Crop | None:
@@ -302,10 +334,12 @@ def _reduction(raster_xy: NDArray[np.float64]) -> int:
     return max(1, int(np.median(known) + 0.01)) if known.size else 1
 
 
-def _probe(source: DatasetReader, asset: Asset, indexes: list[int]) -> None:
+def _probe(source: DatasetReader, scene: Scene, asset: Asset, indexes: list[int]) -> None:
     height, width = source.shape
     for y0, x0 in ((height // 2, width // 2), (height - PROBE_PX, width - PROBE_PX)):
         crop = Crop(max(0, y0), max(0, x0), min(PROBE_PX, height), min(PROBE_PX, width))
-        read_crop(source, asset, indexes, crop)
+        _read_crop(source, scene, asset, indexes, crop)
+    if scene.terrain and has_only_gcps(source):
+        _look_geometry(scene, asset, gcp_grid_of(source))
     if urlsplit(asset.href).scheme in ("", "file"):
         check_blocks(source)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from catalog import objects
 from catalog.errors import CatalogError
-from catalog.search import Asset, Scene
+from catalog.items import Asset, Scene
 
 ASKED = 32  # files whose size is asked for where items do not say it
 AT_ONCE = 16

@@ -21,7 +21,7 @@ from catalog import objects
 from catalog.errors import ArgumentError, StoreError, has_secret, shown
 from catalog.mosaic import Receipt, SlotStore, checksum
 from catalog.publish import published
-from catalog.slot_layout import QUALITY
+from catalog.slot_layout import QUALITY, level_path
 
 GENERATION = re.compile(r"([0-9a-f]{16})\.(?:zarr|receipts|shards\.json|estimate\.npz)(?:/|$)")
 REGION_PARTS = {"slots", "items", "collection.json"}
@@ -42,7 +42,10 @@ class Generation:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a published generation; `shard` is "row.col", None for the whole."""
+    """What is wrong with a published generation.
+
+    `shard` is "row.col", "overviews/2/row.col" in an overview, None for the whole.
+    """
 
     shard: str | None
     variable: str | None
@@ -51,7 +54,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verification:
-    """How many shards of a generation were checked, and what was found."""
+    """How many shards of a generation, its overviews' too, were checked, and what was found."""
 
     shards: int
     faults: tuple[Fault, ...]
@@ -153,26 +156,41 @@ def verify(store: SlotStore) -> Verification:
     What cannot be read is a fault too, not an exception.
     """
     try:
-        sealed, written = store.sealed_shards(), store.written_shards()
-        pixels = _pixels(store)
+        sealed, expected = store.sealed_shards(), store.written_shards()
+        factors = store.overview_factors()
     except StoreError as error:
         return Verification(0, (Fault(None, None, str(error)),))
     faults = []
     if sealed is None:
         faults.append(Fault(None, None, "the list of its shards is missing"))
-    expected = sorted(written | (sealed or set()))
+    expected |= sealed or set()
+    checked = 0
+    for factor in (1, *factors):
+        if factor != 1:  # each shard stands for four of the level below
+            expected = {(row // 2, col // 2) for row, col in expected}
+        checked += len(expected)
+        faults += _faults_of_level(store, factor, sorted(expected))
+    return Verification(checked, tuple(faults))
+
+
+def _faults_of_level(
+    store: SlotStore, factor: int, expected: Sequence[tuple[int, int]]
+) -> list[Fault]:
+    try:
+        pixels = _pixels(store, factor)
+    except StoreError as error:
+        return [Fault(None, None, str(error))]
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
-        for found in threads.map(lambda shard: list(_faults(store, pixels, *shard)), expected):
-            faults += found
-    return Verification(len(expected), tuple(faults))
+        found = threads.map(lambda shard: list(_faults(store, factor, pixels, *shard)), expected)
+        return [fault for faults in found for fault in faults]
 
 
 def _faults(
-    store: SlotStore, pixels: dict[str, zarr.Array[Any]], row: int, col: int
+    store: SlotStore, factor: int, pixels: dict[str, zarr.Array[Any]], row: int, col: int
 ) -> Iterator[Fault]:
-    shard = f"{row}.{col}"
+    shard = f"{level_path(factor)}/{row}.{col}".lstrip("/")
     try:
-        receipt = store.load_receipt(row, col)
+        receipt = store.load_receipt(row, col, factor)
     except StoreError as error:
         yield Fault(shard, None, str(error))
         return
@@ -180,34 +198,33 @@ def _faults(
         yield Fault(shard, None, "its receipt is missing")
         return
     for name in sorted({*pixels, *receipt.checksums}):
-        what = _fault_of_variable(store, pixels.get(name), name, receipt)
+        what = _fault_of_variable(store, factor, pixels.get(name), name, receipt)
         if what is not None:
             yield Fault(shard, name, what)
 
 
 def _fault_of_variable(
-    store: SlotStore, pixels: zarr.Array[Any] | None, name: str, receipt: Receipt
+    store: SlotStore, factor: int, pixels: zarr.Array[Any] | None, name: str, receipt: Receipt
 ) -> str | None:
     if pixels is None or name not in receipt.checksums:
         return "the variable is in the receipt or in the group, but not in both"
     side = _shard_side(pixels)
     rows, columns = (slice(at * side, (at + 1) * side) for at in (receipt.row, receipt.col))
+    url = objects.join(store.url, f"{level_path(factor)}/{name}".lstrip("/"))
     try:
-        with objects.store_errors("read", f"{store.url}/{name}"):
+        with objects.store_errors("read", url):
             values = np.asarray(pixels[rows, columns])
         if checksum(values) == receipt.checksums[name]:
             return None
         # A shard of nothing but no data is not stored, so absence alone is no fault.
-        stored = objects.names(f"{store.url}/{name}/c/{receipt.row}")
+        stored = objects.names(f"{url}/c/{receipt.row}")
     except StoreError as error:
         return str(error)
     return "differs from what was written" if str(receipt.col) in stored else "is missing"
 
 
-def _pixels(store: SlotStore) -> dict[str, zarr.Array[Any]]:
-    with objects.store_errors("open", store.url):
-        arrays = store.open_group("r").arrays()
-        found = {name: array for name, array in arrays if array.ndim == 2}
+def _pixels(store: SlotStore, factor: int = 1) -> dict[str, zarr.Array[Any]]:
+    found = store.pixels("r", factor)
     if "quality" not in found:
         raise StoreError(f"{store.url} is not the group of a mosaic", url=store.url)
     return found

@@ -40,6 +40,7 @@ def show_plan(plan: Plan) -> None:
         for pair in slot.pairs
     ]
     rows += [{"scene": left.scene.id, "unpaired": left.reason} for left in plan.unpaired]
+    rows += [{"scene": each.scene.id, "warning": each.text} for each in plan.warnings]
     show_table(_key(plan, "plan"), _title(plan), rows)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.engine_commands import add_evaluate, add_train
+from flows.export_command import add_export
 from flows.service_commands import add_backfill, add_nightly, add_serve
 from flows.terminal import DONE, FAILED, PARTIAL, REFUSED, WRONG_REQUEST, output, prepare_prefect
 from flows.upkeep_commands import add_upkeep
 
 if TYPE_CHECKING:
+    from catalog.providers import Provider
     from flows.plan import Plan
 
 
@@ -95,6 +98,33 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
+def providers(_: argparse.Namespace) -> int:
+    """Which archives are known, and what each needs."""
+    from catalog.providers import PROVIDERS
+
+    console = output()
+    for each in PROVIDERS.values():
+        console.print(f"[bold]{each.name}[/]  {each.title}", highlight=False, soft_wrap=True)
+        for line in (f"needs {each.needs}", each.api_url, *_collections(each)):
+            if line:
+                console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
+    console.print("\nThe first collection of a kind is its default.", highlight=False)
+    return DONE
+
+
+def _collections(provider: Provider) -> Iterator[str]:
+    """A line for every kind of collection."""
+    for role in ("optical", "sar", "dem"):
+        names = []
+        for each in provider.collections:
+            notes = ["ground control points"] if each.geometry == "gcps" else []
+            notes += ["requester pays"] if each.requester_pays else []
+            if each.role == role:
+                names.append(f"{each.id} ({', '.join(notes)})" if notes else each.id)
+        if names:
+            yield f"{role:8} {', '.join(names)}"
+
+
 def pair(args: argparse.Namespace) -> int:
     """Register one SAR raster to one optical raster."""
     from flows.pair import register_files
@@ -135,6 +165,7 @@ def _register(console: Console, plan: Plan) -> int:
         f"  mosaic    {report['mosaic']}\n"
         f"  picture   {report['mosaic']}/preview.png\n"
         f"  report    {report['mosaic']}/report.json\n"
+        f"  by day    {report['mosaic']}/reports/DAY.html\n"
         f'  open it   catalog.open_mosaic("{report["mosaic"]}")',
         highlight=False,
         soft_wrap=True,
@@ -156,11 +187,14 @@ def _restore_report(plan: Plan) -> None:
     from flows.preview import draw_preview
     from flows.progress import Stopwatch
     from flows.report import earlier_outcomes, run_report, save_report
+    from flows.slot_report import save_slot_reports
 
     clock = Stopwatch()
     with clock("report"):
-        picture = draw_preview(plan, earlier_outcomes(plan))
+        outcomes = earlier_outcomes(plan)
+        picture = draw_preview(plan, outcomes)
     save_report(plan, run_report(plan, (), clock), picture)
+    save_slot_reports(plan, outcomes)
 
 
 def _report_no_pairs(console: Console, plan: Plan) -> None:
@@ -219,6 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show where an error came from")
     _add_demo(commands, common)
     _add_run(commands, common)
+    _add_providers(commands, common)
     _add_pair(commands, common)
     add_serve(commands, common)
     add_nightly(commands, common)
@@ -226,6 +261,7 @@ def _parser() -> argparse.ArgumentParser:
     add_evaluate(commands, common)
     add_train(commands, common)
     add_upkeep(commands, common)
+    add_export(commands, common)
     return parser
 
 
@@ -250,10 +286,14 @@ def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
         epilog=RUN_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     what = parser.add_argument_group("what")
-    what.add_argument("--catalog", required=True, metavar="URL|FILE",
+    what.add_argument("--provider", metavar="NAME",
+                      help="an archive (see `providers`); it brings the next three")  # fmt: skip
+    what.add_argument("--catalog", metavar="URL|FILE",
                       help="STAC API, or an ItemCollection JSON, served for this run")  # fmt: skip
-    what.add_argument("--optical", required=True, metavar="COLLECTION")
-    what.add_argument("--sar", required=True, metavar="COLLECTION")
+    what.add_argument("--optical", metavar="COLLECTION")
+    what.add_argument("--sar", metavar="COLLECTION")
+    what.add_argument("--bands", nargs="+", metavar="BAND",
+                      help="optical, by common name (default: red green blue nir)")  # fmt: skip
     what.add_argument("--bbox", required=True, nargs=4, type=float, metavar=("W", "S", "E", "N"),
                       help="degrees")  # fmt: skip
     what.add_argument("--start", required=True, metavar="DATE", help="first day, YYYY-MM-DD, UTC")
@@ -270,6 +310,10 @@ def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
                      help="between an optical scene and its SAR partner (default: 6)")  # fmt: skip
     how.add_argument("--min-overlap", type=float, metavar="SHARE",
                      help="of an optical scene that a partner adds (default: 0.05)")  # fmt: skip
+    how.add_argument("--orbit", metavar="best|ascending|descending|NUMBER",
+                     help="of the SAR scenes; a number is a relative orbit")  # fmt: skip
+    how.add_argument("--dem", metavar="COLLECTION",
+                     help="of a DEM, as cop-dem-glo-30, to correct GRD by")  # fmt: skip
     how.add_argument("--max-cloud-cover", type=float, metavar="PERCENT",
                      help="of an optical scene (default: 80)")  # fmt: skip
     how.add_argument("--max-offset-px", type=float, metavar="PX",
@@ -281,6 +325,15 @@ def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
                      help="a Dask scheduler (default: processes on this machine)")  # fmt: skip
     how.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
     parser.set_defaults(command=run)
+
+
+def _add_providers(commands: Any, common: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser(
+        "providers", parents=[common], help="archives known by name, and what each needs",
+        description="List the archives that `run --provider NAME` knows: their collections, and "
+        "what each needs.",
+    )  # fmt: skip
+    parser.set_defaults(command=providers)
 
 
 def _add_pair(commands: Any, common: argparse.ArgumentParser) -> None:

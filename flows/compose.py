@@ -6,17 +6,18 @@ the shard in their group's order, the order in which the tiles were matched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from catalog.grid import Lattice, Shard
+from catalog.items import Scene
+from catalog.masks import CLEAR, CLOUDY, UNKNOWN, hiding, optical_classes
 from catalog.mosaic import SlotStore
 from catalog.read import read_window, source_window
-from catalog.search import Scene
-from catalog.slot_layout import QUALITY
+from catalog.slot_layout import NO_SCENE, QUALITY
 from flows.plan import Group
 from flows.settle import GroupEstimate
 from tar_engine.field import Field
@@ -25,9 +26,11 @@ from tar_engine.warp import resample
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-NO_OPTICAL, REGISTERED, ABSTAINED, NO_SAR = (
-    QUALITY.index(meaning) for meaning in ("no_optical", "registered", "abstained", "no_sar")
+NO_OPTICAL, REGISTERED, ABSTAINED, NO_SAR, CLOUD = (
+    QUALITY.index(meaning)
+    for meaning in ("no_optical", "registered", "abstained", "no_sar", "cloud")
 )
+NOTHING_SHOWN = 255  # hides more than any cloud
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class ShardJob:
     layers: tuple[Layer, ...]
     optical_bands: tuple[str, ...]
     sar_bands: tuple[str, ...]
+    sar_scenes: tuple[str, ...]  # ids, in the order in which `sar_scene` counts them from 1
 
 
 @dataclass
@@ -62,6 +66,8 @@ class Canvas:
     displacement: Floats
     expected_error: Floats
     quality: npt.NDArray[np.uint8]
+    optical_class: npt.NDArray[np.uint8]
+    sar_scene: npt.NDArray[np.uint16]
 
 
 def layers_of(groups: Sequence[Group], estimates: Sequence[GroupEstimate]) -> tuple[Layer, ...]:
@@ -74,6 +80,11 @@ def layers_of(groups: Sequence[Group], estimates: Sequence[GroupEstimate]) -> tu
         refused = frozenset((v.optical, v.sar) for v in estimate.verdicts if not v.accepted)
         layers.append(Layer(group.optical, group.sar, estimate.field, accepted, refused))
     return tuple(layers)
+
+
+def has_classes(passes: Iterable[Sequence[Scene]]) -> bool:
+    """Whether some optical scene has a mask: then the mosaic tells what its pixels show."""
+    return any(scene.mask is not None for scenes in passes for scene in scenes)
 
 
 def slot_shards(lattice: Lattice, groups: Sequence[Group]) -> tuple[Shard, ...]:
@@ -97,6 +108,9 @@ def compose_shard(job: ShardJob) -> None:
     variables |= dict(zip(job.sar_bands, canvas.sar, strict=True))
     variables |= {"dx": canvas.displacement[0], "dy": canvas.displacement[1]}
     variables |= {"expected_error": canvas.expected_error, "quality": canvas.quality}
+    variables |= {"sar_scene": canvas.sar_scene}
+    if has_classes(layer.optical for layer in job.layers):
+        variables |= {"optical_class": canvas.optical_class}
     job.store.write_shard(job.shard, variables)
 
 
@@ -109,26 +123,35 @@ def compose(job: ShardJob) -> Canvas:
         displacement=np.full((2, height, width), np.nan, np.float32),
         expected_error=np.full((height, width), np.nan, np.float32),
         quality=np.full((height, width), NO_OPTICAL, np.uint8),
+        optical_class=np.full((height, width), UNKNOWN, np.uint8),
+        sar_scene=np.full((height, width), NO_SCENE, np.uint16),
     )
     shown_by = _fill_optical(canvas, job)
     for layer in job.layers:
         _fill_sar(canvas, job, layer, shown_by)
+    # Radar sees through: what there is of SAR stays.
+    canvas.quality[np.isin(canvas.optical_class, CLOUDY)] = CLOUD
     return canvas
 
 
 def _fill_optical(canvas: Canvas, job: ShardJob) -> dict[str, Mask]:
-    """First valid scene wins. Returns, per optical scene, the pixels that it shows."""
-    window, shown_by = job.shard.window, {}
-    for layer in job.layers:
-        for scene in layer.optical:
-            if scene.id in shown_by:  # the same optical pass with another SAR pass
-                continue
-            image = read_window((scene,), job.lattice, window, job.optical_bands)
-            free = (canvas.quality == NO_OPTICAL) & np.isfinite(image).all(axis=0)
-            canvas.optical[:, free] = image[:, free]
-            canvas.quality[free] = NO_SAR
-            shown_by[scene.id] = free
-    return shown_by
+    """The clearest scene wins, and of equals the first. Returns, per scene, the pixels it shows."""
+    window = job.shard.window
+    scenes = {scene.id: scene for layer in job.layers for scene in layer.optical}
+    shown = np.full(window.shape, -1)  # index of the scene
+    hides = np.full(window.shape, NOTHING_SHOWN, np.uint8)
+    for index, scene in enumerate(scenes.values()):
+        if not (hides > CLEAR).any():  # no scene can show more
+            break
+        image = read_window((scene,), job.lattice, window, job.optical_bands)
+        classes = optical_classes(scene, job.lattice, window)
+        level = hiding(classes)
+        better = (level < hides) & np.isfinite(image).all(axis=0)
+        np.copyto(canvas.optical, image, where=better)
+        np.copyto(canvas.optical_class, classes, where=better)
+        shown[better], hides[better] = index, level[better]
+    canvas.quality[shown >= 0] = NO_SAR
+    return {id_: shown == index for index, id_ in enumerate(scenes)}
 
 
 def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, Mask]) -> None:
@@ -151,6 +174,7 @@ def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, M
             canvas.sar[:, new] = image[:, new[block]]
             canvas.displacement[:, new] = displacement[:, new]
             canvas.quality[new] = REGISTERED
+            canvas.sar_scene[new] = NO_SCENE + 1 + job.sar_scenes.index(scene.id)
             _fill_expected_error(canvas, layer, scene, shown_by, new)
     for optical_id, sar_id in layer.refused:
         sar = next(scene for scene in layer.sar if scene.id == sar_id)

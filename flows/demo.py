@@ -97,6 +97,7 @@ def _tell(console: Console, report: dict[str, Any]) -> None:
   mosaic             {mosaic}
   picture            {mosaic}/preview.png
   report             {mosaic}/report.json
+  the day as a page  {mosaic}/reports/{report["slots"][0]["slot"]}.html
 
 [bold]Open it[/]
   import catalog

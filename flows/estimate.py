@@ -22,8 +22,8 @@ from distributed import Future
 
 from catalog.errors import SceneReadError
 from catalog.grid import Lattice, Window
+from catalog.items import Scene
 from catalog.read import read_window
-from catalog.search import Scene
 from flows.dispatch import Workers, registrar
 from flows.group_matches import Collected, EngineSpan, GroupMatches, TileMatches
 from flows.plan import Group, Plan, common_bands
@@ -222,16 +222,18 @@ def _composite(
     bands: Sequence[str],
     unreadable: dict[str, str],
 ) -> Floats:
-    """First-valid composite of the scenes that can be read; the others go into `unreadable`."""
+    """First-valid composite of the scenes that can be read; the others go into `unreadable`.
+
+    What clouds and shadows hide is no data: it would match nothing.
+    """
     image = np.full((len(bands), *window.shape), np.nan, np.float32)
     for scene in scenes:
         try:
-            part = read_window((scene,), lattice, window, bands)
+            part = read_window((scene,), lattice, window, bands, clear_only=True)
         except SceneReadError as error:
             unreadable[scene.id] = str(error)
             continue
-        free = np.isnan(image).any(axis=0)
-        image[:, free] = part[:, free]
+        np.copyto(image, part, where=np.isnan(image).any(axis=0))
     return image
 
 

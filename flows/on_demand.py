@@ -14,12 +14,14 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
 
+from catalog.pairs import BEST_ORBIT, ORBIT_POLICY
 from flows import artifacts
 from flows.plan import plan_request
 from flows.register_region import register_region
 from flows.request import RegionRequest
 
 Text = Annotated[str, Field(min_length=1)]
+Archive = Literal["stac", "earth-search", "planetary-computer", "copernicus"]
 Longitude = Annotated[float, Field(ge=-180, le=180)]
 Latitude = Annotated[float, Field(ge=-90, le=90)]
 
@@ -33,13 +35,17 @@ def on_demand(
     north: Latitude,
     start: date,
     end: date,
-    catalog: Text,
     store: Text,
-    optical: Text = "sentinel-2-l2a",
-    sar: Text = "sentinel-1-rtc",
+    provider: Archive = "stac",
+    catalog: str = "",
+    optical: str = "",
+    sar: str = "",
+    bands: str = "",
     dry_run: bool = True,
     resolution_m: Literal[10, 20, 60] = 10,
     max_cloud_cover: Annotated[float, Field(ge=0, le=100)] = 80,
+    orbit: Annotated[str, Field(pattern=f"^({ORBIT_POLICY})$")] = BEST_ORBIT,
+    dem: str = "",
     max_gap_days: Annotated[float, Field(ge=0, le=365)] = 6,
     scheduler: Annotated[str, Field(pattern="^((tcp|tls)://.+)?$")] = "",
 ) -> State[Any]:
@@ -57,21 +63,33 @@ def on_demand(
         north: Northern edge, degrees of latitude.
         start: First day.
         end: Last day, inclusive.
-        catalog: STAC API URL, or the path of an ItemCollection JSON on the worker.
         store: Where mosaics go: a folder on the worker or s3://bucket/prefix. Credentials come
             from the worker's environment, never from here.
-        optical: Collection of the optical scenes.
-        sar: Collection of the SAR scenes.
+        provider: The archive; "stac" is any STAC API, which catalog then names.
+        catalog: STAC API URL, or the path of an ItemCollection JSON on the worker; left empty, that
+            of the provider.
+        optical: Collection of the optical scenes; left empty, the provider's, or sentinel-2-l2a.
+        sar: Collection of the SAR scenes; left empty, the provider's, or sentinel-1-rtc.
+        bands: Optical bands by common name, with spaces between them; left empty, red green blue
+            nir.
         dry_run: Only plan, write nothing. Switch it off to register.
         resolution_m: Pixel size of the mosaic, metres.
         max_cloud_cover: Optical scenes with more cloud are left out, percent.
+        orbit: Of the SAR scenes: best, ascending, descending, or the number of a relative orbit.
+        dem: Collection of a DEM, such as cop-dem-glo-30, to correct terrain in GRD scenes; left
+            empty, none.
         max_gap_days: Longest time between an optical scene and its SAR partner, days.
         scheduler: tcp:// address of a Dask scheduler; left empty, the worker's own machine.
     """
+    plain = provider == "stac"
     request = RegionRequest.of(
-        region=region, bbox=(west, south, east, north), start=start, end=end, catalog=catalog,
-        store=store, optical=optical, sar=sar, resolution=resolution_m,
-        max_cloud_cover=max_cloud_cover, max_gap_days=max_gap_days, scheduler=scheduler or None,
+        region=region, bbox=(west, south, east, north), start=start, end=end, store=store,
+        provider=None if plain else provider, catalog=catalog or None,
+        optical=optical or ("sentinel-2-l2a" if plain else None),
+        sar=sar or ("sentinel-1-rtc" if plain else None),
+        bands=tuple(bands.split()) or None, resolution=resolution_m,
+        max_cloud_cover=max_cloud_cover, orbit=orbit, dem=dem or None,
+        max_gap_days=max_gap_days, scheduler=scheduler or None,
     )  # fmt: skip
     if dry_run:
         plan = plan_request(request)

@@ -25,11 +25,13 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
+from shapely.geometry.base import BaseGeometry
 
+from catalog.gcps import gcp_fault, gcp_grid_of, has_only_gcps, outline_of
 from catalog.grid import LONLAT, Lattice, Window
+from catalog.items import Asset, Scene
 from catalog.pairs import Pair
 from catalog.read import source_window
-from catalog.search import Asset, Scene
 from flows.dispatch import registrar
 from flows.estimate import corners_of, group_tiles, match_tile, read_tile
 from flows.group_matches import Collected
@@ -65,7 +67,8 @@ def register_files(
     """
     _check_arguments(optical, sar, out, max_offset_px)
     with _opened(optical, "optical") as optical_raster, _opened(sar, "sar") as sar_raster:
-        located = optical_raster.crs is not None and sar_raster.crs is not None
+        sar_located = sar_raster.crs is not None or has_only_gcps(sar_raster)
+        located = optical_raster.crs is not None and sar_located
         register = _register_located if located else _register_images
         result, blocks = register(optical_raster, sar_raster, max_offset_px, weights)
         if result.accepted:
@@ -202,12 +205,24 @@ def _quietly() -> Iterator[None]:
 
 def _scene(raster: Any, name: str) -> Scene:
     """An opened raster as a scene of the catalog, its bands by number."""
+    footprint = _footprint(raster, name)
+    asset = Asset(name, raster.name, tuple(str(index) for index in _bands(raster)))
+    return Scene(name, "", datetime(2000, 1, 1, tzinfo=UTC), footprint, (asset,))
+
+
+def _footprint(raster: Any, name: str) -> BaseGeometry:
+    """An opened raster's outline in longitude and latitude."""
+    if has_only_gcps(raster):
+        if fault := gcp_fault(raster):
+            raise RequestError(f"{name}: {raster.name} {fault}")
+        return outline_of(gcp_grid_of(raster))
     left, bottom, right, top = raster.bounds
     outline = shapely.segmentize(shapely.box(left, bottom, right, top), (right - left) / 32)
     to_lonlat = pyproj.Transformer.from_crs(raster.crs.to_wkt(), LONLAT, always_xy=True)
-    footprint = shapely.transform(outline, lambda xy: np.stack(to_lonlat.transform(*xy.T), axis=1))
-    asset = Asset(name, raster.name, tuple(str(index) for index in _bands(raster)))
-    return Scene(name, "", datetime(2000, 1, 1, tzinfo=UTC), footprint, (asset,))
+    footprint: BaseGeometry = shapely.transform(
+        outline, lambda xy: np.stack(to_lonlat.transform(*xy.T), axis=1)
+    )
+    return footprint
 
 
 def _image(raster: Any) -> Floats:

@@ -7,8 +7,8 @@ prints, what validates a request before any work starts, and the first stage of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from importlib.metadata import version
 from itertools import groupby
 from typing import Any
@@ -16,22 +16,23 @@ from typing import Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from catalog.errors import CatalogError, SceneReadError
+from catalog.errors import CatalogError
 from catalog.grid import Lattice, lattice_for
+from catalog.items import Scene
 from catalog.mosaic import SlotStore, check_writable
-from catalog.pairs import Pair, Unpaired, slots
+from catalog.pairs import Pair, Unpaired, sar_orbits, slots
+from catalog.providers import PLAIN_STAC, provider_named
 from catalog.publish import generation_name, published, published_properties
-from catalog.read import probe
-from catalog.search import Scene
+from catalog.signing import require_package
 from flows.days import paired_by_day, scenes_of
 from flows.dispatch import DispatchError, check_scheduler
 from flows.request import RegionRequest
+from flows.scene_checks import Warned, check_scenes
 from tar_engine.errors import EngineError
 from tar_engine.weights import load_checkpoint
 
-CONTENT_VERSION = 1  # raise it when the same pairs and settings would give other pixels
+CONTENT_VERSION = 2  # raise it when the same pairs and settings would give other pixels
 COVERED_SHARE = 0.99  # a scene hidden to this degree by its pass-mates adds nothing but edges
-PROBES_AT_ONCE = 16
 
 
 class PlanError(RuntimeError):
@@ -98,6 +99,12 @@ class SlotPlan:
         """The polarisations that every SAR scene of the day has."""
         return common_bands([scene for group in self.groups for scene in group.sar])
 
+    @property
+    def sar_scenes(self) -> dict[str, datetime]:
+        """When each SAR scene was taken, by id; the earliest first."""
+        scenes = {scene.id: scene.datetime for group in self.groups for scene in group.sar}
+        return dict(sorted(scenes.items(), key=lambda each: (each[1], each[0])))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -110,6 +117,7 @@ class Plan:
     sar: tuple[Scene, ...]
     slots: tuple[SlotPlan, ...]
     unpaired: tuple[Unpaired, ...]
+    warnings: tuple[Warned, ...] = ()
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -133,6 +141,8 @@ def plan_request(request: RegionRequest) -> Plan:
     written, the catalog, a collection or the scheduler cannot be found.
     """
     try:
+        if provider_named(request.provider).signed:
+            require_package()
         check_scheduler(request.scheduler)
         checkpoint = load_checkpoint(request.weights, request.weights_sha256)
         plan = plan_region(request, checkpoint.sha256)
@@ -144,19 +154,20 @@ def plan_request(request: RegionRequest) -> Plan:
 
 
 def plan_region(request: RegionRequest, weights_sha256: str) -> Plan:
-    """Search, drop unreadable scenes, pair, and compare with what the store already holds.
+    """Search, drop scenes that cannot be used, pair, and compare with what the store already holds.
 
     What a day's mosaic is made of does not depend on which other days are asked for, or a window
     that moves on every night would make days anew: days are solar days, whole, and each is paired
     by itself with SAR scenes that may lie outside the window.
     """
     lattice = lattice_for(request.bbox, crs=request.crs, resolution=request.resolution)
-    optical, sar = scenes_of(request)
+    found_optical, found_sar = scenes_of(request)
     region = shapely.box(*request.bbox)
-    unreadable = _unreadable([*optical, *sar])
-    hidden = hidden_by_pass_mates(_without(optical, unreadable), region)
+    checked = check_scenes([*found_optical, *found_sar])
+    optical, sar = checked.scenes[: len(found_optical)], checked.scenes[len(found_optical) :]
+    hidden = hidden_by_pass_mates(_without(optical, checked.unusable), region)
     pairing = paired_by_day(
-        _without(optical, [*unreadable, *hidden]), _without(sar, unreadable), request
+        _without(optical, [*checked.unusable, *hidden]), _without(sar, checked.unusable), request
     )
     plan = Plan(
         request=request,
@@ -168,7 +179,8 @@ def plan_region(request: RegionRequest, weights_sha256: str) -> Plan:
             plan_slot(slot, pairs, request, lattice, weights_sha256)
             for slot, pairs in slots(pairing.pairs).items()
         ),
-        unpaired=(*unreadable, *hidden, *pairing.unpaired),
+        unpaired=(*checked.unusable, *hidden, *pairing.unpaired),
+        warnings=checked.warnings,
     )
     return _as_published(plan)
 
@@ -190,6 +202,8 @@ def plan_slot(
         "configuration": configuration(request),
         "lattice": lattice.fingerprint(),
     }
+    if reading := _reading(groups, request):
+        content["reading"] = reading
     if failed_tiles:
         content["failed_tiles"] = sorted(failed_tiles)
     generation = generation_name(content)
@@ -204,7 +218,31 @@ def slot_store(plan: Plan, slot: SlotPlan) -> SlotStore:
 
 def configuration(request: RegionRequest) -> dict[str, Any]:
     """The settings that change a mosaic's content; part of its name and of its attributes."""
-    return {"max_offset_px": request.max_offset_px}
+    settings: dict[str, Any] = {"max_offset_px": request.max_offset_px}
+    if request.provider != PLAIN_STAC.name:
+        settings["provider"] = request.provider
+    if request.bands is not None:
+        settings["bands"] = list(request.bands)
+    if request.dem is not None:
+        settings["dem"] = request.dem
+    return settings
+
+
+def _reading(groups: Sequence[Group], request: RegionRequest) -> dict[str, Any]:
+    """How the optical scenes of an archive, and those with a mask, are read.
+
+    Archives correct the offsets that their items declare; what was made with others is made anew.
+    """
+    archive = request.provider != PLAIN_STAC.name
+    scenes = {scene.id: scene for group in groups for scene in group.optical}
+    return {
+        id_: [
+            *([asset.key, asset.scale, asset.offset] for asset in scene.assets),
+            *([scene.mask.asset.key] if scene.mask else []),
+        ]
+        for id_, scene in sorted(scenes.items())
+        if archive or scene.mask
+    }
 
 
 def provenance(plan: Plan, slot: SlotPlan) -> dict[str, Any]:
@@ -212,6 +250,8 @@ def provenance(plan: Plan, slot: SlotPlan) -> dict[str, Any]:
     return {
         "optical_scenes": [scene.id for group in slot.groups for scene in group.optical],
         "sar_scenes": [scene.id for group in slot.groups for scene in group.sar],
+        "sar_orbit_policy": plan.request.orbit,
+        "sar_orbits": sar_orbits(slot.pairs),
         "software": f"tar-pipeline {version('tar-pipeline')}",
         "weights_sha256": plan.weights_sha256,
         "configuration": configuration(plan.request),
@@ -311,22 +351,6 @@ def hidden_by_pass_mates(optical: Sequence[Scene], region: BaseGeometry) -> tupl
             else:
                 shown = shown | part
     return tuple(hidden)
-
-
-def _unreadable(scenes: Sequence[Scene]) -> tuple[Unpaired, ...]:
-    """Scenes whose files are missing or broken, found by reading a few pixels of each."""
-
-    def complaint(scene: Scene) -> Unpaired | None:
-        if scene.unusable:
-            return None  # pairing gives that reason
-        try:
-            probe(scene)
-        except SceneReadError as error:
-            return Unpaired(scene, f"cannot be read: {error}")
-        return None
-
-    with ThreadPoolExecutor(PROBES_AT_ONCE) as threads:
-        return tuple(found for found in threads.map(complaint, scenes) if found is not None)
 
 
 def _without(scenes: Sequence[Scene], dropped: Sequence[Unpaired]) -> tuple[Scene, ...]:

@@ -71,11 +71,11 @@ def preview_png(mosaic: xr.Dataset, lattice: Lattice, slot: SlotPlan, title: str
     figure = Figure(figsize=(15, 5.6), layout="constrained")
     overview, before, after = figure.subplots(1, 3)
     _draw_overview(overview, thin, slot, detail, step)
-    optical = _stack(mosaic, slot.optical_bands, detail)
-    colour = _as_colour(optical)
-    registered = _stack(mosaic, slot.sar_bands[:1], detail)[0]
-    as_delivered = _delivered_sar(slot, lattice, detail)
-    limits = _limits(as_delivered)
+    optical = stack(mosaic, slot.optical_bands, detail)
+    colour = as_colour(optical)
+    registered = stack(mosaic, slot.sar_bands[:1], detail)[0]
+    as_delivered = delivered_sar(slot, lattice, detail)
+    limits = limits_of(as_delivered)
     _draw_checkerboard(before, colour, as_delivered, limits, "before: SAR as delivered")
     _draw_checkerboard(after, colour, registered, limits, "after: SAR registered")
     figure.suptitle(title, fontsize=13)
@@ -84,10 +84,12 @@ def preview_png(mosaic: xr.Dataset, lattice: Lattice, slot: SlotPlan, title: str
     return buffer.getvalue()
 
 
-def detail_window(mosaic: xr.Dataset, thin: xr.Dataset, slot: SlotPlan, step: int) -> Window:
+def detail_window(
+    mosaic: xr.Dataset, thin: xr.Dataset, slot: SlotPlan, step: int, side_px: int = DETAIL_PX
+) -> Window:
     """Of the squares that were moved most, the one whose borders show best in both sensors."""
     height, width = mosaic["quality"].shape
-    side = min(DETAIL_PX, height, width)
+    side = min(side_px, height, width)
     corners = _most_moved(thin, max(1, side // step))
     squares = [
         Window(min(row * step, height - side), min(column * step, width - side), side, side)
@@ -114,13 +116,13 @@ def _most_moved(thin: xr.Dataset, cells: int) -> list[tuple[int, int]]:
 
 def _agreement(mosaic: xr.Dataset, slot: SlotPlan, window: Window) -> float:
     """Correlation of the edges of both sensors, for squares moved enough to see it."""
-    optical = _stack(mosaic, slot.optical_bands[:1], window)[0]
-    sar = _stack(mosaic, slot.sar_bands[:1], window)[0]
+    optical = stack(mosaic, slot.optical_bands[:1], window)[0]
+    sar = stack(mosaic, slot.sar_bands[:1], window)[0]
     edges = [
         ndimage.gaussian_gradient_magnitude(np.nan_to_num(image), 2.5).ravel()
         for image in (optical, sar)
     ]
-    moved = np.hypot(*_stack(mosaic, ("dx", "dy"), window))
+    moved = np.hypot(*stack(mosaic, ("dx", "dy"), window))
     with np.errstate(invalid="ignore"):  # an even surface has no edges to correlate
         correlation = np.nan_to_num(np.corrcoef(*edges)[0, 1])
     return float(correlation * min(VISIBLE_PX, np.nanmean(moved)))
@@ -128,8 +130,8 @@ def _agreement(mosaic: xr.Dataset, slot: SlotPlan, window: Window) -> float:
 
 def _draw_overview(axes: Axes, thin: xr.Dataset, slot: SlotPlan, detail: Window, step: int) -> None:
     """Optical in colour, displacement as arrows, refusals in red, the detail as a frame."""
-    stack = np.stack([thin[band].values for band in slot.optical_bands])
-    grey = _as_colour(stack).mean(axis=-1)
+    bands = np.stack([thin[band].values for band in slot.optical_bands])
+    grey = as_colour(bands).mean(axis=-1)
     axes.imshow(0.1 + 0.6 * grey, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
     quality = thin["quality"].values
     for value, colour, alpha in ((ABSTAINED, REFUSED_COLOUR, 0.45), (NO_SAR, "white", 0.55)):
@@ -174,27 +176,27 @@ def _finish(axes: Axes, title: str) -> None:
     axes.set_yticks([])
 
 
-def _delivered_sar(slot: SlotPlan, lattice: Lattice, window: Window) -> Floats:
+def delivered_sar(slot: SlotPlan, lattice: Lattice, window: Window) -> Floats:
     """SAR on the lattice where its own georeference puts it."""
     scenes = tuple(scene for group in slot.groups for scene in group.sar)
     return np.asarray(read_window(scenes, lattice, window, slot.sar_bands[:1])[0])
 
 
-def _stack(mosaic: xr.Dataset, bands: tuple[str, ...], window: Window) -> Floats:
+def stack(mosaic: xr.Dataset, bands: tuple[str, ...], window: Window) -> Floats:
     rows, columns = window.slices
     part = mosaic[list(bands)].isel(y=rows, x=columns).compute()
     return np.stack([np.asarray(part[band].values, np.float32) for band in bands])
 
 
-def _as_colour(bands: Floats) -> Floats:
+def as_colour(bands: Floats) -> Floats:
     """(bands, H, W) to (H, W, 3) in 0..1: red, green, blue if there are three, else grey."""
     chosen = bands[:3] if len(bands) >= 3 else bands[:1].repeat(3, axis=0)
-    low, high = _limits(chosen)
+    low, high = limits_of(chosen)
     stretched = np.clip((np.nan_to_num(chosen, nan=high) - low) / (high - low), 0.0, 1.0)
     return np.asarray(np.moveaxis(stretched, 0, -1), np.float32)
 
 
-def _limits(values: npt.NDArray[Any]) -> tuple[float, float]:
+def limits_of(values: npt.NDArray[Any]) -> tuple[float, float]:
     """A stretch that leaves out 2 % at both ends."""
     known = values[np.isfinite(values)]
     if known.size == 0:

@@ -14,9 +14,9 @@ says what failed and why, and the same request tries just that again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from distributed import Future
 from prefect import flow, task
@@ -25,11 +25,13 @@ from prefect.client.schemas.objects import State, StateType
 
 from catalog.errors import CatalogError, SceneReadError
 from catalog.grid import Shard
-from catalog.mosaic import SlotStore
+from catalog.mosaic import Receipt, SlotStore
+from catalog.overviews import overview_shards, write_overview_shard
 from catalog.publish import publish
+from catalog.slot_layout import overview_factors
 from flows import artifacts
 from flows.accountability import IncompleteRun, in_one_sentence, verdict_on
-from flows.compose import ShardJob, compose_shard, layers_of, slot_shards
+from flows.compose import ShardJob, compose_shard, has_classes, layers_of, slot_shards
 from flows.dispatch import DispatchError, Workers, cluster
 from flows.estimate import match_group
 from flows.group_matches import Collected, GroupMatches
@@ -56,12 +58,15 @@ from flows.report import (
 from flows.request import RegionRequest
 from flows.retries import with_retries
 from flows.settle import GroupEstimate, estimates_from_bytes, estimates_to_bytes, settle_found
+from flows.slot_report import save_slot_reports
 from flows.stream import GivenUp, JobsFailed, only, stream
 from tar_engine.errors import EngineError
 
 SHARDS_PER_TASK = 64
 MOST_TILES_FAILED = 0.5  # of a day's; a day that lost more is not worth publishing
 HOUR = 3600.0
+
+Job = TypeVar("Job")
 
 
 @dataclass(frozen=True)
@@ -193,12 +198,24 @@ def compose_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
     try:
         for start in range(0, len(missing), SHARDS_PER_TASK):
             compose_shards(run, slot, outcome.estimates, missing[start : start + SHARDS_PER_TASK])
+        make_overviews(run, slot)
     except JobsFailed as error:
         done = store.written_shards()
         return outcome.with_shards(
             written=len(done - kept), kept=len(kept), missing=len(shards) - len(done)
         ).failed(error)
     return outcome.with_shards(written=len(missing), kept=len(kept))
+
+
+def make_overviews(run: Run, slot: SlotPlan) -> None:
+    """Level by level, each from the one below, what has no receipt yet. Raises `JobsFailed`."""
+    store, lattice = slot_store(run.plan, slot), run.plan.lattice
+    below = store.written_shards()
+    for factor in overview_factors(lattice):
+        shards = overview_shards(lattice, factor, below)
+        below = {(shard.row, shard.col) for shard in shards}
+        if below - store.written_shards(factor):
+            compose_overview(run, slot, factor, shards)
 
 
 @task(name="plan", cache_policy=NO_CACHE, **with_retries(HOUR))
@@ -236,7 +253,14 @@ def fit_field(run: Run, group: Group, found: GroupMatches) -> GroupEstimate:
 def create_store(plan: Plan, slot: SlotPlan) -> SlotStore:
     """The day's empty Zarr group, unless a killed run left it."""
     store = slot_store(plan, slot)
-    store.create(plan.lattice, slot.optical_bands, slot.sar_bands, provenance(plan, slot))
+    store.create(
+        plan.lattice,
+        slot.optical_bands,
+        slot.sar_bands,
+        slot.sar_scenes,
+        provenance(plan, slot),
+        classes=has_classes(group.optical for group in slot.groups),
+    )
     return store
 
 
@@ -251,24 +275,62 @@ def compose_shards(
     """
     store, layers = slot_store(run.plan, slot), layers_of(slot.groups, estimates)
     done = store.written_shards()
+    bands = slot.optical_bands, slot.sar_bands, tuple(slot.sar_scenes)
     jobs = [
-        ShardJob(store, run.plan.lattice, shard, layers, slot.optical_bands, slot.sar_bands)
+        ShardJob(store, run.plan.lattice, shard, layers, *bands)
         for shard in shards
         if (shard.row, shard.col) not in done
     ]
+
+    def submit(job: ShardJob) -> Future[None]:
+        return run.workers.run(compose_shard, job)
+
+    write_all(run, f"composing {slot.slot}", submit, {job_name(job.shard): job for job in jobs})
+
+
+@task(
+    name="overview", task_run_name="overview {slot.slot} {factor}", cache_policy=NO_CACHE,
+    **with_retries(),
+)  # fmt: skip
+def compose_overview(run: Run, slot: SlotPlan, factor: int, shards: Sequence[Shard]) -> None:
+    """One overview level, on the workers, once the level below is complete.
+
+    Raises `JobsFailed`, as `compose_shards` does.
+    """
+    store = slot_store(run.plan, slot)
+    done = store.written_shards(factor)
+    jobs = {
+        f"overview {factor}, {job_name(shard)}": shard
+        for shard in shards
+        if (shard.row, shard.col) not in done
+    }
+
+    def submit(shard: Shard) -> Future[Receipt]:
+        return run.workers.run(write_overview_shard, store, factor, shard)
+
+    write_all(run, f"overview {factor} of {slot.slot}", submit, jobs)
+
+
+def job_name(shard: Shard) -> str:
+    """What a report calls a shard."""
+    return f"shard {shard.row}.{shard.col}"
+
+
+def write_all(
+    run: Run, told: str, submit: Callable[[Job], Future[Any]], jobs: Mapping[str, Job]
+) -> None:
+    """Every job on the workers. Raises what a scene's reading raises at once, and `JobsFailed` for
+    jobs that were given up, by their names, after all were tried."""
     failed: dict[str, GivenUp] = {}
-    with run.progress.bar(f"composing {slot.slot}", "shards") as bar:
+    names = {id(job): name for name, job in jobs.items()}
+    with run.progress.bar(told, "shards") as bar:
         bar.expect(len(jobs))
-
-        def submit(job: ShardJob) -> Future[None]:
-            return run.workers.run(compose_shard, job)
-
-        for job, outcome in stream(run.workers, submit, jobs):
+        for job, outcome in stream(run.workers, submit, jobs.values()):
             bar.advance()
             if isinstance(outcome, GivenUp):
                 if isinstance(outcome.error, SceneReadError):
                     raise outcome.error
-                failed[f"shard {job.shard.row}.{job.shard.col}"] = outcome
+                failed[names[id(job)]] = outcome
     if failed:
         raise JobsFailed(failed)
 
@@ -289,7 +351,7 @@ def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
 
 @task(name="report", cache_policy=NO_CACHE, **with_retries(HOUR))
 def make_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> dict[str, Any]:
-    """report.json and preview.png beside the mosaic, and the same as Prefect artifacts."""
+    """report.json, preview.png and a page per day beside the mosaic, and Prefect artifacts."""
     missing = report_is_missing(plan)
     with clock("report"):
         shown = earlier_outcomes(plan) if missing and not outcomes else outcomes
@@ -297,5 +359,6 @@ def make_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -
     content = run_report(plan, outcomes, clock)
     if plan.unfinished or not plan.pairs or missing:
         save_report(plan, content, picture)
+        save_slot_reports(plan, shown)
     artifacts.show_result(plan, content, picture)
     return content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any, Self
@@ -88,6 +88,7 @@ def run_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) ->
             for verdict in outcome.verdicts
         ],
         "unpaired": [*_unpaired(plan), *_unreadable(plan, everything)],
+        "warnings": [{"scene": each.scene.id, "warning": each.text} for each in plan.warnings],
         "slots": [
             _slot(plan, outcome)
             for outcome in everything
@@ -105,9 +106,13 @@ def run_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) ->
     }
 
 
-def earlier_outcomes(plan: Plan) -> list[SlotOutcome]:
-    """What earlier runs left of the days that are published."""
-    return [_earlier_outcome(plan, slot) for slot in plan.slots if slot.published]
+def earlier_outcomes(plan: Plan, days: Container[str] | None = None) -> list[SlotOutcome]:
+    """What earlier runs left of the days that are published, or of some of them."""
+    return [
+        _earlier_outcome(plan, slot)
+        for slot in plan.slots
+        if slot.published and (days is None or slot.slot in days)
+    ]
 
 
 def report_is_missing(plan: Plan) -> bool:
@@ -151,6 +156,11 @@ def print_plan(console: Console, plan: Plan, *, pairs: bool) -> None:
     if pairs:
         _print_table(console, ("day", "optical", "SAR", "overlap", "gap"), rows)
     _print_unpaired(console, _unpaired(plan))
+    for warned in plan.warnings:
+        console.print(
+            f"  warning: {warned.scene.id}: {warned.text}",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def print_result(console: Console, report: Report, already_told: Sequence[Unpaired] = ()) -> None:

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from catalog.errors import has_secret, shown
 from catalog.grid import validated_bbox
 from catalog.mosaic import validated_region
+from catalog.pairs import BEST_ORBIT, ORBIT_POLICY
+from catalog.providers import PLAIN_STAC, optical_bands, provider_at, provider_named
 
 
 class RequestError(ValueError):
@@ -32,6 +34,7 @@ class RegionRequest(BaseModel):
         frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True
     )
 
+    provider: str = Field(PLAIN_STAC.name, description="The archive; `tar-pipeline providers`.")
     catalog: str = Field(min_length=1, description="STAC API URL, or path of an ItemCollection.")
     optical: str = Field(min_length=1, description="Collection of the optical scenes.")
     sar: str = Field(min_length=1, description="Collection of the SAR scenes.")
@@ -44,9 +47,20 @@ class RegionRequest(BaseModel):
         min_length=1, description="Where mosaics go: a folder or s3://bucket/prefix."
     )
     region: str = Field("region", description="Name of the region inside the store.")
+    bands: tuple[str, ...] | None = Field(
+        None, description="Optical bands by common name; default: red, green, blue, nir."
+    )
     max_gap_days: float = Field(6.0, ge=0, le=365, description="Between optical and SAR, days.")
     min_overlap: Annotated[float, Field(gt=0, le=1)] = 0.05  # of the optical scene's part
     max_cloud_cover: Annotated[float, Field(ge=0, le=100)] = 80.0  # percent; 100 = off
+    orbit: str = Field(
+        BEST_ORBIT,
+        pattern=f"^({ORBIT_POLICY})$",
+        description="Of the SAR scenes: best, ascending, descending, or a relative orbit's number.",
+    )
+    dem: str | None = Field(
+        None, description="Collection of a DEM, to correct SAR with ground control points by."
+    )
     crs: str | None = Field(None, description="Of the mosaic; default: UTM zone of the centre.")
     resolution: float | None = Field(
         None, gt=0, description="Pixel size, in units of the CRS; default: 10 m."
@@ -63,6 +77,34 @@ class RegionRequest(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise RequestError(_first_complaint(error)) from error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _archive(cls, values: Any) -> Any:
+        """What an archive is known to have stands in for what was not given."""
+        if not isinstance(values, dict):
+            return values
+        catalog = values.get("catalog")
+        name = values.get("provider") or provider_at(str(catalog or "")).name
+        provider = provider_named(str(name))
+        known = {
+            "catalog": provider.api_url,
+            "optical": provider.collection("optical"),
+            "sar": provider.collection("sar"),
+        }
+        filled = {field: default for field, default in known.items() if default is not None}
+        given = {field: value for field, value in values.items() if value is not None}
+        return {**filled, **given, "provider": provider.name}
+
+    @field_validator("orbit", mode="before")
+    @classmethod
+    def _orbit_may_be_a_number(cls, orbit: Any) -> Any:
+        return str(orbit) if isinstance(orbit, int) else orbit
+
+    @field_validator("bands")
+    @classmethod
+    def _bands_are_known(cls, bands: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if bands is None else optical_bands(bands)
 
     @field_validator("catalog")
     @classmethod
@@ -142,6 +184,8 @@ def _first_complaint(error: ValidationError) -> str:
     cause = problem.get("ctx", {}).get("error")
     message = str(cause) if isinstance(cause, ValueError) else problem["msg"]
     names = [str(part) for part in problem["loc"] if isinstance(part, str)]
+    if problem["type"] == "missing" and names in (["catalog"], ["optical"], ["sar"]):
+        return f"{names[0]}: is missing; give it, or the provider that has it"
     if not names or message.startswith(names[0]):
         return message
     given = "" if isinstance(cause, ValueError) else f" (got {problem['input']!r})"

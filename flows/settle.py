@@ -18,8 +18,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from catalog.grid import Lattice
+from catalog.items import Scene
 from catalog.pairs import Pair
-from catalog.search import Scene
 from flows.group_matches import GroupMatches
 from flows.plan import Group
 from tar_engine.field import Field

@@ -22,10 +22,10 @@ Shares are of the day's pixels. Refused pairs and unfinished days are worth a lo
 PUBLISHED is one that a run is writing, or that a stopped run left; the same `run` finishes it.
 """
 VERIFY_EPILOG = """\
-Every shard of every published day is read and compared with the checksums that were kept when it
-was written. Exit code 1 when one is missing or differs. To mend a day, delete its item
-(STORE/REGION/items/DAY.json) and its generation (STORE/REGION/slots/DAY/GENERATION.*), and run the
-same request again.
+Every shard of every published day, those of its overviews too, is read and compared with the
+checksums that were kept when it was written. Exit code 1 when one is missing or differs. To mend
+a day, delete its item (STORE/REGION/items/DAY.json) and its generation
+(STORE/REGION/slots/DAY/GENERATION.*), and run the same request again.
 """
 PRUNE_EPILOG = """\
 A generation is what one request made of one day. When another request replaces it, or a run is

@@ -16,6 +16,7 @@ from flows.terminal import prepare_prefect
 if TYPE_CHECKING:
     from distributed import Client
     from object_store import Swift
+    from regions import DemoRun
 
 
 def pytest_configure() -> None:
@@ -36,6 +37,14 @@ def pytest_unconfigure() -> None:
 def small_region(tmp_path_factory: pytest.TempPathFactory) -> DemoRegion:
     """A drawn region of 400 px: two optical granules, two SAR frames, one granule too early."""
     return write_region(tmp_path_factory.mktemp("region"), size_px=400, seed=3)
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    """A whole region, run once for all that only read what a run leaves."""
+    from regions import run_small_demo
+
+    return run_small_demo(tmp_path_factory.mktemp("demo"))
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catalog.search import Scene, catalog_api, search
-from flows.demo import demo_request
-from flows.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion
+from rich.console import Console
+
+from catalog.items import Scene
+from catalog.search import catalog_api, search
+from flows.demo import demo_request, run_demo
+from flows.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion, write_region
 from flows.plan import Plan, plan_region
 from flows.request import RegionRequest
 
 WEIGHTS_HASH = "0" * 64
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """What `tar-pipeline demo` left, and what it told."""
+
+    region: DemoRegion
+    store: Path
+    report: dict[str, Any]
+    told: str
+
+    @property
+    def day(self) -> str:
+        return str(self.report["slots"][0]["slot"])
+
+
+def run_small_demo(folder: Path) -> DemoRun:
+    """The demo, 400 px squared: one tile, one shard."""
+    region = write_region(folder / "scenes", size_px=400)
+    told = Console(file=io.StringIO(), width=160)
+    report = run_demo(folder, told, size_px=400)
+    return DemoRun(region, folder / "mosaic", report, told.file.getvalue())  # type: ignore[attr-defined]
 
 
 def request_of(region: DemoRegion, store: Path | str, **changes: Any) -> RegionRequest:

@@ -19,7 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.warp import transform_bounds
 
 from catalog.grid import Lattice
-from catalog.search import Asset, Scene
+from catalog.items import Asset, Scene
 
 REAL_SCENES = Path(__file__).resolve().parents[2] / "shared" / "data" / "scenes"
 REAL_ITEMS = REAL_SCENES / "items.json"

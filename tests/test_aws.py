@@ -11,8 +11,9 @@ from scenes import noise, scene, write_raster
 
 from catalog import aws, objects
 from catalog.errors import ArgumentError
+from catalog.items import Asset
+from catalog.providers import Access
 from catalog.read import probe
-from catalog.search import Asset
 
 VARIABLES = {
     "AWS_ACCESS_KEY_ID": "someone",
@@ -78,3 +79,35 @@ def test_an_endpoint_with_a_secret_is_refused_without_telling_it(url: str) -> No
     ):
         objects.names("s3://mosaics")
     assert "S3CRET" not in repr(caught.value)
+
+
+def test_whoever_reads_may_have_to_pay() -> None:
+    with aws_environment(VARIABLES):
+        options = aws.GdalSession(requester_pays=True).get_credential_options()
+        assert options["AWS_REQUEST_PAYER"] == "requester"
+        assert "AWS_REQUEST_PAYER" not in aws.GdalSession().get_credential_options()
+    with aws_environment({}), pytest.raises(ArgumentError, match="pays for the transfer"):
+        aws.GdalSession(requester_pays=True).get_credential_options()
+
+
+def test_the_copernicus_store_stands_beside_that_of_the_mosaics(
+    swift: Swift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with aws_environment(swift.environment()):
+        bucket = new_bucket()
+        path = write_raster(tmp_path / "x.tif", noise((1, 64, 64)))
+        objects.put(f"{bucket}/x.tif", path.read_bytes())
+    asset = Asset("vh", f"{bucket}/x.tif", ("vh",), access=Access(copernicus=True))
+    there = scene("s", assets=(asset,))
+    elsewhere = {**VARIABLES, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    with aws_environment(elsewhere):
+        with pytest.raises(ArgumentError, match="need CDSE_ACCESS_KEY_ID and CDSE_SECRET_ACCESS"):
+            probe(there)
+        monkeypatch.setenv("CDSE_ENDPOINT_URL", swift.environment()["AWS_ENDPOINT_URL"])
+        monkeypatch.setenv("CDSE_ACCESS_KEY_ID", swift.environment()["AWS_ACCESS_KEY_ID"])
+        monkeypatch.setenv("CDSE_SECRET_ACCESS_KEY", swift.environment()["AWS_SECRET_ACCESS_KEY"])
+        probe(there)
+        monkeypatch.setenv("CDSE_ENDPOINT_URL", "http://me:S3CRET@127.0.0.1:9")
+        with pytest.raises(ArgumentError, match="CDSE_ENDPOINT_URL must be a plain") as caught:
+            probe(there)
+        assert "S3CRET" not in repr(caught.value)

@@ -17,10 +17,11 @@ from test_mosaic import BOX, created, published, shard_arrays
 from catalog import objects
 from catalog.errors import SceneReadError, StoreError
 from catalog.grid import Window, lattice_for
-from catalog.mosaic import SlotStore, check_writable, open_mosaic
+from catalog.items import Asset, Scene
+from catalog.mosaic import SlotStore, check_writable
+from catalog.open import open_mosaic
 from catalog.publish import published as published_generation
 from catalog.read import probe, read_window
-from catalog.search import Asset, Scene
 
 # One chunk a shard: few requests, since each costs an object store some 20 ms.
 LATTICE = lattice_for(BOX, shard_px=64, chunk_px=64)
@@ -75,7 +76,9 @@ def test_a_missing_bucket_is_told() -> None:
     with pytest.raises(StoreError, match="s3://nothing cannot be written"):
         check_writable("s3://nothing")
     with pytest.raises(StoreError, match="s3://nothing"):
-        SlotStore("s3://nothing", "la", "2020-11-04", "abc").create(LATTICE, ("red",), ("vh",), {})
+        SlotStore("s3://nothing", "la", "2020-11-04", "abc").create(
+            LATTICE, ("red",), ("vh",), {}, {}
+        )
 
 
 def in_bucket(bucket: str, folder: Path) -> tuple[Scene, Scene]:

@@ -63,6 +63,8 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(
         ({"store": ["memory://x"]}, "change --store"),
         ({"scheduler": ["tcp://127.0.0.1:9"]}, "no Dask scheduler answers at tcp://127.0.0.1:9"),
         ({"crs": ["EPSG:0"]}, "EPSG:0"),
+        ({"provider": ["nasa"]}, "provider 'nasa' is not known; there are: earth-search, "),
+        ({"bands": ["B04", "vv"]}, "bands: vv; there are: coastal (B01)"),
         ({"crs": ["EPSG:4326"]}, "resolution has to be given"),
     ],
 )
@@ -130,7 +132,7 @@ def test_a_missing_option_is_explained(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["pair"], ["demo"], ["status"], ["verify"], ["prune"]]
+    "command", [[], ["run"], ["providers"], ["pair"], ["demo"], ["status"], ["verify"], ["prune"]]
 )
 def test_help_teaches(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -139,6 +141,16 @@ def test_help_teaches(command: list[str], capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert "usage: tar-pipeline" in shown
     assert all(len(line) <= 110 for line in shown.splitlines())
+
+
+def test_providers_are_listed_with_what_they_need(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["providers"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("earth-search", "planetary-computer", "copernicus", "stac"):
+        assert f"{name}  " in shown
+    assert "pip install 'tar-pipeline[planetary-computer]'" in shown
+    assert "CDSE_ACCESS_KEY_ID" in shown
+    assert "sentinel-1-grd (ground control points, requester pays)" in shown
 
 
 def test_help_does_not_wait_for_heavy_packages() -> None:

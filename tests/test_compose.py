@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from scenes import CORNER, UTM, noise, scene_of, write_raster
+from scenes import CORNER, NOON, UTM, noise, scene_of, write_raster
 
 from catalog.grid import Lattice
+from catalog.items import Asset, Mask, Scene
 from catalog.mosaic import SlotStore
 from catalog.pairs import Pair
-from catalog.search import Scene
 from flows.compose import (
     ABSTAINED,
+    CLOUD,
     NO_OPTICAL,
     NO_SAR,
     REGISTERED,
@@ -57,7 +58,8 @@ def lattice() -> Lattice:
 def job_of(lattice: Lattice, *layers: Layer) -> ShardJob:
     (shard,) = lattice.shards()
     store = SlotStore("/nowhere", "region", "2020-11-04", "0" * 16)
-    return ShardJob(store, lattice, shard, layers, ("red", "green", "blue"), ("vh",))
+    scenes = tuple(scene.id for layer in layers for scene in layer.sar)
+    return ShardJob(store, lattice, shard, layers, ("red", "green", "blue"), ("vh",), scenes)
 
 
 def test_whole_pixel_displacements_move_pixels_bit_for_bit(
@@ -124,6 +126,59 @@ def test_a_refused_pair_is_abstained_and_its_neighbour_is_not(
     assert np.isfinite(canvas.optical).all()
 
 
+def clouded(folder: Path, name: str, values: np.ndarray, classes: np.ndarray, x0: int = 0) -> Scene:
+    """`raster` with scene classes (H, W) beside it."""
+    corner = CORNER[0] + 10 * x0, CORNER[1]
+    path = write_raster(folder / f"{name}-scl.tif", classes[None].astype(np.uint8), corner=corner)
+    mask = Mask(Asset("scl", str(path), ("scl",)), "scene classes")
+    return replace(raster(folder, name, values, x0), mask=mask)
+
+
+def test_the_clearest_granule_shows_each_pixel_and_clouds_are_told(
+    tmp_path: Path, lattice: Lattice
+) -> None:
+    """Two granules of two passes over one ground, a third of it under cloud in both."""
+    first, second = noise((3, SIDE, SIDE), seed=2), noise((3, SIDE, SIDE), seed=3)
+    sar = noise((1, SIDE, SIDE), seed=1)
+    classes = np.full((2, SIDE, SIDE), 4)
+    classes[0, 32:], classes[1, :64] = 9, 3  # cloud; shadow
+    classes[1, 32:48], classes[0, 80:] = 8, 10  # likely cloud over cloud; cirrus before clear
+    classes[1, 70:72, :5] = 1  # broken over cloud
+    one = clouded(tmp_path, "one", first, classes[0])
+    two = clouded(tmp_path, "two", second, classes[1])
+    s = raster(tmp_path, "s", sar)
+    layers = tuple(
+        Layer((scene,), (s,), shift(0, 0), {(scene.id, "s"): 0.3}, frozenset())
+        for scene in (one, two)
+    )
+    canvas = compose(job_of(lattice, *layers))
+    shows_second = np.zeros((SIDE, SIDE), bool)
+    shows_second[32:] = True
+    shows_second[70:72, :5] = False
+    expected = np.where(shows_second, second, first).astype(np.float32)
+    assert np.array_equal(canvas.optical, expected)
+    cloudy = np.zeros((SIDE, SIDE), bool)
+    cloudy[32:48] = True
+    cloudy[70:72, :5] = True
+    assert np.array_equal(canvas.quality == CLOUD, cloudy)
+    # Radar sees through.
+    assert (canvas.quality[~cloudy] == REGISTERED).all()
+    assert np.array_equal(canvas.sar, sar.astype(np.float32))
+
+
+def test_where_nothing_is_clear_the_optical_value_stays(tmp_path: Path, lattice: Lattice) -> None:
+    values = noise((3, SIDE, SIDE))
+    values[:, :20] = 0  # no data, whatever the mask says
+    optical = clouded(tmp_path, "o", values, np.full((SIDE, SIDE), 9))
+    layer = Layer(
+        (optical,), (raster(tmp_path, "s", noise((1, SIDE, SIDE))),), None, {}, frozenset()
+    )
+    canvas = compose(job_of(lattice, layer))
+    assert (canvas.quality[20:] == CLOUD).all()
+    assert (canvas.quality[:20] == NO_OPTICAL).all()
+    assert np.array_equal(canvas.optical[:, 20:], values[:, 20:].astype(np.float32))
+
+
 def test_a_group_without_a_field_abstains(tmp_path: Path, lattice: Lattice) -> None:
     optical, sar, _ = two_and_two(tmp_path)
     refused = frozenset((o.id, s.id) for o, s in zip(optical, sar, strict=True))
@@ -163,6 +218,9 @@ def test_a_second_sar_pass_fills_what_the_first_left_open(tmp_path: Path, lattic
     assert (canvas.displacement[0, :, HALF:-1] == 1).all()
     assert (canvas.expected_error[:, :HALF] == np.float32(0.2)).all()
     assert (canvas.expected_error[:, HALF:-1] == np.float32(0.7)).all()
+    assert (canvas.sar_scene[:, :HALF] == 1).all()
+    assert (canvas.sar_scene[:, HALF:-1] == 2).all()
+    assert (canvas.sar_scene[:, -1] == 0).all()
 
 
 def test_a_shard_reaches_the_store_whole(tmp_path: Path, lattice: Lattice) -> None:
@@ -175,7 +233,7 @@ def test_a_shard_reaches_the_store_whole(tmp_path: Path, lattice: Lattice) -> No
     )
     job = job_of(lattice, layer)
     job = replace(job, store=replace(job.store, store_url=str(tmp_path / "store")))
-    job.store.create(lattice, job.optical_bands, job.sar_bands, {})
+    job.store.create(lattice, job.optical_bands, job.sar_bands, {"s": NOON}, {})
     compose_shard(job)
     assert job.store.written_shards() == {(0, 0)}
     written, canvas = job.store.open().load(), compose(job)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from scenes import NOON, scene
 
-from catalog.search import Scene
+from catalog.items import Scene
 from flows import days
 from flows.days import paired_by_day, scenes_of
 from flows.request import RegionRequest
@@ -27,7 +27,9 @@ def request(start: date, end: date, **changes: Any) -> RegionRequest:
 def archive(monkeypatch: pytest.MonkeyPatch, scenes: Sequence[Scene]) -> None:
     """Make the search find these scenes, as a real one would: by collection and UTC day."""
 
-    def search(_: str, collection: str, __: object, start: date, end: date) -> tuple[Scene, ...]:
+    def search(
+        _: str, collection: str, __: object, start: date, end: date, *___: object
+    ) -> tuple[Scene, ...]:
         return tuple(
             s for s in scenes if s.collection == collection and start <= s.datetime.date() <= end
         )

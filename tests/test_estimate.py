@@ -17,8 +17,8 @@ from scenes import scene
 
 from catalog.errors import SceneReadError
 from catalog.grid import Window, lattice_for
+from catalog.items import Scene
 from catalog.pairs import Pair
-from catalog.search import Scene
 from flows import estimate
 from flows.demo_region import DemoRegion
 from flows.dispatch import Workers
@@ -125,10 +125,10 @@ def test_a_scene_that_breaks_while_it_is_read_is_left_out_of_the_composite(
     whole = read_tile(plan.lattice, tile)
     genuine = estimate.read_window
 
-    def read(scenes: tuple[Scene, ...], *rest: object) -> np.ndarray:
+    def read(scenes: tuple[Scene, ...], *rest: object, **options: object) -> np.ndarray:
         if scenes[0].id == "S1-DEMO-SOUTH":
             raise SceneReadError("it is truncated", "S1-DEMO-SOUTH", "south.tif")
-        return genuine(scenes, *rest)
+        return genuine(scenes, *rest, **options)
 
     monkeypatch.setattr(estimate, "read_window", read)
     partial = read_tile(plan.lattice, tile)

@@ -23,7 +23,8 @@ from test_mosaic import created, published
 
 from catalog import objects
 from catalog.errors import StoreError
-from catalog.mosaic import check_writable, open_mosaic
+from catalog.mosaic import check_writable
+from catalog.open import open_mosaic
 
 POLICIES = Path(__file__).resolve().parents[1] / "infra/terraform/policies"
 NAMES = {"bucket_arn": "arn:aws:s3:::archive", "prefix": "mosaics"}

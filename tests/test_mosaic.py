@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
-from scenes import noise, same, scene
+from scenes import NOON, noise, same, scene
 
 import catalog
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError
 from catalog.grid import Lattice, Shard, Window, lattice_for
-from catalog.mosaic import SlotStore, check_writable, open_mosaic
+from catalog.mosaic import SlotStore, check_writable
+from catalog.open import open_mosaic
 from catalog.pairs import Pair
 from catalog.publish import publish
 from catalog.slot_layout import QUALITY
@@ -31,7 +33,8 @@ from catalog.slot_layout import QUALITY
 BOX = (-118.0, 33.75, -117.99, 33.758)
 LATTICE = lattice_for(BOX, shard_px=64, chunk_px=16)
 RGB, SAR = ("red", "green", "blue"), ("vh",)
-VARIABLES = (*RGB, *SAR, "dx", "dy", "expected_error", "quality")
+VARIABLES = (*RGB, *SAR, "dx", "dy", "expected_error", "quality", "sar_scene")
+SCENES = {"s": NOON, "s-2": NOON + timedelta(seconds=25)}
 
 # rioxarray multiplies affine transforms the way affine 3.1 is about to deprecate.
 rioxarray_is_older_than_affine = pytest.mark.filterwarnings(
@@ -43,18 +46,24 @@ def slot_store(folder: Path, slot: str = "2020-11-04", generation: str = "abc") 
     return SlotStore(str(folder), "la", slot, generation)
 
 
-def created(folder: Path, lattice: Lattice = LATTICE, **names: str) -> SlotStore:
+def created(
+    folder: Path,
+    lattice: Lattice = LATTICE,
+    sar_scenes: dict[str, datetime] | None = None,
+    **names: str,
+) -> SlotStore:
     store = slot_store(folder, **names)
-    store.create(lattice, RGB, SAR, {"weights_sha256": "f00"})
+    store.create(lattice, RGB, SAR, sar_scenes or SCENES, {"weights_sha256": "f00"})
     return store
 
 
 def shard_arrays(shard: Shard, seed: int = 0) -> dict[str, np.ndarray]:
     height, width = shard.window.shape
-    floats = noise((len(VARIABLES) - 1, height, width), "float32", seed)
+    floats = noise((len(VARIABLES) - 2, height, width), "float32", seed)
     floats[:, : height // 3] = np.nan
     quality = (noise((height, width), seed=seed) % len(QUALITY)).astype("uint8")
-    return dict(zip(VARIABLES, [*floats, quality], strict=True))
+    sar_scene = (noise((height, width), seed=seed + 1) % (len(SCENES) + 1)).astype("uint16")
+    return dict(zip(VARIABLES, [*floats, quality, sar_scene], strict=True))
 
 
 def write_all(store: SlotStore, lattice: Lattice = LATTICE, seed: int = 0) -> None:
@@ -62,8 +71,14 @@ def write_all(store: SlotStore, lattice: Lattice = LATTICE, seed: int = 0) -> No
         store.write_shard(shard, shard_arrays(shard, seed))
 
 
-def published(folder: Path, lattice: Lattice = LATTICE, seed: int = 0, **names: str) -> SlotStore:
-    store = created(folder, lattice, **names)
+def published(
+    folder: Path,
+    lattice: Lattice = LATTICE,
+    seed: int = 0,
+    sar_scenes: dict[str, datetime] | None = None,
+    **names: str,
+) -> SlotStore:
+    store = created(folder, lattice, sar_scenes, **names)
     write_all(store, lattice, seed)
     scenes = scene("o", BOX), scene("s", BOX)
     publish(store, lattice, [Pair(*scenes, 1.0, scenes[0].datetime - scenes[1].datetime)], {})
@@ -115,7 +130,7 @@ def test_a_shard_can_be_written_again(tmp_path: Path) -> None:
     shard = LATTICE.shards()[-1]
     store.write_shard(shard, shard_arrays(shard, seed=1))
     blank = {
-        name: np.full_like(values, 0 if name == "quality" else np.nan)
+        name: np.full_like(values, 0 if values.dtype.kind == "u" else np.nan)
         for name, values in shard_arrays(shard).items()
     }
     for arrays in (shard_arrays(shard, seed=2), blank):
@@ -234,7 +249,7 @@ def test_the_group_follows_the_conventions(tmp_path: Path) -> None:
     assert group.attrs["spatial:transform"] == list(LATTICE.transform)
     assert group.attrs["spatial:shape"] == list(LATTICE.shape)
     names = {convention["name"] for convention in group.attrs["zarr_conventions"]}
-    assert names == {"proj", "spatial"}
+    assert names == {"proj", "spatial", "multiscales"}
     assert group["red"].shards == (64, 64)
     assert group["red"].chunks == (16, 16)
     assert group["red"].attrs["grid_mapping"] == "spatial_ref"
@@ -248,7 +263,7 @@ def test_a_mosaic_is_its_published_slots_in_time(tmp_path: Path) -> None:
     published(tmp_path, seed=1, slot="2020-11-04")
     created(tmp_path, slot="2020-11-20")  # never published
     mosaic = catalog.open_mosaic(f"{tmp_path}/la")
-    assert dict(mosaic.sizes) == {"time": 2, "y": LATTICE.shape[0], "x": LATTICE.shape[1]}
+    assert (mosaic.sizes["time"], mosaic.sizes["y"], mosaic.sizes["x"]) == (2, *LATTICE.shape)
     assert [str(day)[:10] for day in mosaic["time"].values] == ["2020-11-04", "2020-11-09"]
     assert mosaic.rio.crs == rasterio.crs.CRS.from_epsg(32611)
     assert mosaic["red"].rio.transform().almost_equals(LATTICE.geobox.affine)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from scenes import NOON, REAL_ITEMS, needs_real_data, scene
 
 from catalog.errors import ArgumentError
-from catalog.pairs import Pairing, pair_scenes, slots
-from catalog.search import Scene, catalog_api, search
+from catalog.items import Scene
+from catalog.pairs import Pairing, pair_scenes, sar_orbits, slots
+from catalog.search import catalog_api, search
 
 REGION = (0.0, 0.0, 10.0, 10.0)
 SIX_DAYS = timedelta(days=6)
@@ -127,6 +128,57 @@ def test_one_orbit_is_kept_although_another_is_nearer() -> None:
     pairing = pair(optical, [near, wide])
     assert ids(pairing) == [("o1", "wide"), ("o2", "wide")]
     assert "already cover its ground" in reason(pairing, "near")
+
+
+def two_orbits() -> tuple[list[Scene], list[Scene]]:
+    """Two granules of a day; an ascending orbit over both, a descending one over the first, nearer
+    in time, and a scene of which nobody knows the orbit.
+    """
+    optical = [scene("o1", (0, 0, 1, 1)), scene("o2", (1, 0, 2, 1))]
+    up = {"relative_orbit": 44, "orbit_state": "ascending"}
+    down = {"relative_orbit": 95, "orbit_state": "descending"}
+    sar = [
+        scene("up1", (0, 0, 1.1, 1), NOON + timedelta(days=3), **up),
+        scene("up2", (1.1, 0, 2, 1), NOON + timedelta(days=3, seconds=25), **up),
+        scene("down", (0, 0, 1, 1), NOON + timedelta(days=1), **down),
+        scene("unknown", (0, 0, 2, 1), NOON, relative_orbit=None, orbit_state=None),
+    ]
+    return optical, sar
+
+
+@pytest.mark.parametrize(
+    ("policy", "orbit", "other", "told"),
+    [
+        ("ascending", 44, "down", "its orbit is descending, and ascending is asked for"),
+        ("descending", 95, "up1", "its orbit is ascending, and descending is asked for"),
+        ("44", 44, "down", "its relative orbit is 95, and 44 is asked for"),
+        ("95", 95, "up1", "its relative orbit is 44, and 95 is asked for"),
+    ],
+)
+def test_the_orbit_asked_for_is_the_only_one(
+    policy: str, orbit: int, other: str, told: str
+) -> None:
+    optical, sar = two_orbits()
+    pairing = pair_scenes(optical, sar, REGION, SIX_DAYS, orbit=policy)
+    assert {found.sar.relative_orbit for found in pairing.pairs} == {orbit}
+    assert reason(pairing, other) == told
+    assert reason(pairing, "unknown").endswith(f"orbit is not told, and {policy} is asked for")
+    if orbit == 95:  # it does not see the second granule
+        assert "no SAR scene overlaps it" in reason(pairing, "o2")
+
+
+def test_pairs_of_a_day_come_from_one_orbit_where_it_covers() -> None:
+    optical, sar = two_orbits()
+    pairing = pair(optical, sar[:3])
+    assert ids(pairing) == [("o1", "up1"), ("o2", "up2"), ("o2", "up1")]
+    assert sar_orbits(pairing.pairs) == [
+        {"platform": "sentinel-1a", "relative_orbit": 44, "orbit_state": "ascending"}
+    ]
+    # What the best orbit does not see is filled from the next.
+    holes = pair(optical, [sar[0], sar[1], scene("down", (0, 0, 1, 1), relative_orbit=95)])
+    assert [orbit["relative_orbit"] for orbit in sar_orbits(holes.pairs)] == [44]
+    filled = pair(optical, [sar[0], scene("down", (1, 0, 2, 1), relative_orbit=95)])
+    assert [orbit["relative_orbit"] for orbit in sar_orbits(filled.pairs)] == [44, 95]
 
 
 def test_of_one_orbit_the_nearest_pass_wins() -> None:

@@ -12,12 +12,13 @@ from regions import WEIGHTS_HASH, plan_of, request_of
 from scenes import NOON, scene
 
 from catalog.errors import SceneReadError
+from catalog.items import Scene
 from catalog.publish import publish
-from catalog.search import Scene
-from flows import plan as planning
+from flows import scene_checks
 from flows.demo_region import DemoRegion
 from flows.plan import (
     PlanError,
+    configuration,
     hidden_by_pass_mates,
     plan_request,
     plan_slot,
@@ -64,12 +65,37 @@ def test_a_generation_is_named_after_all_that_decides_its_pixels(
         slot.generation,
         name(resolution=20.0),
         name(max_offset_px=16.0),
+        name(bands=("red", "green", "blue")),
+        name(bands=("red",)),
         name(bbox=(west, south, east, (south + north) / 2)),
         plan_slot(slot.slot, slot.pairs[:1], plan.request, plan.lattice, WEIGHTS_HASH).generation,
         plan_slot(slot.slot, slot.pairs, plan.request, plan.lattice, "1" * 64).generation,
         without_scenes(plan, slot, {"S2-DEMO-EAST"}).generation,
     }
-    assert len(names) == 7
+    assert len(names) == 9
+
+
+def test_settings_that_were_not_given_are_no_part_of_a_name(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
+    """Or every mosaic there is would be made anew."""
+    request = request_of(small_region, tmp_path)
+    assert configuration(request) == {"max_offset_px": 32.0}
+    given = request_of(small_region, tmp_path, provider="copernicus", bands=("B04",))
+    assert configuration(given) == {
+        "max_offset_px": 32.0, "provider": "copernicus", "bands": ["red"]
+    }  # fmt: skip
+
+
+def test_bands_that_were_asked_for_are_the_only_ones(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
+    (slot,) = plan_of(small_region, tmp_path, bands=("blue", "red")).slots
+    assert slot.optical_bands == ("blue", "red")
+    plan = plan_of(small_region, tmp_path, bands=("red", "nir"))
+    assert not plan.slots
+    told = {left.reason for left in plan.unpaired if left.scene.collection == "demo-optical"}
+    assert told == {"it has no band nir, which was asked for"}
 
 
 def test_the_order_of_pairs_does_not_matter(small_region: DemoRegion, tmp_path: Path) -> None:
@@ -100,7 +126,7 @@ def test_scenes_that_cannot_be_read_are_left_out_with_their_reason(
         if scene.id == "S1-DEMO-NORTH":
             raise SceneReadError("the file is truncated", scene.id, "north.tif")
 
-    monkeypatch.setattr(planning, "probe", probe)
+    monkeypatch.setattr(scene_checks, "probe", probe)
     plan = plan_of(small_region, tmp_path)
     assert {pair.sar.id for pair in plan.pairs} == {"S1-DEMO-SOUTH"}
     reasons = {left.scene.id: left.reason for left in plan.unpaired}
@@ -151,7 +177,9 @@ def test_a_day_that_lost_a_scene_is_done_for_both_requests_that_come_to_it(
         assert lost.requested == slot.generation
         requested = {"requested_generation": lost.requested}
         provided = provenance(plan, lost) | requested
-        publish(slot_store(plan, lost), plan.lattice, lost.pairs, provided)
+        store = slot_store(plan, lost)
+        store.create(plan.lattice, lost.optical_bands, lost.sar_bands, lost.sar_scenes, {})
+        publish(store, plan.lattice, lost.pairs, provided)
         later = plan_of(small_region, tmp_path)
         assert not later.unfinished
         assert later.slots == (replace(lost, published=True),)

@@ -15,8 +15,8 @@ from regions import plan_of
 from scenes import scene
 
 from catalog.grid import Window
+from catalog.items import Asset
 from catalog.pairs import Pair
-from catalog.search import Asset
 from flows.artifacts import thumbnail
 from flows.compose import ABSTAINED, NO_OPTICAL, REGISTERED
 from flows.demo_region import DemoRegion

@@ -27,8 +27,9 @@ from scenes import (
 
 from catalog.errors import ArgumentError, SceneReadError
 from catalog.grid import Lattice, Window, lattice_for
+from catalog.items import Asset, Scene
 from catalog.read import probe, read_window, scene_on_lattice, source_window
-from catalog.search import Asset, Scene, catalog_api, search
+from catalog.search import catalog_api, search
 
 RGB = ("red", "green", "blue")
 

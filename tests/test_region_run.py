@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -14,40 +13,27 @@ import rasterio
 import xarray as xr
 from distributed import Client
 from rasterio.windows import Window as RasterWindow
-from regions import files_under, request_of
-from rich.console import Console
+from regions import DemoRun, files_under, request_of
 
 import catalog
 from flows.cli import main
-from flows.demo import run_demo
-from flows.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion, write_region
+from flows.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion
 from flows.register_region import register_region
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("demo")
+def store(demo_run: DemoRun) -> Path:
+    return demo_run.store
 
 
 @pytest.fixture(scope="module")
-def store(folder: Path) -> Path:
-    return folder / "mosaic"
+def region(demo_run: DemoRun) -> DemoRegion:
+    return demo_run.region
 
 
 @pytest.fixture(scope="module")
-def region(folder: Path) -> DemoRegion:
-    return write_region(folder / "scenes", size_px=400)
-
-
-@pytest.fixture(scope="module")
-def told() -> Console:
-    return Console(file=io.StringIO(), width=160)
-
-
-@pytest.fixture(scope="module")
-def report(folder: Path, region: DemoRegion, told: Console) -> dict[str, Any]:
-    assert region.truth.exists()
-    return run_demo(folder, told, size_px=400)
+def report(demo_run: DemoRun) -> dict[str, Any]:
+    return demo_run.report
 
 
 def test_every_pair_is_registered(report: dict[str, Any]) -> None:
@@ -68,8 +54,8 @@ def test_the_true_misregistration_is_removed(report: dict[str, Any]) -> None:
     assert truth["registered_share"] >= 0.97
 
 
-def test_a_stranger_is_told_what_happened(report: dict[str, Any], told: Console) -> None:
-    text = told.file.getvalue()  # type: ignore[attr-defined]
+def test_a_stranger_is_told_what_happened(report: dict[str, Any], demo_run: DemoRun) -> None:
+    text = demo_run.told
     assert "3 optical, 2 SAR" in text
     assert "4: 4 accepted, 0 refused" in text
     assert f"{report['truth']['before_px']:.2f} px before" in text

@@ -28,6 +28,27 @@ def test_a_sound_request_has_defaults_and_a_tidy_store() -> None:
     assert (request.region, request.max_gap_days, request.resolution) == ("region", 6.0, None)
 
 
+@pytest.mark.parametrize("orbit", ["best", "ascending", "descending", "44", 44])
+def test_an_orbit_is_a_direction_or_a_number(orbit: object) -> None:
+    assert RegionRequest.of(**SOUND, orbit=orbit).orbit == str(orbit)
+
+
+def test_an_archive_brings_its_address_and_collections() -> None:
+    rest = {k: v for k, v in SOUND.items() if k not in ("catalog", "optical", "sar")}
+    request = RegionRequest.of(**rest, provider="planetary-computer")
+    assert request.catalog == "https://planetarycomputer.microsoft.com/api/stac/v1"
+    assert (request.optical, request.sar) == ("sentinel-2-l2a", "sentinel-1-rtc")
+    given = RegionRequest.of(**SOUND, provider="copernicus", bands=["B04", "nir"])
+    assert (given.catalog, given.optical) == (SOUND["catalog"], SOUND["optical"])
+    assert given.bands == ("red", "nir")
+    by_address = RegionRequest.of(
+        **{**SOUND, "catalog": "https://earth-search.aws.element84.com/v1/"}
+    )
+    assert by_address.provider == "earth-search"
+    assert RegionRequest.of(**SOUND).provider == "stac"
+    assert RegionRequest.of(**given.model_dump()) == given
+
+
 def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "items.json").write_text("{}")
@@ -60,9 +81,16 @@ def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"store": "s3:///x"}, "change --store"),
         ({"weights": "no-such.safetensors"}, "weights: there is no file"),
         ({"scheduler": "localhost:8786"}, "scheduler: 'localhost:8786' should look like tcp://"),
+        ({"orbit": "sideways"}, "orbit: String should match pattern"),
+        ({"orbit": "0"}, "orbit: String should match pattern"),
         ({"max_gap_days": -1}, "max-gap-days: Input should be greater than or equal to 0"),
         ({"resolution": 0}, "resolution: Input should be greater than 0"),
         ({"tiles": 3}, "tiles: Extra inputs are not permitted"),
+        ({"provider": "nasa"}, "provider 'nasa' is not known; there are: earth-search, "),
+        ({"bands": ("red", "vh")}, "bands: vh; there are: coastal (B01), blue (B02)"),
+        ({"bands": ()}, "bands: none given"),
+        ({"catalog": None}, "catalog: is missing; give it, or the provider that has it"),
+        ({"sar": None}, "sar: is missing; give it, or the provider that has it"),
     ],
 )
 def test_a_mistake_is_one_sentence_that_names_the_argument(

@@ -22,7 +22,8 @@ from scenes import NOON, REAL_ITEMS, item, needs_real_data, scene
 
 import catalog.search
 from catalog.errors import ArgumentError, SearchError
-from catalog.search import Scene, catalog_api, newest_processing, scene_from_item, search
+from catalog.items import Scene, scene_from_item
+from catalog.search import catalog_api, newest_processing, search
 
 WORLD = (-180.0, -90.0, 180.0, 90.0)
 DAY = date(2020, 11, 4)

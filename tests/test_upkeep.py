@@ -18,7 +18,8 @@ from test_mosaic import BOX, created, published, shard_arrays, write_all
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError
 from catalog.grid import lattice_for
-from catalog.mosaic import SlotStore, open_mosaic
+from catalog.mosaic import SlotStore
+from catalog.open import open_mosaic
 from catalog.pairs import Pair
 from catalog.publish import publish
 from catalog.slot_layout import QUALITY

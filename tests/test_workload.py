@@ -10,7 +10,7 @@ import pytest
 from regions import plan_of
 from scenes import scene
 
-from catalog.search import Asset
+from catalog.items import Asset
 from catalog.sizes import ASKED, file_sizes
 from flows import progress
 from flows.demo_region import DemoRegion

@@ -22,8 +22,9 @@ from odc.geo.geobox import GeoBox
 
 import catalog
 from catalog.grid import Lattice
+from catalog.items import Scene
 from catalog.read import read_window
-from catalog.search import Scene, catalog_api, search
+from catalog.search import catalog_api, search
 
 
 def main() -> None:

@@ -29,8 +29,8 @@ from scenes import scene
 
 import flows.register_region  # noqa: F401  (a run's driver holds Prefect and the engine too)
 from catalog.grid import Lattice, lattice_for
+from catalog.items import Scene
 from catalog.pairs import Pair
-from catalog.search import Scene
 from flows import estimate
 from flows.dispatch import cluster
 from flows.estimate import HALO_PX, TILE_PX, Tile, TileImages, match_group
