@@ -105,17 +105,18 @@ def attempt(scene: Scene, asset: Asset, operation: Callable[[DatasetReader], T])
     """
     remote = urlsplit(asset.href).scheme in ("http", "https", "s3")
     delays = list(REMOTE_ATTEMPT_DELAYS if remote else ())
-    options = GDAL_OPTIONS
+    options, anew = GDAL_OPTIONS, False
     while True:
         path, kept = asset.href, False
         try:
             path = address(asset)
-            kept = is_open(path, asset.access)
+            kept = not anew and is_open(path, asset.access)
             with opened(path, asset.access, options) as source:
                 _require_sound(source, scene, asset)
                 return operation(source)
         except RasterioError as error:
             if kept:  # perhaps only this open file is bad: keys run out, connections break
+                anew = True
                 continue
             href, why = shown(asset.href), without_secrets(_told(error), path)
             if not delays or DEFINITE.search(why):
