@@ -12,6 +12,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -26,46 +27,63 @@ from catalog.providers import Access
 from catalog.signing import signed
 
 KEPT_OPEN = 16  # files a thread
-Key = tuple[str, Access, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class File:
+    """What an open file is found by: one that was written anew on the disk is another."""
+
+    path: str
+    access: Access
+    changed: tuple[int, ...]
 
 
 class _Kept(threading.local):
     """The files that this thread has open, the one used last at the end."""
 
     def __init__(self) -> None:
-        self.files: OrderedDict[Key, DatasetReader] = OrderedDict()
+        self.files: OrderedDict[File, DatasetReader] = OrderedDict()
 
 
 _kept = _Kept()
 
 
-def address(asset: Asset) -> str:
-    """What GDAL opens: with a token where there has to be one, so nothing to be told or kept."""
+def file_of(asset: Asset) -> File:
+    """What GDAL opens: with a token where there has to be one, so nothing to be told or kept.
+
+    Raises RasterioError where there is none to be had.
+    """
     if asset.href.startswith("file:"):
-        return unquote(urlsplit(asset.href).path)
-    return signed(asset.href) if asset.access.signed else asset.href
+        path = unquote(urlsplit(asset.href).path)
+    else:
+        path = signed(asset.href) if asset.access.signed else asset.href
+    try:
+        known = None if "://" in path else Path(path).stat()
+    except OSError:
+        known = None
+    changed = () if known is None else (known.st_ino, known.st_mtime_ns, known.st_size)
+    return File(path, asset.access, changed)
 
 
-def is_open(path: str, access: Access) -> bool:
+def is_open(file: File) -> bool:
     """Whether this thread has the file open, as it is now."""
-    return _key(path, access) in _kept.files
+    return file in _kept.files
 
 
 @contextmanager
-def opened(path: str, access: Access, options: Mapping[str, str | int]) -> Iterator[DatasetReader]:
+def opened(file: File, options: Mapping[str, str | int]) -> Iterator[DatasetReader]:
     """A raster file inside its GDAL environment, kept open afterwards unless something failed.
 
     Raises rasterio's errors.
     """
-    key = _key(path, access)
-    with rasterio.Env(session=_session(path, access), **options):
-        source = _kept.files.pop(key, None) or _open(path)
+    with rasterio.Env(session=_session(file), **options):
+        source = _kept.files.pop(file, None) or _open(file.path)
         try:
             yield source
         except BaseException:
             source.close()  # whatever it was: the next attempt begins anew
             raise
-        _kept.files[key] = source
+        _kept.files[file] = source
         while len(_kept.files) > KEPT_OPEN:
             _, oldest = _kept.files.popitem(last=False)
             oldest.close()
@@ -84,19 +102,9 @@ def _open(path: str) -> DatasetReader:
         return rasterio.open(path)
 
 
-def _key(path: str, access: Access) -> Key:
-    """What an open file is found by: one that was written anew on the disk is another."""
-    try:
-        known = Path(path).stat() if urlsplit(path).scheme == "" else None
-    except OSError:
-        known = None
-    changed = () if known is None else (known.st_ino, known.st_mtime_ns, known.st_size)
-    return path, access, changed
-
-
-def _session(path: str, access: Access) -> Session:
-    if not path.startswith("s3://"):
+def _session(file: File) -> Session:
+    if not file.path.startswith("s3://"):
         return DummySession()
-    if access.copernicus:
+    if file.access.copernicus:
         return aws.CopernicusSession()
-    return aws.GdalSession(requester_pays=access.requester_pays)
+    return aws.GdalSession(requester_pays=file.access.requester_pays)

@@ -30,7 +30,7 @@ from rasterio.windows import Window as RasterWindow
 from catalog.errors import SceneReadError, raise_portably, shown, without_secrets
 from catalog.gcps import gcp_fault, has_only_gcps
 from catalog.items import Asset, Scene
-from catalog.open_files import address, is_open, opened
+from catalog.open_files import file_of, is_open, opened
 from catalog.providers import POLARISATIONS
 
 logger = logging.getLogger(__name__)
@@ -107,17 +107,18 @@ def attempt(scene: Scene, asset: Asset, operation: Callable[[DatasetReader], T])
     """
     remote = urlsplit(asset.href).scheme in ("http", "https", "s3")
     delays = list(REMOTE_ATTEMPT_DELAYS if remote else ())
-    options = GDAL_OPTIONS
+    options, anew = GDAL_OPTIONS, False
     while True:
         path, kept = asset.href, False
         try:
-            path = address(asset)
-            kept = is_open(path, asset.access)
-            with opened(path, asset.access, options) as source:
+            file = file_of(asset)
+            path, kept = file.path, not anew and is_open(file)
+            with opened(file, options) as source:
                 _require_sound(source, scene, asset)
                 return operation(source)
         except RasterioError as error:
             if kept:  # perhaps only this open file is bad: keys run out, connections break
+                anew = True
                 continue
             href, why = shown(asset.href), without_secrets(_told(error), path)
             if not delays or DEFINITE.search(why):
@@ -230,7 +231,8 @@ def read_crop(
 ) -> NDArray[np.float32]:
     """Bands of a part of a raster in its own grid: (bands, h, w)."""
     values: NDArray[np.float32]
-    if crop.factor == 1 and source.dtypes[0] != "float64":
+    dtype = source.dtypes[0]
+    if crop.factor == 1 and dtype != "float64":
         # As stored, and then made floats: GDAL takes longer for both at once.
         values = source.read(indexes, window=crop.raster_window).astype(np.float32, copy=False)
     else:
@@ -241,16 +243,16 @@ def read_crop(
             out_dtype="float32",
             resampling=Resampling.average,
         )
-    nodata = source.nodata if asset.nodata is None else asset.nodata
-    kinds = source.mask_flag_enums[0]
-    # Of an only band, not averaged, the values tell all that the mask would.
-    told = source.count == 1 and crop.factor == 1 and kinds == [MaskFlags.nodata]
-    if asset.nodata is not None or told:
+    nodata = asset.nodata
+    if nodata is None and source.count == 1 and crop.factor == 1:
+        # Of an only band, not averaged, the values tell all that its mask would.
+        nodata = source.nodata if source.mask_flag_enums[0] == [MaskFlags.nodata] else None
+    if nodata is not None:
         no_data = values == np.float32(nodata)
-        if np.dtype(source.dtypes[0]).kind == "f":
+        if np.dtype(dtype).kind == "f":
             no_data |= np.isnan(values)
         np.copyto(values, np.nan, where=no_data.all(axis=0))
-    elif MaskFlags.all_valid not in kinds:
+    elif MaskFlags.all_valid not in source.mask_flag_enums[0]:
         mask = source.dataset_mask(window=crop.raster_window, out_shape=crop.shape)
         np.copyto(values, np.nan, where=mask < OPAQUE)
     if _zero_is_nodata(source, asset):

@@ -14,8 +14,10 @@ import numpy as np
 import rioxarray  # noqa: F401  (gives xarray objects their .rio accessor)
 import shapely
 import xarray as xr
+from affine import Affine
 from dask.delayed import delayed
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from rasterio.io import DatasetReader
 from shapely.geometry.base import BaseGeometry
 
@@ -209,13 +211,17 @@ def _assets_of(scene: Scene, bands: Sequence[str]) -> list[tuple[Asset, list[int
 def _may_touch(scene: Scene, lattice: Lattice, window: Window) -> bool:
     near = window.expand(FOOTPRINT_MARGIN_PX)
     block = shapely.box(near.x0 - 0.5, near.y0 - 0.5, near.x1 - 0.5, near.y1 - 0.5)
-    return bool(_outline(scene.footprint, lattice).intersection(block).area > 0)
+    outline = _outline(scene.footprint, lattice.transform, str(lattice.geobox.crs))
+    return bool(outline.intersection(block).area > 0)
 
 
 @lru_cache(maxsize=256)
-def _outline(footprint: BaseGeometry, lattice: Lattice) -> BaseGeometry:
-    """A footprint in lattice pixels: the same for every window."""
-    return lattice.outline_of(footprint)
+def _outline(footprint: BaseGeometry, transform: tuple[float, ...], crs: str) -> BaseGeometry:
+    """A footprint in pixels of a lattice, the same for every window.
+
+    By what makes it, because comparing whole lattices takes longer than a window has time.
+    """
+    return Lattice(GeoBox((1, 1), Affine(*transform), crs)).outline_of(footprint)
 
 
 def _read_scene(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from affine import Affine
 from archives import CONVENTIONS, CORNER, CRS, write_scene
 from odc.geo.geobox import GeoBox
-from scenes import aligned_lattice, noise, same, scene_of, write_raster
+from scenes import aligned_lattice, noise, same, scene, scene_of, write_raster
+from test_mosaic import BOX, LATTICE, SAR, SCENES, published, shard_arrays, slot_store
 
 from catalog.errors import SceneReadError
 from catalog.grid import Lattice, Window
@@ -30,7 +32,10 @@ from catalog.masks import (
     hiding,
     optical_classes,
 )
+from catalog.open import open_mosaic
+from catalog.pairs import Pair
 from catalog.providers import provider_named
+from catalog.publish import publish
 from catalog.read import probe, read_window
 
 RGB = ("red", "green", "blue")
@@ -115,3 +120,19 @@ def test_a_mask_that_cannot_be_read_is_found_by_probing(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "x.tif", noise((3, 64, 64)))
     with pytest.raises(SceneReadError, match=r"none\.tif"):
         probe(scene_of(path, RGB, mask=Mask(mask, "scene classes")))
+
+
+def test_days_with_and_without_classes_open_together(tmp_path: Path) -> None:
+    first = published(tmp_path)
+    second = slot_store(tmp_path, slot="2020-11-09")
+    second.create(LATTICE, RGB, SAR, SCENES, {}, classes=True)
+    for shard in LATTICE.shards():
+        classes = np.full(shard.window.shape, SNOW, np.uint8)
+        second.write_shard(shard, {**shard_arrays(shard), "optical_class": classes})
+    pair = Pair(scene("o", BOX), scene("s", BOX), 1.0, timedelta(0))
+    publish(second, LATTICE, [pair], {})
+    mosaic = open_mosaic(first.region_url)
+    assert mosaic["optical_class"].dtype == np.uint8
+    assert (mosaic["optical_class"][0] == UNKNOWN).all()
+    assert (mosaic["optical_class"][1] == SNOW).all()
+    assert mosaic["optical_class"].attrs["flag_meanings"].split()[SNOW] == "snow"

@@ -18,10 +18,7 @@ from rasterio.vrt import WarpedVRT
 from scenes import CORNER, UTM, noise, same, scene_of, write_raster
 from scipy import ndimage
 
-from catalog import open_files
 from catalog.grid import Lattice, Window, lattice_for
-from catalog.open_files import is_open
-from catalog.providers import Access
 from catalog.read import read_window
 
 SIDE = 200
@@ -130,25 +127,3 @@ def test_windows_on_other_grids_are_rasterios(tmp_path: Path, grid: str, scaled:
     assert both.mean() > 0.8
     assert np.abs(ours - theirs)[both].max() <= 1e-3
     assert (np.isfinite(ours) == np.isfinite(theirs)).mean() > 0.99
-
-
-def test_files_stay_open_and_are_opened_anew_when_they_change(tmp_path: Path) -> None:
-    open_files.close_all()
-    lattice = aligned_at(0, 0)
-    path = tmp_path / "x.tif"
-
-    def read(values: NDArray[Any]) -> NDArray[np.float32]:
-        found = scene_of(write_raster(path, values), BANDS)
-        return read_window([found], lattice, lattice.window, BANDS)
-
-    first, second = (noise((3, SIDE, SIDE), seed=seed) for seed in (1, 2))
-    assert same(read(first), first.astype("float32"))
-    assert is_open(str(path), Access())
-    assert same(read(second), second.astype("float32"))
-    for number in range(open_files.KEPT_OPEN + 3):
-        other = write_raster(tmp_path / f"{number}.tif", first)
-        read_window([scene_of(other, BANDS)], lattice, lattice.window, BANDS)
-    assert not is_open(str(path), Access())
-    assert is_open(str(other), Access())
-    open_files.close_all()
-    assert not is_open(str(other), Access())
