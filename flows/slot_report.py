@@ -58,6 +58,7 @@ COLOURS = {  # of what became of a pixel; told apart without seeing red from gre
     "cloud": "#cbc9e2",
     "no_optical": "#ececec",
 }
+ANY_COLOUR = "#7b8794"  # of what else may become of a pixel
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def _displacement_map(small: xr.Dataset) -> Map:
         picture=picture, width=length.shape[1], height=length.shape[0], legend=legend,
         arrows=_arrows(dx, dy),
         note="Arrows point from the optical position to where SAR had put it; their length is "
-        f"exaggerated.{median}",
+        f"exaggerated.{median}{_gaps(length)}",
     )  # fmt: skip
 
 
@@ -220,20 +221,19 @@ def _error_map(small: xr.Dataset) -> Map:
         title="Expected error of the registration",
         alt="Map of the expected error, by colour." + worst,
         picture=picture, width=error.shape[1], height=error.shape[0], legend=legend,
-        note=worst.strip(),
+        note=f"{worst.strip()}{_gaps(error)}",
     )  # fmt: skip
 
 
 def _quality_map(small: xr.Dataset) -> Map:
     quality = small["quality"].values
-    palette = np.array(
-        [[int(COLOURS[name][i : i + 2], 16) for i in (1, 3, 5)] for name in QUALITY], np.uint8
-    )
-    shares = {name: float((quality == value).mean()) for value, name in enumerate(QUALITY)}
+    colours = [COLOURS.get(name, ANY_COLOUR) for name in QUALITY]
+    palette = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours], np.uint8)
+    shares = [float((quality == value).mean()) for value in range(len(QUALITY))]
     told = [
-        (COLOURS[name], name.replace("_", " "), f"{shares[name]:.1%}")
-        for name in COLOURS
-        if shares[name] > 0
+        (colour, name.replace("_", " "), f"{share:.1%}")
+        for share, name, colour in sorted(zip(shares, QUALITY, colours, strict=True), reverse=True)
+        if share > 0
     ]
     return Map(
         title="What became of each pixel",
@@ -241,6 +241,12 @@ def _quality_map(small: xr.Dataset) -> Map:
         picture=_png(Image.fromarray(palette[quality])),
         width=quality.shape[1], height=quality.shape[0], classes=told,
     )  # fmt: skip
+
+
+def _gaps(values: Floats) -> str:
+    """What a reader has to know of a map with holes."""
+    known = np.isfinite(values)
+    return " White: nothing was registered there." if known.any() and not known.all() else ""
 
 
 def _coloured(values: Floats, colours: str) -> tuple[str, Legend | None]:

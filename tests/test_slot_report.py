@@ -15,7 +15,7 @@ from regions import DemoRun, request_of
 from catalog import objects
 from flows.plan import Plan, plan_request
 from flows.report import SlotOutcome, earlier_outcomes
-from flows.slot_report import slot_report, slot_report_url
+from flows.slot_report import save_slot_reports, slot_report, slot_report_url
 
 MOST_BYTES = 4_000_000
 
@@ -69,6 +69,19 @@ def test_the_run_left_a_page_that_needs_nothing_else(page: str, demo_run: DemoRu
 
 def test_it_is_drawn_again_to_the_same_bytes(plan: Plan, outcome: SlotOutcome, page: str) -> None:
     assert slot_report(plan, outcome).decode() == page
+
+
+def test_a_page_that_an_earlier_run_owed_is_made_up_for(
+    plan: Plan, outcome: SlotOutcome, page: str
+) -> None:
+    """One that is not there, or is that of a generation that was replaced."""
+    url = slot_report_url(plan, outcome.slot)
+    objects.remove(url)
+    save_slot_reports(plan, [])
+    assert objects.get(url) == page.encode()
+    objects.put(url, page.replace(outcome.slot.generation, "f" * 16).encode())
+    save_slot_reports(plan, [])
+    assert objects.get(url) == page.encode()
 
 
 def test_it_tells_what_a_person_asks(page: str, outcome: SlotOutcome, plan: Plan) -> None:
