@@ -29,6 +29,7 @@ SHARP_SIGMA_PX = 0.85
 BRIGHTNESS_SIGMA_PX = 0.7
 DIRECTIONS = 6  # of `structure`, over 180 degrees
 STRUCTURE = 2 + DIRECTIONS + 1
+STRIP_PX = 128  # rows of an image that low-level features are made of at once
 LOW_REACH_PX = 5  # of the convolutions that learn low-level features, on every side
 Sensor = Literal["optical", "sar"]
 
@@ -234,7 +235,12 @@ class LowLevelFeatures(nn.Module):
             seen = structure(image, valid)
             around = F.pad(seen, [LOW_REACH_PX] * 4, mode="replicate")
         around = around.contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.kept(seen) + self.mixed(self.learned(around))
+        # Strip by strip: what a large image needs in between would fit no cache.
+        strips = [
+            self.mixed(self.learned(around[:, :, top : top + STRIP_PX + 2 * LOW_REACH_PX]))
+            for top in range(0, seen.shape[2], STRIP_PX)
+        ]
+        features: Tensor = self.kept(seen) + torch.cat(strips, dim=2)
         features = features.float() * inside(valid)
         return features / (features.square().sum(dim=1, keepdim=True) + 0.25).sqrt()
 

@@ -260,6 +260,7 @@ def test_a_store_that_recovers_is_waited_for(
     assert first.exists()
 
 
+@pytest.mark.faults
 def test_a_poisonous_tile_is_recorded_and_the_day_is_published_without_it(
     small_region: DemoRegion,
     tmp_path: Path,

@@ -113,6 +113,7 @@ def test_what_is_raised_on_purpose_is_told_at_once(workers: Workers) -> None:
     assert str(JobsFailed({"shard 0.1": outcome})) == "shard 0.1: it is truncated"
 
 
+@pytest.mark.faults
 def test_a_job_that_kills_its_workers_is_found_out_and_its_neighbours_are_not_blamed() -> None:
     with cluster(workers=2) as workers:
         found = dict(stream(workers, lambda n: workers.match(die, n, 5), range(12)))
