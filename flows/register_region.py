@@ -358,7 +358,8 @@ def make_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -
         picture = draw_preview(plan, [outcome for outcome in shown if outcome.failure is None])
     content = run_report(plan, outcomes, clock)
     if plan.unfinished or not plan.pairs or missing:
-        save_report(plan, content, picture)
+        # report.json goes last: a rerun looks for it to see whether all the rest is there.
         save_slot_reports(plan, shown)
+        save_report(plan, content, picture)
     artifacts.show_result(plan, content, picture)
     return content
