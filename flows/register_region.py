@@ -359,7 +359,7 @@ def make_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -
     content = run_report(plan, outcomes, clock)
     if plan.unfinished or not plan.pairs or missing:
         # report.json goes last: a rerun looks for it to see whether all the rest is there.
-        save_slot_reports(plan, shown)
+        save_slot_reports(plan, outcomes)
         save_report(plan, content, picture)
     artifacts.show_result(plan, content, picture)
     return content
