@@ -193,8 +193,8 @@ def _restore_report(plan: Plan) -> None:
     with clock("report"):
         outcomes = earlier_outcomes(plan)
         picture = draw_preview(plan, outcomes)
+    save_slot_reports(plan, ())  # where they are missing
     save_report(plan, run_report(plan, (), clock), picture)
-    save_slot_reports(plan, outcomes)
 
 
 def _report_no_pairs(console: Console, plan: Plan) -> None:
