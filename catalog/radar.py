@@ -17,7 +17,7 @@ from rasterio.windows import Window as RasterWindow
 
 from catalog.calibration import SigmaTable
 from catalog.items import Asset
-from catalog.rasters import Crop
+from catalog.rasters import Crop, physical
 
 # The frame is looked for this near the edges. Within it, digital numbers are below the noise of any
 # ground (some 20 to 40); a line begins where 12 of 16 pixels are not.
@@ -58,9 +58,7 @@ def read_radar_crop(
             for start, size in ((crop.y0, crop.height), (crop.x0, crop.width))
         )
         return np.asarray(values**2 / table.at(rows, columns) ** 2, np.float32)
-    if (asset.scale, asset.offset) != (1.0, 0.0):
-        values = values * np.float32(asset.scale) + np.float32(asset.offset)
-    return values
+    return physical(values, asset)
 
 
 def _frame(source: DatasetReader, crop: Crop) -> NDArray[np.bool_]:

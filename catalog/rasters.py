@@ -184,7 +184,7 @@ def read_on_grid(
         values = warped.read(indexes)
         opacity = warped.read(warped.count)
     np.copyto(values, np.nan, where=opacity < OPAQUE)
-    return _physical(values, asset)
+    return physical(values, asset)
 
 
 def _aligned_corner(source: DatasetReader, geobox: GeoBox) -> tuple[int, int] | None:
@@ -257,7 +257,7 @@ def read_crop(
         np.copyto(values, np.nan, where=mask < OPAQUE)
     if _zero_is_nodata(source, asset):
         np.copyto(values, np.nan, where=(values == 0).all(axis=0))
-    return _physical(values, asset)
+    return physical(values, asset)
 
 
 def has_padding_to_keep_out(source: DatasetReader, asset: Asset, geobox: GeoBox) -> bool:
@@ -302,7 +302,8 @@ def _alpha_bands(source: DatasetReader) -> dict[str, int | bool]:
     return {"src_alpha": index, "dst_alpha": index}
 
 
-def _physical(values: NDArray[np.float32], asset: Asset) -> NDArray[np.float32]:
+def physical(values: NDArray[np.float32], asset: Asset) -> NDArray[np.float32]:
+    """Stored values as what they stand for; in place."""
     if (asset.scale, asset.offset) != (1.0, 0.0):
         values *= np.float32(asset.scale)
         values += np.float32(asset.offset)

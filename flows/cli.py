@@ -186,15 +186,13 @@ def _nothing_to_do(console: Console, plan: Plan) -> None:
 def _restore_report(plan: Plan) -> None:
     from flows.preview import draw_preview
     from flows.progress import Stopwatch
-    from flows.report import earlier_outcomes, run_report, save_report
-    from flows.slot_report import save_slot_reports
+    from flows.report import earlier_outcomes, run_report
+    from flows.slot_report import save_reports
 
     clock = Stopwatch()
     with clock("report"):
-        outcomes = earlier_outcomes(plan)
-        picture = draw_preview(plan, outcomes)
-    save_slot_reports(plan, ())  # where they are missing
-    save_report(plan, run_report(plan, (), clock), picture)
+        picture = draw_preview(plan, earlier_outcomes(plan))
+    save_reports(plan, run_report(plan, (), clock), picture, ())
 
 
 def _report_no_pairs(console: Console, plan: Plan) -> None:

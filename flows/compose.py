@@ -144,9 +144,12 @@ def _fill_optical(canvas: Canvas, job: ShardJob) -> dict[str, Mask]:
         if not (hides > CLEAR).any():  # no scene can show more
             break
         image = read_window((scene,), job.lattice, window, job.optical_bands)
+        known = np.isfinite(image).all(axis=0)
+        if not known.any():  # it does not reach here, so its mask need not be opened
+            continue
         classes = optical_classes(scene, job.lattice, window)
         level = hiding(classes)
-        better = (level < hides) & np.isfinite(image).all(axis=0)
+        better = (level < hides) & known
         np.copyto(canvas.optical, image, where=better)
         np.copyto(canvas.optical_class, classes, where=better)
         shown[better], hides[better] = index, level[better]

@@ -53,12 +53,11 @@ from flows.report import (
     earlier_outcomes,
     report_is_missing,
     run_report,
-    save_report,
 )
 from flows.request import RegionRequest
 from flows.retries import with_retries
 from flows.settle import GroupEstimate, estimates_from_bytes, estimates_to_bytes, settle_found
-from flows.slot_report import save_slot_reports
+from flows.slot_report import save_reports
 from flows.stream import GivenUp, JobsFailed, only, stream
 from tar_engine.errors import EngineError
 
@@ -322,15 +321,14 @@ def write_all(
     """Every job on the workers. Raises what a scene's reading raises at once, and `JobsFailed` for
     jobs that were given up, by their names, after all were tried."""
     failed: dict[str, GivenUp] = {}
-    names = {id(job): name for name, job in jobs.items()}
     with run.progress.bar(told, "shards") as bar:
         bar.expect(len(jobs))
-        for job, outcome in stream(run.workers, submit, jobs.values()):
+        for (name, _), outcome in stream(run.workers, lambda named: submit(named[1]), jobs.items()):
             bar.advance()
             if isinstance(outcome, GivenUp):
                 if isinstance(outcome.error, SceneReadError):
                     raise outcome.error
-                failed[names[id(job)]] = outcome
+                failed[name] = outcome
     if failed:
         raise JobsFailed(failed)
 
@@ -358,8 +356,6 @@ def make_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -
         picture = draw_preview(plan, [outcome for outcome in shown if outcome.failure is None])
     content = run_report(plan, outcomes, clock)
     if plan.unfinished or not plan.pairs or missing:
-        # report.json goes last: a rerun looks for it to see whether all the rest is there.
-        save_slot_reports(plan, outcomes)
-        save_report(plan, content, picture)
+        save_reports(plan, content, picture, outcomes)
     artifacts.show_result(plan, content, picture)
     return content

@@ -38,7 +38,7 @@ from flows.preview import (
     limits_of,
     stack,
 )
-from flows.report import SlotOutcome, earlier_outcomes
+from flows.report import Report, SlotOutcome, earlier_outcomes, save_report
 
 logger = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
@@ -96,6 +96,18 @@ class CloseLook:
     height: int
     metres: int | None
     """Side of the window, where the CRS counts metres."""
+
+
+def save_reports(
+    plan: Plan, report: Report, picture: bytes | None, outcomes: Sequence[SlotOutcome]
+) -> None:
+    """Everything that tells people of a run, beside the mosaic.
+
+    report.json goes last: a rerun looks for it to see whether all the rest is there. Raises
+    StoreError.
+    """
+    save_slot_reports(plan, outcomes)
+    save_report(plan, report, picture)
 
 
 def save_slot_reports(plan: Plan, outcomes: Sequence[SlotOutcome]) -> None:

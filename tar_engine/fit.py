@@ -205,7 +205,8 @@ def robustly(
 ) -> tuple[Field, Float64]:
     """A field by reweighted least squares whose tolerance falls step by step; the last weights."""
     displacement = seen.sar_xy - seen.optical_xy
-    solved = Solved(start_field := Field("affine", start), start_field.at(seen.optical_xy))
+    field = Field("affine", start)
+    solved = Solved(field, field.at(seen.optical_xy))
     weight = seen.confidence
     for tolerance in np.geomspace(config.start_tolerance_px / 2, config.tolerance_px, 5):
         residual = displacement - solved.displacement
