@@ -16,22 +16,23 @@ from torch import Tensor
 
 from tar_engine.config import RefineConfig
 from tar_engine.msfl import gaussian_kernel, separable
-from tar_engine.windows import CellProducts, peak_near, windowed
+from tar_engine.windows import cell_products, peak_near, windowed
 
 
-def smooth_offsets(products: CellProducts, config: RefineConfig) -> Tensor:
-    """Offsets of roughly aligned images, for every cell of `config.dense_cell_px`.
+def smooth_offsets(optical: Tensor, sar: Tensor, config: RefineConfig) -> Tensor:
+    """Offsets of roughly aligned features (B, C, H, W), for every cell of `config.dense_cell_px`.
 
     Returns:
         (B, 2, rows, columns) SAR position minus optical position (dx, dy), pixels.
     """
-    surfaces = windowed(products, config.dense_window_cells, config.dense_cell_px).flatten(3)
+    cell_px, reach_px = config.dense_cell_px, config.dense_search_px
+    products = cell_products(optical, sar, cell_px, reach_px)
+    surfaces = windowed(products, config.dense_window_cells, cell_px).flatten(3)
     energy = products.optical_energy[..., 0, 0]
     # Where nothing stands out, correlation is high or low by chance.
     present = energy / (energy + energy.mean(dim=(1, 2), keepdim=True) + 1e-9)
-    reach_px = products.product.shape[-1] // 2
-    lag = torch.arange(-reach_px, reach_px + 1, device=surfaces.device, dtype=surfaces.dtype)
-    field = torch.zeros(*surfaces.shape[:3], 2, device=surfaces.device)
+    lag = torch.arange(-reach_px, reach_px + 1, device=optical.device, dtype=surfaces.dtype)
+    field = torch.zeros(*surfaces.shape[:3], 2, device=optical.device)
     for coupling, sigma_cells in zip(config.coupling, config.smoothing_cells, strict=True):
         across = (lag - field[..., :1]).square()[..., None, :]
         down = (lag - field[..., 1:]).square()[..., :, None]

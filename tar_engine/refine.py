@@ -1,7 +1,7 @@
 """The refinement: estimate, warp, estimate again, from coarse to full resolution.
 
-    affine ── windows, coarse to fine ── affine and cells ── all windows together, as a field, twice
-        └── the large windows of the last round: do they see it too?
+    affine ── windows, coarse to fine ── affine and cells ── all windows together, as a field
+        └── windows once more, on what the answer warps: do they see it too?
 
 Each round warps the SAR image by the answer so far and updates the answer: one affine for the pair,
 and on top of it a smooth displacement per cell, so that terrain is followed too. Large windows find
@@ -34,15 +34,7 @@ from tar_engine.dense import smooth_offsets
 from tar_engine.model import TarNetwork
 from tar_engine.msfl import gaussian_kernel, separable, valid_of
 from tar_engine.search import rescaled
-from tar_engine.windows import (
-    CellProducts,
-    WindowMatches,
-    cell_products,
-    centred,
-    match_windows,
-    matches_of,
-    merged,
-)
+from tar_engine.windows import WindowMatches, centred, match_windows
 
 SMOOTHING_CELLS = 1.0
 HYPOTHESES = 128
@@ -161,10 +153,9 @@ def refine(pair: ImagePair, affine: Tensor, factors: Sequence[int], config: Refi
     answer = Answer(affine)
     for factor in factors:
         answer = updated(answer, one_round(pair, answer, factor, config), config.cell_px * factor)
-    dense = dense_round(pair, answer, config)
-    for _ in range(config.dense_rounds - 1):
-        dense = dense_round(pair, dense.answer, config)
-    return witnessed(dense, config)
+    for factor in config.dense_factors:
+        answer = dense_round(pair, answer, factor, config)
+    return witnessed(pair, answer, config)
 
 
 def one_round(pair: ImagePair, answer: Answer, factor: int, config: RefineConfig) -> Round:
@@ -183,45 +174,25 @@ def one_round(pair: ImagePair, answer: Answer, factor: int, config: RefineConfig
     )
 
 
-class Dense(NamedTuple):
-    """A dense round: the answer, the step (B, 2, rows, columns) that led there, and what was seen.
-
-    products: of all cells of `RefineConfig.dense_cell_px`, before the step. both: see `Seen`.
-    """
-
-    answer: Answer
-    step: Tensor
-    products: CellProducts
-    both: Tensor
-
-
-def dense_round(pair: ImagePair, answer: Answer, config: RefineConfig) -> Dense:
+def dense_round(pair: ImagePair, answer: Answer, factor: int, config: RefineConfig) -> Answer:
     """The answer moved by what all windows together say of the pair as it warps it."""
-    seen = pair.seen(answer, 1)
-    cell_px = config.dense_cell_px
-    products = cell_products(seen.optical, seen.sar, cell_px, config.dense_search_px)
-    step = smooth_offsets(products, config)
-    rows, columns = step.shape[-2:]
-    centres = cell_centres(rows, columns, cell_px, step.device)
-    sar_xy = answer.at(centres + step.flatten(2).transpose(1, 2))
+    seen = pair.seen(answer, factor)
+    offset = smooth_offsets(seen.optical, seen.sar, config) * factor
+    rows, columns = offset.shape[-2:]
+    cell_px = config.dense_cell_px * factor
+    centres = cell_centres(rows, columns, cell_px, offset.device)
+    sar_xy = answer.at(centres + offset.flatten(2).transpose(1, 2))
     beyond = (sar_xy - apply_affine(answer.affine, centres)).transpose(1, 2)
-    moved = Answer(answer.affine, beyond.unflatten(2, (rows, columns)), cell_px)
-    return Dense(moved, step, products, seen.both)
+    return Answer(answer.affine, beyond.unflatten(2, (rows, columns)), cell_px)
 
 
-def witnessed(dense: Dense, config: RefineConfig) -> Found:
-    """The answer at the cells of large windows, as far as they agree that it is right.
-
-    They saw the pair as it was before the last step, and agree if they would take it too.
-    """
-    times = config.cell_px // config.dense_cell_px
-    windows = matches_of(merged(dense.products, times), config)
-    taken = F.avg_pool2d(dense.step, times).flatten(2).transpose(1, 2)
-    stray = (windows.offset_xy - taken).square().sum(dim=-1)
-    covered = F.avg_pool2d(dense.both, config.cell_px).flatten(1) > 0.5
-    confidence = confidence_of(windows) * covered * (1 - stray / AGREED_PX**2).clamp_min(0.0)
-    error_px = stray.sqrt().masked_fill(~covered, torch.inf)
-    return Found(windows.centre_xy, dense.answer.at(windows.centre_xy), confidence, error_px)
+def witnessed(pair: ImagePair, answer: Answer, config: RefineConfig) -> Found:
+    """The answer at the cells of large windows, as far as they agree that it is right."""
+    seen = one_round(pair, answer, 1, config)
+    stray = seen.offset_xy.square().sum(dim=-1)
+    confidence = seen.confidence * (1 - stray / AGREED_PX**2).clamp_min(0.0)
+    error_px = stray.sqrt().masked_fill(~seen.covered, torch.inf)
+    return Found(seen.optical_xy, answer.at(seen.optical_xy), confidence, error_px)
 
 
 def confidence_of(windows: WindowMatches) -> Tensor:

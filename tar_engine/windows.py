@@ -48,16 +48,10 @@ def match_windows(optical: Tensor, sar: Tensor, config: RefineConfig) -> WindowM
 
     H and W are cut down to whole cells. Zero features stand for nodata.
     """
-    cells = cell_products(optical, sar, config.cell_px, config.search_px)
-    return matches_of(cells, config)
-
-
-def matches_of(cells: CellProducts, config: RefineConfig) -> WindowMatches:
-    """Where the windows around every cell of `config.cell_px` correlate best."""
-    surface = windowed(cells, config.window_cells, config.cell_px)
+    surface = correlation_surfaces(optical, sar, config)
     rows, columns = surface.shape[1:3]
     offset, score, distinct = peaks(surface)
-    centres = cell_centres(rows, columns, config.cell_px, surface.device)
+    centres = cell_centres(rows, columns, config.cell_px, optical.device)
     return WindowMatches(centres, offset, score, distinct)
 
 
@@ -90,16 +84,6 @@ def cell_products(optical: Tensor, sar: Tensor, cell_px: int, reach_px: int) -> 
     sar_energy = F.avg_pool2d(sar_energy, (1, cell_px), stride=1) * area
     sar_energy = sar_energy[:, 0].unfold(1, lags, cell_px).unfold(2, lags, cell_px)
     return CellProducts(product, optical_energy[:, 0, :, :, None, None], sar_energy)
-
-
-def merged(cells: CellProducts, times: int) -> CellProducts:
-    """The same of cells `times` as wide and as high, in place of whole squares of them."""
-
-    def summed(part: Tensor) -> Tensor:
-        squares: Tensor = part.unflatten(2, (-1, times)).unflatten(1, (-1, times))
-        return squares.sum(dim=(2, 4))
-
-    return CellProducts(*map(summed, cells))
 
 
 def windowed(cells: CellProducts, window_cells: int, cell_px: int) -> Tensor:

@@ -20,7 +20,7 @@ from tar_engine.patches import PatchPairs
 from tar_engine.train import on_device
 from tar_engine.train_low import draw_low_batch, own_shifts, turned
 from tar_engine.training_set import synthetic_pairs
-from tar_engine.windows import cell_products, centred
+from tar_engine.windows import centred
 
 CPU = torch.device("cpu")
 
@@ -125,7 +125,7 @@ def test_a_smooth_field_is_followed_where_windows_would_smear_it() -> None:
     network = TarNetwork(ModelConfig(text_channels=8), torch.randn(2, 3, 8)).eval()
     with torch.inference_mode():
         seen = [centred(network.low_level(image, "optical")) for image in (image, sar)]
-        offset = smooth_offsets(cell_products(*seen, 8, 6), RefineConfig())
+        offset = smooth_offsets(*seen, RefineConfig())
     truth = F.avg_pool2d(wave.permute(2, 0, 1)[None], 8)
     inner = (offset - truth)[..., 2:-2, 2:-2]
     assert inner.square().sum(dim=1).sqrt().median() < 0.4
@@ -133,6 +133,6 @@ def test_a_smooth_field_is_followed_where_windows_would_smear_it() -> None:
 
 def test_without_structure_nothing_moves() -> None:
     flat = torch.zeros(1, 4, 64, 48)
-    offset = smooth_offsets(cell_products(flat, flat, 8, 6), RefineConfig())
+    offset = smooth_offsets(flat, flat, RefineConfig())
     assert offset.shape == (1, 2, 8, 6)
     assert not offset.any()
