@@ -1,6 +1,6 @@
 """The picture of a mosaic: where SAR was moved, and a close look before and after.
 
-Only thinned-out rows and columns of the mosaic and one small window are ever in memory.
+Only an overview of the mosaic and a few small windows are ever in memory.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from dask.base import compute
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -21,7 +22,9 @@ from scipy import ndimage
 
 from catalog.errors import SceneReadError
 from catalog.grid import Lattice, Window
+from catalog.open import open_slot
 from catalog.read import read_window
+from catalog.slot_layout import overview_factors
 from flows.compose import ABSTAINED, NO_SAR, REGISTERED
 from flows.plan import Plan, SlotPlan, slot_store
 from flows.report import SlotOutcome
@@ -31,7 +34,8 @@ Floats = npt.NDArray[np.float32]
 
 OVERVIEW_PX = 900  # longest side of the overview
 DETAIL_PX = 320  # side of the close look
-CANDIDATES = 40  # for the close look
+CANDIDATES = 16  # for the close look
+READERS = 16  # at a time: what an object store takes is the wait for its answer
 CHECKER_PX = 64
 VISIBLE_PX = 3.0  # more displacement than this is not seen any better
 DESPECKLE_PX = 1.2  # the eye follows borders better through less speckle
@@ -54,23 +58,37 @@ def draw_preview(plan: Plan, outcomes: Sequence[SlotOutcome]) -> bytes | None:
         "pairs registered"
     )
     try:
-        return preview_png(slot_store(plan, best.slot).open(), plan.lattice, best.slot, title)
+        mosaic = slot_store(plan, best.slot).open()
+        drawn = (*best.slot.optical_bands, "dx", "dy", "quality")
+        factor, small = overview(plan, best.slot, OVERVIEW_PX, drawn)
+        return preview_png(mosaic, small, factor, plan.lattice, best.slot, title)
     except SceneReadError as error:
         logger.warning("no preview.png was drawn: %s", error)
         return None
 
 
-def preview_png(mosaic: xr.Dataset, lattice: Lattice, slot: SlotPlan, title: str) -> bytes:
-    """One picture of one day: `mosaic` has dims (y, x), its variables are read as needed."""
-    height, width = lattice.shape
-    step = max(1, round(max(height, width) / OVERVIEW_PX))
-    thin = mosaic.isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step))
-    thin = thin[[*slot.optical_bands, "dx", "dy", "quality"]].compute()
-    detail = detail_window(mosaic, thin, slot, step)
+def overview(
+    plan: Plan, slot: SlotPlan, longest_px: int, names: Sequence[str]
+) -> tuple[int, xr.Dataset]:
+    """The finest level of a day that is no longer than that, else the coarsest; its factor first.
 
+    Its variables `names` are in memory.
+    """
+    factors = (1, *overview_factors(plan.lattice))
+    longest = max(plan.lattice.shape)
+    factor = next((f for f in factors if longest / f <= longest_px), factors[-1])
+    level = open_slot(slot_store(plan, slot).url, factor)
+    return factor, level[list(names)].compute(num_workers=READERS)
+
+
+def preview_png(
+    mosaic: xr.Dataset, small: xr.Dataset, factor: int, lattice: Lattice, slot: SlotPlan, title: str
+) -> bytes:
+    """One picture of one day: `mosaic` has dims (y, x), `small` is its overview in memory."""
+    detail = detail_window(mosaic, small, slot, factor)
     figure = Figure(figsize=(15, 5.6), layout="constrained")
-    overview, before, after = figure.subplots(1, 3)
-    _draw_overview(overview, thin, slot, detail, step)
+    whole, before, after = figure.subplots(1, 3)
+    _draw_overview(whole, small, slot, detail, factor)
     optical = stack(mosaic, slot.optical_bands, detail)
     colour = as_colour(optical)
     registered = stack(mosaic, slot.sar_bands[:1], detail)[0]
@@ -85,24 +103,31 @@ def preview_png(mosaic: xr.Dataset, lattice: Lattice, slot: SlotPlan, title: str
 
 
 def detail_window(
-    mosaic: xr.Dataset, thin: xr.Dataset, slot: SlotPlan, step: int, side_px: int = DETAIL_PX
+    mosaic: xr.Dataset, small: xr.Dataset, slot: SlotPlan, factor: int, side_px: int = DETAIL_PX
 ) -> Window:
-    """Of the squares that were moved most, the one whose borders show best in both sensors."""
+    """Of the squares that were moved most, the one whose borders show best in both sensors.
+
+    `small` is the mosaic's overview, `factor` times as coarse.
+    """
     height, width = mosaic["quality"].shape
     side = min(side_px, height, width)
-    corners = _most_moved(thin, max(1, side // step))
     squares = [
-        Window(min(row * step, height - side), min(column * step, width - side), side, side)
-        for row, column in corners
+        Window(min(row * factor, height - side), min(column * factor, width - side), side, side)
+        for row, column in _most_moved(small, max(1, side // factor))
     ]
+    seen = mosaic[[slot.optical_bands[0], slot.sar_bands[0], "dx", "dy"]]
+    parts = [seen.isel(y=square.slices[0], x=square.slices[1]) for square in squares]
+    loaded = compute(*parts, num_workers=READERS)
     middle = Window((height - side) // 2, (width - side) // 2, side, side)
-    return max(squares, key=lambda square: _agreement(mosaic, slot, square), default=middle)
+    agreements = map(_agreement, loaded)
+    best = max(zip(agreements, squares, strict=True), key=lambda each: each[0], default=None)
+    return middle if best is None else best[1]
 
 
-def _most_moved(thin: xr.Dataset, cells: int) -> list[tuple[int, int]]:
+def _most_moved(small: xr.Dataset, cells: int) -> list[tuple[int, int]]:
     """Corners (row, column) of squares of registered cells, the most displaced first."""
-    moved = np.hypot(thin["dx"].values, thin["dy"].values)
-    usable = (thin["quality"].values == REGISTERED) & np.isfinite(moved)
+    moved = np.hypot(small["dx"].values, small["dy"].values)
+    usable = (small["quality"].values == REGISTERED) & np.isfinite(moved)
     stride = max(1, cells // 2)
     found = []
     for row in range(0, max(1, moved.shape[0] - cells + 1), stride):
@@ -114,33 +139,33 @@ def _most_moved(thin: xr.Dataset, cells: int) -> list[tuple[int, int]]:
     return [corner for _, corner in found[:CANDIDATES]]
 
 
-def _agreement(mosaic: xr.Dataset, slot: SlotPlan, window: Window) -> float:
+def _agreement(part: xr.Dataset) -> float:
     """Correlation of the edges of both sensors, for squares moved enough to see it."""
-    optical = stack(mosaic, slot.optical_bands[:1], window)[0]
-    sar = stack(mosaic, slot.sar_bands[:1], window)[0]
+    optical, sar, dx, dy = (np.asarray(part[name].values, np.float32) for name in part.data_vars)
     edges = [
         ndimage.gaussian_gradient_magnitude(np.nan_to_num(image), 2.5).ravel()
         for image in (optical, sar)
     ]
-    moved = np.hypot(*stack(mosaic, ("dx", "dy"), window))
     with np.errstate(invalid="ignore"):  # an even surface has no edges to correlate
         correlation = np.nan_to_num(np.corrcoef(*edges)[0, 1])
-    return float(correlation * min(VISIBLE_PX, np.nanmean(moved)))
+    return float(correlation * min(VISIBLE_PX, np.nanmean(np.hypot(dx, dy))))
 
 
-def _draw_overview(axes: Axes, thin: xr.Dataset, slot: SlotPlan, detail: Window, step: int) -> None:
+def _draw_overview(
+    axes: Axes, small: xr.Dataset, slot: SlotPlan, detail: Window, factor: int
+) -> None:
     """Optical in colour, displacement as arrows, refusals in red, the detail as a frame."""
-    bands = np.stack([thin[band].values for band in slot.optical_bands])
+    bands = np.stack([small[band].values for band in slot.optical_bands])
     grey = as_colour(bands).mean(axis=-1)
     axes.imshow(0.1 + 0.6 * grey, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
-    quality = thin["quality"].values
+    quality = small["quality"].values
     for value, colour, alpha in ((ABSTAINED, REFUSED_COLOUR, 0.45), (NO_SAR, "white", 0.55)):
         shade = np.ma.masked_not_equal(quality, value)
         axes.imshow(shade, cmap=ListedColormap([colour]), alpha=alpha, interpolation="nearest")
     every = max(1, max(quality.shape) // ARROWS)
     rows, columns = np.mgrid[every // 2 : quality.shape[0] : every,
                              every // 2 : quality.shape[1] : every]  # fmt: skip
-    dx, dy = thin["dx"].values[rows, columns], thin["dy"].values[rows, columns]
+    dx, dy = small["dx"].values[rows, columns], small["dy"].values[rows, columns]
     shown = np.isfinite(dx)
     if shown.any():
         length = float(np.quantile(np.hypot(dx, dy)[shown], 0.95)) or 1.0
@@ -149,7 +174,7 @@ def _draw_overview(axes: Axes, thin: xr.Dataset, slot: SlotPlan, detail: Window,
             angles="xy", scale_units="xy", scale=length / (1.4 * every), width=0.004,
         )  # fmt: skip
         axes.quiverkey(arrows, 0.86, 1.03, length, f"{length:.1f} px", labelpos="E")
-    x, y, side = detail.x0 / step, detail.y0 / step, detail.width / step
+    x, y, side = detail.x0 / factor, detail.y0 / factor, detail.width / factor
     axes.plot([x, x + side, x + side, x, x], [y, y, y + side, y + side, y], "w-", linewidth=1.5)
     handles = [Patch(color=REFUSED_COLOUR, alpha=0.45, label="refused")]
     if (quality == ABSTAINED).any():
@@ -184,7 +209,7 @@ def delivered_sar(slot: SlotPlan, lattice: Lattice, window: Window) -> Floats:
 
 def stack(mosaic: xr.Dataset, bands: tuple[str, ...], window: Window) -> Floats:
     rows, columns = window.slices
-    part = mosaic[list(bands)].isel(y=rows, x=columns).compute()
+    part = mosaic[list(bands)].isel(y=rows, x=columns).compute(num_workers=READERS)
     return np.stack([np.asarray(part[band].values, np.float32) for band in bands])
 
 

@@ -27,8 +27,7 @@ from scipy import ndimage
 from catalog import objects
 from catalog.errors import SceneReadError
 from catalog.grid import Window
-from catalog.open import open_slot
-from catalog.slot_layout import QUALITY, overview_factors
+from catalog.slot_layout import QUALITY
 from flows.plan import Plan, SlotPlan, provenance, slot_store
 from flows.preview import (
     DESPECKLE_PX,
@@ -36,6 +35,7 @@ from flows.preview import (
     delivered_sar,
     detail_window,
     limits_of,
+    overview,
     stack,
 )
 from flows.report import Report, SlotOutcome, earlier_outcomes, save_report
@@ -141,7 +141,7 @@ def slot_report(plan: Plan, outcome: SlotOutcome) -> bytes:
     """
     slot = outcome.slot
     mosaic = slot_store(plan, slot).open()
-    factor, small = _small(plan, slot)
+    factor, small = overview(plan, slot, MAP_PX, ("dx", "dy", "expected_error", "quality"))
     window = detail_window(mosaic, small, slot, factor, DETAIL_PX)
     page = _template().render(
         title=f"{plan.request.region}, {slot.slot}: SAR registered to optical",
@@ -167,15 +167,6 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-
-
-def _small(plan: Plan, slot: SlotPlan) -> tuple[int, xr.Dataset]:
-    """The finest overview that a map may show, and its factor; in memory."""
-    longest = max(plan.lattice.shape)
-    factors = (1, *overview_factors(plan.lattice))
-    factor = next((f for f in factors if longest / f <= MAP_PX), factors[-1])
-    small = open_slot(slot_store(plan, slot).url, factor)
-    return factor, small[["dx", "dy", "expected_error", "quality"]].compute()
 
 
 def _close_look(plan: Plan, slot: SlotPlan, mosaic: xr.Dataset, window: Window) -> CloseLook:
