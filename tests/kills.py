@@ -35,10 +35,15 @@ TELLS_OF_THE_RUN = "report.json"  # seconds, and where the store is
 def digests(store: Path) -> dict[str, str]:
     """Every file of a store that its content determines."""
     return {
-        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(store)): digest(path)
         for path in sorted(store.rglob("*"))
         if path.is_file() and path.name != TELLS_OF_THE_RUN
     }
+
+
+def digest(file: Path) -> str:
+    """Of its content; "" where there is no such file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
 
 
 class Reader(threading.Thread):
@@ -47,7 +52,7 @@ class Reader(threading.Thread):
     def __init__(self, store: Path, expected: dict[str, str]):
         super().__init__(daemon=True)
         self.store = store
-        self.expected = {name: digest for name, digest in expected.items() if ".zarr/" in name}
+        self.expected = {name: wanted for name, wanted in expected.items() if ".zarr/" in name}
         self.half_visible: list[str] = []
         self.looks = 0
         self._stop_looking = threading.Event()
@@ -56,9 +61,11 @@ class Reader(threading.Thread):
         while not self._stop_looking.wait(0.02):
             self.looks += 1
             if any(self.store.glob("*/items/*.json")):
-                found = digests(self.store)
+                # By name: files that are not of the mosaic may go while it looks.
                 self.half_visible += [
-                    name for name, digest in self.expected.items() if found.get(name) != digest
+                    name
+                    for name, wanted in self.expected.items()
+                    if digest(self.store / name) != wanted
                 ]
 
     def stop(self) -> None:
