@@ -59,10 +59,9 @@ class RefineConfig:
     cell_px: int = 16  # spacing of the matches, pixels
     window_cells: int = 5  # side of the window that a match compares, cells (tapered)
     search_px: int = 8  # largest offset searched each way in one round, pixels
-    dense_factors: tuple[int, ...] = (1, 1)  # shrinking of the dense rounds; () = off
+    dense_search_px: tuple[int, ...] = (4, 2)  # largest offset of each dense round; () = off
     dense_cell_px: int = 8  # spacing of the dense field's cells, pixels
     dense_window_cells: int = 3  # side of its windows, cells (tapered)
-    dense_search_px: int = 6  # largest offset of one dense round
     coupling: tuple[float, ...] = (
         0.02,
         0.04,

@@ -19,13 +19,16 @@ from tar_engine.msfl import gaussian_kernel, separable
 from tar_engine.windows import cell_products, peak_near, windowed
 
 
-def smooth_offsets(optical: Tensor, sar: Tensor, config: RefineConfig) -> Tensor:
+def smooth_offsets(optical: Tensor, sar: Tensor, reach_px: int, config: RefineConfig) -> Tensor:
     """Offsets of roughly aligned features (B, C, H, W), for every cell of `config.dense_cell_px`.
+
+    Args:
+        reach_px: the largest offset looked for, each way.
 
     Returns:
         (B, 2, rows, columns) SAR position minus optical position (dx, dy), pixels.
     """
-    cell_px, reach_px = config.dense_cell_px, config.dense_search_px
+    cell_px = config.dense_cell_px
     products = cell_products(optical, sar, cell_px, reach_px)
     surfaces = windowed(products, config.dense_window_cells, cell_px).flatten(3)
     energy = products.optical_energy[..., 0, 0]

@@ -153,8 +153,8 @@ def refine(pair: ImagePair, affine: Tensor, factors: Sequence[int], config: Refi
     answer = Answer(affine)
     for factor in factors:
         answer = updated(answer, one_round(pair, answer, factor, config), config.cell_px * factor)
-    for factor in config.dense_factors:
-        answer = dense_round(pair, answer, factor, config)
+    for reach_px in config.dense_search_px:
+        answer = dense_round(pair, answer, reach_px, config)
     return witnessed(pair, answer, config)
 
 
@@ -174,12 +174,12 @@ def one_round(pair: ImagePair, answer: Answer, factor: int, config: RefineConfig
     )
 
 
-def dense_round(pair: ImagePair, answer: Answer, factor: int, config: RefineConfig) -> Answer:
+def dense_round(pair: ImagePair, answer: Answer, reach_px: int, config: RefineConfig) -> Answer:
     """The answer moved by what all windows together say of the pair as it warps it."""
-    seen = pair.seen(answer, factor)
-    offset = smooth_offsets(seen.optical, seen.sar, config) * factor
+    seen = pair.seen(answer, 1)
+    offset = smooth_offsets(seen.optical, seen.sar, reach_px, config)
     rows, columns = offset.shape[-2:]
-    cell_px = config.dense_cell_px * factor
+    cell_px = config.dense_cell_px
     centres = cell_centres(rows, columns, cell_px, offset.device)
     sar_xy = answer.at(centres + offset.flatten(2).transpose(1, 2))
     beyond = (sar_xy - apply_affine(answer.affine, centres)).transpose(1, 2)

@@ -8,6 +8,7 @@ images ─ normalise ─ what TAFE names cloud is nodata ─┬─ no prior: sea
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from tar_engine.config import EngineConfig
@@ -137,10 +139,18 @@ class Registrar:
             InputError: an argument of wrong shape or type, all nodata, or constant.
         """
         optical_image, sar_image = as_image(optical, "optical"), as_image(sar, "sar")
+        # Threads of NumPy's products go on spinning while torch needs the cores.
+        with linear_algebra().limit(limits=1, user_api="blas"):
+            return self._registered(optical_image, sar_image, max_offset_px)
+
+    def _registered(
+        self, optical: Tensor, sar: Tensor, max_offset_px: float | None
+    ) -> Registration:
+        """Registration of (bands, H, W) images; any rotation is tried if the usual ones fail."""
         for any_rotation in (False, True):
             found = self.match_batch(
-                optical_image[None],
-                sar_image[None],
+                optical[None],
+                sar[None],
                 max_offset_px=max_offset_px,
                 any_rotation=any_rotation,
             )
@@ -148,7 +158,7 @@ class Registrar:
             answer = fit(matches, self.fit_config)
             if answer.verdict.accepted or max_offset_px is not None:
                 break
-        height, width = optical_image.shape[-2:]
+        height, width = optical.shape[-2:]
         displacement = np.full((2, height, width), np.nan, np.float32)
         if answer.verdict.accepted:
             displacement = answer.field.displacement(0, 0, width, height)
@@ -251,6 +261,12 @@ class Registrar:
         cloud = F.interpolate(cloud, size=(longest, longest), mode="bilinear")
         clear = optical.masked_fill(cloud[..., :height, :width] > CLOUD_PROBABILITY, torch.nan)
         return clear, cells_of(said, clear)
+
+
+@functools.cache
+def linear_algebra() -> ThreadpoolController:
+    """The threads of the libraries behind NumPy and SciPy."""
+    return ThreadpoolController()
 
 
 def cells_of(said: Described, image: Tensor) -> Cells:

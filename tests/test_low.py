@@ -125,7 +125,7 @@ def test_a_smooth_field_is_followed_where_windows_would_smear_it() -> None:
     network = TarNetwork(ModelConfig(text_channels=8), torch.randn(2, 3, 8)).eval()
     with torch.inference_mode():
         seen = [centred(network.low_level(image, "optical")) for image in (image, sar)]
-        offset = smooth_offsets(*seen, RefineConfig())
+        offset = smooth_offsets(*seen, 6, RefineConfig())
     truth = F.avg_pool2d(wave.permute(2, 0, 1)[None], 8)
     inner = (offset - truth)[..., 2:-2, 2:-2]
     assert inner.square().sum(dim=1).sqrt().median() < 0.4
@@ -133,6 +133,6 @@ def test_a_smooth_field_is_followed_where_windows_would_smear_it() -> None:
 
 def test_without_structure_nothing_moves() -> None:
     flat = torch.zeros(1, 4, 64, 48)
-    offset = smooth_offsets(flat, flat, RefineConfig())
+    offset = smooth_offsets(flat, flat, 6, RefineConfig())
     assert offset.shape == (1, 2, 8, 6)
     assert not offset.any()
