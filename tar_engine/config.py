@@ -37,7 +37,7 @@ class SearchConfig:
     largest_scale: float = 2.0  # tried with any rotation if the usual ones give no answer
     scales_per_octave: int = 6
     kept: int = 8  # candidates looked at closer; 1 = off
-    kept_of_any: int = 16  # the same where any rotation is tried; windows decide between them
+    kept_of_any: int = 32  # the same where any rotation is tried; windows decide between them
     descriptor_weight: float = 0.006  # of the network's descriptors in their ranking; 0 = off
 
     def grid(self, *, any_rotation: bool) -> tuple[Tensor, Tensor]:
