@@ -189,7 +189,7 @@ class Registrar:
                 have one size and all SAR images have one size.
             max_offset_px: see `register`.
             any_rotation: without a prior, search every rotation and scale from 1/2 to 2, not only
-                rotations to 45 degrees and scales from 2/3 to 3/2. Five times as long.
+                rotations to 45 degrees and scales from 2/3 to 3/2. More than three times as long.
         """
         if max_offset_px is not None and not 0 < max_offset_px <= MAX_OFFSET_PX:
             raise InputError(

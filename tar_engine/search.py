@@ -51,7 +51,7 @@ def search(optical: Tensor, sar: Tensor, config: SearchConfig, *, any_rotation: 
     Args:
         optical, sar: (B, bands, H, W) normalised, NaN for nodata; sizes may differ.
         any_rotation: every rotation and scale that a satellite pair could have, not only the
-            usual ones; five times as long.
+            usual ones; more than three times as long.
     """
     optical_field, optical_factor = orientation_field(optical, config)
     sar_field, sar_factor = orientation_field(sar, config)

@@ -120,7 +120,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--matcher", nargs="+", choices=matchers, default=matchers, metavar="NAME")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    args.matcher.sort(key=matchers.index)  # the engine first: the others are compared with it
+    # The engine first: the others are compared with it.
+    args.matcher = sorted(args.matcher, key=matchers.index)
     return args
 
 
