@@ -115,13 +115,12 @@ def detail_window(
         Window(min(row * factor, height - side), min(column * factor, width - side), side, side)
         for row, column in _most_moved(small, max(1, side // factor))
     ]
-    seen = mosaic[[slot.optical_bands[0], slot.sar_bands[0], "dx", "dy"]]
-    parts = [seen.isel(y=square.slices[0], x=square.slices[1]) for square in squares]
-    loaded = compute(*parts, num_workers=READERS)
-    middle = Window((height - side) // 2, (width - side) // 2, side, side)
-    agreements = map(_agreement, loaded)
-    best = max(zip(agreements, squares, strict=True), key=lambda each: each[0], default=None)
-    return middle if best is None else best[1]
+    if not squares:
+        return Window((height - side) // 2, (width - side) // 2, side, side)
+    seen = (slot.optical_bands[0], slot.sar_bands[0], "dx", "dy")
+    parts = compute(*(_part(mosaic, seen, square) for square in squares), num_workers=READERS)
+    agreements = [_agreement(part) for part in parts]
+    return squares[agreements.index(max(agreements))]
 
 
 def _most_moved(small: xr.Dataset, cells: int) -> list[tuple[int, int]]:
@@ -208,9 +207,13 @@ def delivered_sar(slot: SlotPlan, lattice: Lattice, window: Window) -> Floats:
 
 
 def stack(mosaic: xr.Dataset, bands: tuple[str, ...], window: Window) -> Floats:
-    rows, columns = window.slices
-    part = mosaic[list(bands)].isel(y=rows, x=columns).compute(num_workers=READERS)
+    part = _part(mosaic, bands, window).compute(num_workers=READERS)
     return np.stack([np.asarray(part[band].values, np.float32) for band in bands])
+
+
+def _part(mosaic: xr.Dataset, names: Sequence[str], window: Window) -> xr.Dataset:
+    rows, columns = window.slices
+    return mosaic[list(names)].isel(y=rows, x=columns)
 
 
 def as_colour(bands: Floats) -> Floats:
