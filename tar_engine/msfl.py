@@ -128,8 +128,10 @@ def separable(image: Tensor, along_y: Tensor, along_x: Tensor) -> Tensor:
 
 
 def filtered_plane(image: Tensor, taps: Sequence[float], axis: int) -> Tensor:
-    """(B, 1, H, W) filtered along one axis, without its borders; a convolution of one channel takes
-    a CPU three times as long."""
+    """(B, 1, H, W) filtered along one axis, without its borders.
+
+    By shifted sums: a convolution of a single channel takes a CPU three times as long.
+    """
     length = image.shape[axis] - len(taps) + 1
     total = image.narrow(axis, 0, length) * taps[0]
     for start, tap in enumerate(taps[1:], start=1):

@@ -123,9 +123,10 @@ def test_a_smooth_field_is_followed_where_windows_would_smear_it() -> None:
     wave[..., 0] = 2 * torch.sin(grid[..., 1] * (2 * torch.pi / 80))
     sar = sample(image, (grid - wave)[None])  # rows only slide, so the inverse is exact
     network = TarNetwork(ModelConfig(text_channels=8), torch.randn(2, 3, 8)).eval()
+    config = RefineConfig()
     with torch.inference_mode():
         seen = [centred(network.low_level(image, "optical")) for image in (image, sar)]
-        offset = smooth_offsets(*seen, 6, RefineConfig())
+        offset = smooth_offsets(*seen, config.dense_search_px[0], config)
     truth = F.avg_pool2d(wave.permute(2, 0, 1)[None], 8)
     inner = (offset - truth)[..., 2:-2, 2:-2]
     assert inner.square().sum(dim=1).sqrt().median() < 0.4
@@ -133,6 +134,7 @@ def test_a_smooth_field_is_followed_where_windows_would_smear_it() -> None:
 
 def test_without_structure_nothing_moves() -> None:
     flat = torch.zeros(1, 4, 64, 48)
-    offset = smooth_offsets(flat, flat, 6, RefineConfig())
+    config = RefineConfig()
+    offset = smooth_offsets(flat, flat, config.dense_search_px[0], config)
     assert offset.shape == (1, 2, 8, 6)
     assert not offset.any()
