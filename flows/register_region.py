@@ -25,18 +25,15 @@ from prefect.client.schemas.objects import State, StateType
 
 from catalog.errors import CatalogError, SceneReadError
 from catalog.grid import Shard
-from catalog.mosaic import Receipt, SlotStore
-from catalog.overviews import overview_shards, write_overview_shard
-from catalog.publish import publish
-from catalog.slot_layout import overview_factors
-from flows import artifacts
-from flows.accountability import IncompleteRun, in_one_sentence, verdict_on
-from flows.compose import ShardJob, compose_shard, has_classes, layers_of, slot_shards
-from flows.dispatch import DispatchError, Workers, cluster
-from flows.estimate import match_group
-from flows.group_matches import Collected, GroupMatches
-from flows.lease import one_run_per_region
-from flows.plan import (
+from catalog.store.layout import overview_factors
+from catalog.store.mosaic import Receipt, SlotStore
+from catalog.store.overviews import overview_shards, write_overview_shard
+from catalog.store.publish import publish
+from flows.cluster.lease import one_run_per_region
+from flows.cluster.retries import with_retries
+from flows.cluster.stream import GivenUp, JobsFailed, only, stream
+from flows.cluster.workers import DispatchError, Workers, cluster
+from flows.plan.plan import (
     Group,
     Plan,
     SlotPlan,
@@ -46,19 +43,22 @@ from flows.plan import (
     without_scenes,
     without_tiles,
 )
-from flows.preview import draw_preview
+from flows.plan.request import RegionRequest
 from flows.progress import Progress, Stopwatch
-from flows.report import (
+from flows.report import artifacts
+from flows.report.accountability import IncompleteRun, in_one_sentence, verdict_on
+from flows.report.preview import draw_preview
+from flows.report.report import (
     SlotOutcome,
     earlier_outcomes,
     report_is_missing,
     run_report,
 )
-from flows.request import RegionRequest
-from flows.retries import with_retries
-from flows.settle import GroupEstimate, estimates_from_bytes, estimates_to_bytes, settle_found
-from flows.slot_report import save_reports
-from flows.stream import GivenUp, JobsFailed, only, stream
+from flows.report.slot_report import save_reports
+from flows.stages.compose import ShardJob, compose_shard, has_classes, layers_of, slot_shards
+from flows.stages.fit import GroupEstimate, estimates_from_bytes, estimates_to_bytes, settle_found
+from flows.stages.group_matches import Collected, GroupMatches
+from flows.stages.match import match_group
 from tar_engine.errors import EngineError
 
 SHARDS_PER_TASK = 64
@@ -89,7 +89,7 @@ def register_region(request: RegionRequest) -> dict[str, Any]:
 
     Returns the content of the run's report.json. A rerun of a finished request writes nothing.
 
-    Raises `flows.plan.PlanError` when nothing can be done, and `IncompleteRun`, which has the
+    Raises `flows.plan.plan.PlanError` when nothing can be done, and `IncompleteRun`, which has the
     report, when something was promised and not delivered; what was finished is kept.
     """
     clock = Stopwatch()

@@ -23,14 +23,14 @@ from torch import Tensor
 
 from tar_engine.config import EngineConfig
 from tar_engine.errors import InputError
-from tar_engine.fit import FitConfig, Verdict, fit
-from tar_engine.matches import Matches
-from tar_engine.model import Described, TarNetwork, native_autocast
-from tar_engine.msfl import Sensor, as_seen, valid_of
-from tar_engine.refine import ImagePair, confirmation, refine, whole_cells
-from tar_engine.search import Cells, ranked, search, to_square
-from tar_engine.text import CLOUD_NAME
-from tar_engine.weights import Checkpoint, load_checkpoint
+from tar_engine.fields.fit import FitConfig, Verdict, fit
+from tar_engine.fields.matches import Matches
+from tar_engine.matching.refine import ImagePair, confirmation, refine, whole_cells
+from tar_engine.matching.search import Cells, ranked, search, to_square
+from tar_engine.network.model import Described, TarNetwork, native_autocast
+from tar_engine.network.msfl import Sensor, as_seen, valid_of
+from tar_engine.network.text import CLOUD_NAME
+from tar_engine.network.weights import Checkpoint, load_checkpoint
 
 MIN_SIDE_PX = 64
 CLOUD_PROBABILITY = 0.25  # of a token's concept; low, so that the edges of clouds go too

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.demo_region import DemoRegion, write_region
-from flows.terminal import prepare_prefect
+from flows.cli.demo_region import DemoRegion, write_region
+from flows.cli.terminal import prepare_prefect
 
 if TYPE_CHECKING:
     from distributed import Client
-    from object_store import Swift
-    from regions import DemoRun
+
+    from tests.support.object_store import Swift
+    from tests.support.regions import DemoRun
 
 
 def pytest_configure() -> None:
@@ -42,7 +43,7 @@ def small_region(tmp_path_factory: pytest.TempPathFactory) -> DemoRegion:
 @pytest.fixture(scope="session")
 def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     """A whole region, run once for all that only read what a run leaves."""
-    from regions import run_small_demo
+    from tests.support.regions import run_small_demo
 
     return run_small_demo(tmp_path_factory.mktemp("demo"))
 
@@ -50,7 +51,7 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
 @pytest.fixture(scope="session")
 def client() -> Iterator[Client]:
     """A local cluster of one worker; `client.scheduler.address` is what `--scheduler` takes."""
-    from flows.dispatch import cluster
+    from flows.cluster.workers import cluster
 
     with cluster(workers=1) as workers:
         yield workers.client
@@ -59,7 +60,7 @@ def client() -> Iterator[Client]:
 @pytest.fixture(scope="session")
 def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
     """A real object store on loopback; `aws_environment(swift.environment())` leads to it."""
-    from object_store import serve_swift
+    from tests.support.object_store import serve_swift
 
     with serve_swift(tmp_path_factory.mktemp("swift")) as server:
         yield server

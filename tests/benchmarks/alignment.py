@@ -1,6 +1,6 @@
 """How far the pairs themselves are from aligned, and how much of `elastic`'s error that is.
 
-    PYTHONPATH=tests .venv/bin/python tests/benchmarks/alignment.py ../shared/data/patches/val
+    .venv/bin/python -m tests.benchmarks.alignment ../shared/data/patches/val
 
 The first table registers the pairs as they are, with nothing done to them, and again mirrored: an
 offset of the data turns with the mirror, one of the engine does not. The second scores `elastic`
@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tar_engine import Registrar
-from tar_engine.evaluate import aligned, dense_shares
-from tar_engine.field import Field
-from tar_engine.patches import PatchPairs, load_pairs
-from tar_engine.protocols import PROTOCOLS, make_case
+from tar_engine.fields.field import Field
+from tar_engine.training.evaluate import aligned, dense_shares
+from tar_engine.training.patches import PatchPairs, load_pairs
+from tar_engine.training.protocols import PROTOCOLS, make_case
 
 PRIOR_PX = 8.0  # further off no pair of a set of aligned ones may be
 MIRRORS: dict[str, tuple[int, ...]] = {"as they are": (), "mirrored in x": (2,), "in y": (1,)}

@@ -1,6 +1,6 @@
 """What the engine's time goes into, what the machine could do, and what a whole scene takes.
 
-    PYTHONPATH=tests .venv/bin/python tests/benchmarks/engine.py --threads 2 [PAIRS_DIR]
+    .venv/bin/python -m tests.benchmarks.engine --threads 2 [PAIRS_DIR]
 
 Stages are replayed on their own with what `match_batch` gave them; indented ones are parts of the
 one above. Only convolutions, matrix products and FFTs count as operations, no sampling, sorting or
@@ -30,19 +30,20 @@ from unittest.mock import patch
 import cv2
 import numpy as np
 import torch
-from benchmarks.baselines import BASELINES, Bytes, oriented_gradient_grid
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from tar_engine import Registrar, refine, register
-from tar_engine.evaluate import aligned
-from tar_engine.fit import fit
-from tar_engine.matches import Matches
-from tar_engine.patches import PatchPairs, load_pairs
-from tar_engine.protocols import PROTOCOLS, Case, make_case
-from tar_engine.synthesis import SyntheticPair, synthetic_pair
+from tar_engine import Registrar, register
+from tar_engine.fields.fit import fit
+from tar_engine.fields.matches import Matches
+from tar_engine.matching import refine
+from tar_engine.training.evaluate import aligned
+from tar_engine.training.patches import PatchPairs, load_pairs
+from tar_engine.training.protocols import PROTOCOLS, Case, make_case
+from tar_engine.training.synthesis import SyntheticPair, synthetic_pair
+from tests.benchmarks.baselines import BASELINES, Bytes, oriented_gradient_grid
 
 Lines = Iterator[list[str]]
 Times = dict[str, float]  # seconds per pair, by stage

@@ -1,12 +1,13 @@
 """The engine beside classical matchers: accuracy and time on the same cases, in one run.
 
-    PYTHONPATH=tests .venv/bin/python tests/benchmarks/matching.py ../shared/data/patches/val
+    .venv/bin/python -m tests.benchmarks.matching ../shared/data/patches/val
 
-Errors are those of `tar_engine.evaluate`; no answer counts as an infinite error. It shows what a
-learned global search adds to the windows of `baselines.py`, and what it saves over exhaustive
-search. It cannot show how often the matchers are sure of a wrong answer, because the baselines
-never refuse on evidence; and its warps are drawn, so real misregistration is for `residual.py`.
-Times hold for the machine and the number of threads of the run; compare them only within a table.
+Errors are those of `tar_engine.training.evaluate`; no answer counts as an infinite error. It shows
+what a learned global search adds to the windows of `baselines.py`, and what it saves over
+exhaustive search. It cannot show how often the matchers are sure of a wrong answer, because the
+baselines never refuse on evidence; and its warps are drawn, so real misregistration is for
+`residual.py`. Times hold for the machine and the number of threads of the run; compare them only
+within a table.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from benchmarks.baselines import BASELINES, Baseline, Bytes, Floats
 
 from tar_engine import Registrar
-from tar_engine.evaluate import DENSE_PX, THRESHOLDS_PX, aligned, dense_shares, grid_error
-from tar_engine.patches import load_pairs
-from tar_engine.protocols import PROTOCOLS, Case, Protocol, make_case
+from tar_engine.training.evaluate import DENSE_PX, THRESHOLDS_PX, aligned, dense_shares, grid_error
+from tar_engine.training.patches import load_pairs
+from tar_engine.training.protocols import PROTOCOLS, Case, Protocol, make_case
+from tests.benchmarks.baselines import BASELINES, Baseline, Bytes, Floats
 
 ENGINE = "TAR"
 

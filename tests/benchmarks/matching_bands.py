@@ -1,6 +1,6 @@
 """Which optical bands and which polarisations make the image that the engine matches.
 
-    PYTHONPATH=tests .venv/bin/python tests/benchmarks/matching_bands.py ../shared/data
+    .venv/bin/python -m tests.benchmarks.matching_bands ../shared/data
 
 Real aligned pairs with true radiometry (chips, BigEarthNet patches): the SAR image is moved by a
 drawn shift, rotation and scale, and the engine looks for it. One thing is varied at a time from
@@ -29,10 +29,10 @@ import rasterio
 import torch
 from numpy.typing import NDArray
 
+from catalog.pixels.resample import resample
 from tar_engine import Registrar
 from tar_engine.errors import InputError
-from tar_engine.evaluate import aligned
-from tar_engine.warp import resample
+from tar_engine.training.evaluate import aligned
 
 Floats = NDArray[np.float32]
 L2A = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")

@@ -1,6 +1,6 @@
 """The largest resident set of every process of a command, sampled five times a second.
 
-.venv/bin/python tests/benchmarks/memory.py .venv/bin/tar-pipeline run --catalog items.json …
+.venv/bin/python -m tests.benchmarks.memory .venv/bin/tar-pipeline run --catalog items.json …
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How fast windows are read, beside a plain rasterio loop over the same windows.
 
-    PYTHONPATH=tests .venv/bin/python tests/benchmarks/reading.py [--side 4096] [--rounds 5]
+    .venv/bin/python -m tests.benchmarks.reading [--side 4096] [--rounds 5]
 
 Three bands of a made-up granule: 16-bit, deflated, in blocks of 512 px, one file each, as archives
 keep them. Both give float32 reflectance with NaN for no data, and begin every round with no file
@@ -31,11 +31,11 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window as RasterWindow
 from scipy import ndimage
 
+from catalog.archives.items import Asset, Scene
 from catalog.grid import Lattice, Window
-from catalog.items import Asset, Scene
-from catalog.open_files import close_all
-from catalog.rasters import GDAL_OPTIONS
-from catalog.read import read_window
+from catalog.pixels.open_files import close_all
+from catalog.pixels.rasters import GDAL_OPTIONS
+from catalog.pixels.read import read_window
 
 Floats = npt.NDArray[np.float32]
 CRS, CORNER, PX_M = "EPSG:32632", (600_000.0, 5_200_020.0), 10.0

@@ -1,11 +1,11 @@
 """What misregistration is left in a mosaic, judged by windowed mutual information.
 
-    PYTHONPATH=tests .venv/bin/python tests/benchmarks/residual.py STORE/REGION \\
+    .venv/bin/python -m tests.benchmarks.residual STORE/REGION \\
         --catalog items.json --optical COLLECTION --sar COLLECTION
 
-The judge (`tests/judges.py`) shares nothing with the matcher. `before` reads the same SAR scenes
-without the displacement. `border` windows hold two optical scenes that touch, `inside` windows
-one. Figures are medians over confident windows, in pixels of the mosaic.
+The judge (`tests/support/judges.py`) shares nothing with the matcher. `before` reads the same SAR
+scenes without the displacement. `border` windows hold two optical scenes that touch, `inside`
+windows one. Figures are medians over confident windows, in pixels of the mosaic.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from affine import Affine
-from judges import WINDOW_PX, residuals
 from odc.geo.geobox import GeoBox
 
 import catalog
+from catalog.archives.items import Scene
+from catalog.archives.search import catalog_api, search
 from catalog.grid import Lattice
-from catalog.items import Scene
-from catalog.read import read_window
-from catalog.search import catalog_api, search
+from catalog.pixels.read import read_window
+from tests.support.judges import WINDOW_PX, residuals
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """What a tile costs beside its matching, and what the driver remembers, from 100 to 20,000 tiles.
 
-    PYTHONPATH=tests:. .venv/bin/python tests/benchmarks/scale.py            # all rows
-    PYTHONPATH=tests:. .venv/bin/python tests/benchmarks/scale.py --row 10000 2
+    .venv/bin/python -m tests.benchmarks.scale            # all rows
+    .venv/bin/python -m tests.benchmarks.scale --row 10000 2
 
 The region is generated, and the engine is a stand-in that sleeps `MATCH_S` and returns as many
 matches as a full tile has; reading returns images of the real size without opening a file. All
@@ -25,21 +25,21 @@ from unittest.mock import patch
 
 import numpy as np
 import psutil
-from scenes import scene
 
 import flows.register_region  # noqa: F401  (a run's driver holds Prefect and the engine too)
+from catalog.archives.items import Scene
+from catalog.archives.pairs import Pair
 from catalog.grid import Lattice, lattice_for
-from catalog.items import Scene
-from catalog.pairs import Pair
-from flows import estimate
-from flows.dispatch import cluster
-from flows.estimate import HALO_PX, TILE_PX, Tile, TileImages, match_group
-from flows.group_matches import Collected, EngineSpan, TileMatches
-from flows.plan import Group, Plan
+from flows.cluster.workers import cluster
+from flows.plan.plan import Group, Plan
+from flows.plan.request import RegionRequest
 from flows.progress import Progress
-from flows.request import RegionRequest
-from flows.settle import settle
-from tar_engine.matches import Matches
+from flows.stages import match as estimate
+from flows.stages.fit import settle
+from flows.stages.group_matches import Collected, EngineSpan, TileMatches
+from flows.stages.match import HALO_PX, TILE_PX, Tile, TileImages, match_group
+from tar_engine.fields.matches import Matches
+from tests.support.scenes import scene
 
 MATCH_S = 0.02  # what the stand-in sleeps
 MATCHES = (TILE_PX // 16) ** 2  # of a full tile: one per cell of 16 px
@@ -88,7 +88,7 @@ def main() -> None:
 
 def again(*arguments: str) -> None:
     """This file in a process of its own."""
-    subprocess.run([sys.executable, __file__, *arguments], check=True)
+    subprocess.run([sys.executable, "-m", "tests.benchmarks.scale", *arguments], check=True)
 
 
 def row(tiles: int, workers: int) -> str:
@@ -206,7 +206,7 @@ def match_one(tile: Tile, images: TileImages) -> TileMatches:
 
 def import_flows() -> None:
     """Done by a worker's first task otherwise."""
-    import flows.estimate  # noqa: F401
+    import flows.stages.match  # noqa: F401
 
 
 def resident_mib() -> float:

@@ -1,0 +1,354 @@
+"""One STAC item becomes one scene: which of its assets are read, and what their numbers mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal
+from urllib.parse import urljoin, urlsplit
+
+import shapely
+from shapely.errors import ShapelyError
+from shapely.geometry.base import BaseGeometry
+
+from catalog.archives.providers import (
+    ALIASES,
+    MSI_BANDS,
+    PLAIN_STAC,
+    POLARISATIONS,
+    Access,
+    Provider,
+)
+from catalog.errors import SearchError, shown
+
+READABLE_SCHEMES = ("", "file", "http", "https", "s3")
+RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt")
+# Sentinel-2's numbers are ten thousand times the reflectance; from processing baseline 04.00 on
+# they are a thousand more, whatever the sensing date: the past is processed anew.
+REFLECTANCE_SCALE = 0.0001
+OFFSET_BASELINE, BASELINE_OFFSET = 4, -1000.0
+BASELINE = re.compile(r"(\d{1,2})\.\d{2}")
+SIDECARS = {
+    "product": re.compile(r"/annotation/[^/]+\.xml$"),
+    "calibration": re.compile(r"/annotation/calibration/calibration-[^/]+\.xml$"),
+}
+BASELINE_IN_NAME = re.compile(r"_N(\d{2})\d{2}_")
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One raster file of a scene, and what its bands mean."""
+
+    key: str
+    href: str
+    bands: tuple[str, ...]
+    """Common names, one per band of the file, in file order."""
+    nodata: float | None = None
+    """Declared nodata value; None leaves it to the file."""
+    scale: float = 1.0
+    offset: float = 0.0
+    """Physical value = stored value * scale + offset."""
+    size_bytes: int | None = None
+    """Of the file, where the item says it."""
+    annotation: str | None = None
+    """Where the XML of a Sentinel-1 product lies that tells its geometry."""
+    calibration: str | None = None
+    """Where the XML of a Sentinel-1 product lies that leads from its numbers to sigma nought."""
+    access: Access = field(default_factory=Access)
+    transform: tuple[float, ...] | None = None
+    """Where the item says the pixels lie, as rasterio's transform; the file decides."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The raster that tells clouds and shadows of an optical scene."""
+
+    asset: Asset
+    kind: Literal["scene classes", "cloud probability"]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One acquisition of one sensor, as its STAC item describes it."""
+
+    id: str
+    collection: str
+    datetime: datetime
+    """Sensing time, aware, UTC."""
+    footprint: BaseGeometry
+    """Outline in longitude and latitude, degrees."""
+    assets: tuple[Asset, ...]
+    """The rasters to read; empty when `unusable` says why there are none."""
+    platform: str | None = None
+    orbit_state: str | None = None
+    relative_orbit: int | None = None
+    cloud_cover: float | None = None
+    """Percent, 0 to 100; None where the item does not say."""
+    source_product: str | None = None
+    unusable: str | None = None
+    mask: Mask | None = None
+    chosen_bands: tuple[str, ...] | None = None
+    """Those asked for, where assets hold others beside them."""
+    terrain: tuple[Scene, ...] = ()
+    """The tiles of a DEM under it, to correct radar geometry with."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Common names of the bands to use: those asked for, or all in asset order."""
+        every = tuple(band for asset in self.assets for band in asset.bands)
+        return every if self.chosen_bands is None else self.chosen_bands
+
+    @property
+    def solar_day(self) -> date:
+        """The local day of the acquisition: UTC moved by four minutes a degree of longitude.
+
+        A pass that crosses midnight UTC stays one day.
+        """
+        longitude = self.footprint.centroid.x
+        return (self.datetime + timedelta(hours=longitude / 15)).date()
+
+    @property
+    def pass_key(self) -> str:
+        """Equal for the scenes one satellite took on one pass, different otherwise."""
+        parts = (self.platform, self.relative_orbit, self.orbit_state, self.solar_day.isoformat())
+        return "/".join("-" if part is None else str(part) for part in parts)
+
+
+def scene_from_item(
+    item: Mapping[str, Any],
+    api_url: str,
+    provider: Provider = PLAIN_STAC,
+    bands: Sequence[str] | None = None,
+) -> Scene:
+    """One STAC item, as a plain dict, made a scene.
+
+    `bands` are the common names to read, all of which the item must have; None takes those of the
+    provider that it has. Raises SearchError naming the item.
+    """
+    try:
+        assets, unusable = _assets(item, api_url, provider, bands)
+        properties = item["properties"]
+        return Scene(
+            id=str(item["id"]),
+            collection=str(item.get("collection", "")),
+            datetime=_sensing_time(properties),
+            footprint=_footprint(item),
+            assets=assets,
+            platform=properties.get("platform"),
+            orbit_state=properties.get("sat:orbit_state"),
+            relative_orbit=properties.get("sat:relative_orbit"),
+            cloud_cover=properties.get("eo:cloud_cover"),
+            source_product=properties.get("source_product") or properties.get("s2:product_uri"),
+            unusable=unusable,
+            mask=_mask(item, api_url, provider) if assets else None,
+            chosen_bands=tuple(bands) if bands and assets else None,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
+        raise SearchError(
+            f"item {item.get('id')!r} of {api_url} is not a valid STAC item: "
+            f"{type(error).__name__}: {error}",
+            url=api_url,
+        ) from error
+
+
+def _assets(
+    item: Mapping[str, Any], api_url: str, provider: Provider, wanted: Sequence[str] | None
+) -> tuple[tuple[Asset, ...], str | None]:
+    """The item's data assets in the order of their bands, or why there are none."""
+    bands_of = _bands_by_key(item, provider, wanted or provider.bands)
+    chosen = [] if wanted else [key for key in provider.composites if key in bands_of]
+    chosen = [key for key in chosen if bands_of[key] == provider.composites[key]]
+    if not chosen:
+        keys = {bands[0]: key for key, bands in reversed(bands_of.items()) if len(bands) == 1}
+        if wanted:  # an asset of several bands is better than none
+            shared = [(band, key) for key, bands in bands_of.items() for band in bands]
+            keys = dict(reversed(shared)) | keys
+        missing = [band for band in wanted or () if band not in keys]
+        if missing:
+            return (), f"it has no band {', '.join(missing)}, which was asked for"
+        chosen = list(dict.fromkeys(keys[b] for b in wanted or provider.bands if b in keys))
+    if not chosen:
+        return (), (
+            f"none of its assets ({', '.join(item['assets']) or 'it has none'}) is a raster of "
+            f"{', '.join(provider.bands)}"
+        )
+    if _by_baseline(provider, bands_of[chosen[0]]) and _added_number(item, provider) is None:
+        return (), (
+            "its processing baseline is not told, so nobody knows whether its numbers carry an "
+            "offset"
+        )
+    assets = tuple(_asset(key, bands_of[key], item, api_url, provider) for key in chosen)
+    refused = next((asset.href for asset in assets if not _is_readable(asset.href)), None)
+    if refused is not None:
+        return (), f"its asset {shown(refused)} is neither a local file, http(s):// nor s3://"
+    return assets, None
+
+
+def _asset(
+    key: str, bands: tuple[str, ...], item: Mapping[str, Any], api_url: str, provider: Provider
+) -> Asset:
+    asset = item["assets"][key]
+    declared = {**asset, **_first(asset, "raster:bands"), **_first(asset, "bands")}
+    nodata = declared.get("nodata")
+    scale = declared.get("raster:scale", declared.get("scale"))
+    offset = declared.get("raster:offset", declared.get("offset"))
+    if _by_baseline(provider, bands):
+        scale = REFLECTANCE_SCALE if scale is None else scale
+        offset = float(scale) * (_added_number(item, provider) or 0.0)
+        nodata = 0 if nodata is None else nodata
+    transform = asset.get("proj:transform") or item["properties"].get("proj:transform")
+    return Asset(
+        key=key,
+        href=_absolute(asset["href"], item, api_url),
+        bands=bands,
+        nodata=None if nodata is None else float(nodata),  # "nan" and "inf" are STAC's words
+        scale=1.0 if scale is None else float(scale),
+        offset=0.0 if offset is None else float(offset),
+        size_bytes=asset.get("file:size"),
+        annotation=_sidecar("product", bands, item, api_url),
+        calibration=_sidecar("calibration", bands, item, api_url),
+        access=provider.access(str(item.get("collection", ""))),
+        transform=tuple(float(number) for number in transform[:6]) if transform else None,
+    )
+
+
+def _sidecar(
+    kind: Literal["product", "calibration"],
+    bands: Sequence[str],
+    item: Mapping[str, Any],
+    api_url: str,
+) -> str | None:
+    """Where an XML file of a Sentinel-1 product lies: by its usual key, or by its place in SAFE."""
+    polarisation = bands[0]
+    if polarisation not in POLARISATIONS:
+        return None
+    named = SIDECARS[kind]
+    for key, asset in item["assets"].items():
+        path = urlsplit(asset["href"]).path.lower()
+        by_place = named.search(path) and polarisation in re.split(r"[-.]", path.split("/")[-1])
+        if key.lower() == f"schema-{kind}-{polarisation}" or by_place:
+            return _absolute(asset["href"], item, api_url) if _is_readable(asset["href"]) else None
+    return None
+
+
+def _mask(item: Mapping[str, Any], api_url: str, provider: Provider) -> Mask | None:
+    """Scene classes where the item has them, else the probability of cloud, else nothing."""
+    for keys, kind in (
+        (provider.scene_classes, "scene classes"),
+        (provider.cloud_probability, "cloud probability"),
+    ):
+        for key in keys:
+            if key in item["assets"] and _is_raster(item["assets"][key]):
+                asset = _asset(key, (key.lower(),), item, api_url, provider)
+                if _is_readable(asset.href):
+                    return Mask(asset, kind)  # type: ignore[arg-type]
+    return None
+
+
+def _by_baseline(provider: Provider, bands: Sequence[str]) -> bool:
+    return provider.reflectance == "by baseline" and bands[0] in MSI_BANDS
+
+
+def _added_number(item: Mapping[str, Any], provider: Provider) -> float | None:
+    """What has to be added to an item's stored numbers first; None where nothing tells."""
+    properties = item["properties"]
+    if provider.offset_applied and properties.get(provider.offset_applied) is True:
+        return 0.0
+    for key in ("s2:processing_baseline", "processing:version"):
+        if told := BASELINE.fullmatch(str(properties.get(key, ""))):
+            return BASELINE_OFFSET if int(told[1]) >= OFFSET_BASELINE else 0.0
+    if named := BASELINE_IN_NAME.search(str(properties.get("s2:product_uri") or item["id"])):
+        return BASELINE_OFFSET if int(named[1]) >= OFFSET_BASELINE else 0.0
+    return None
+
+
+def _bands_by_key(
+    item: Mapping[str, Any], provider: Provider, names: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """The item's rasters that hold bands of these names: common names by asset key."""
+    rasters = {key: asset for key, asset in item["assets"].items() if _is_raster(asset)}
+    if provider.asset_keys:
+        found = {
+            name: next((key for key in provider.asset_keys.get(name, ()) if key in rasters), None)
+            for name in names
+        }
+        return {key: (name,) for name, key in found.items() if key is not None}
+    return {
+        key: _bands(key, asset, item["properties"], provider, names)
+        for key, asset in rasters.items()
+    }
+
+
+def _bands(
+    key: str,
+    asset: Mapping[str, Any],
+    properties: Mapping[str, Any],
+    provider: Provider,
+    names: Sequence[str],
+) -> tuple[str, ...]:
+    """Common names of an asset's bands as far as they can be told, () when they cannot."""
+    known = {*names, *provider.bands}
+
+    def common_name(*given: str) -> str:
+        common = (ALIASES.get(name.lower(), name.lower()) for name in given)
+        return next((name for name in common if name in known), "")
+
+    for field_name in ("bands", "eo:bands"):
+        declared = tuple(
+            common_name(*(band.get(word, "") for word in ("eo:common_name", "common_name", "name")))
+            for band in asset.get(field_name, ())
+        )
+        if declared and all(declared):
+            return declared
+    if key in provider.composites:
+        return provider.composites[key]
+    if name := common_name(key):
+        return (name,)
+    polarisations = asset.get("sar:polarizations") or properties.get("sar:polarizations", ())
+    if len(polarisations) == 1 and "data" in asset.get("roles", ()):
+        return (common_name(polarisations[0]),)
+    return ()
+
+
+def _is_raster(asset: Mapping[str, Any]) -> bool:
+    if {"thumbnail", "overview", "metadata"} & set(asset.get("roles") or ()):
+        return False
+    media_type = asset.get("type") or ""
+    path = urlsplit(asset["href"]).path.lower()
+    return media_type.startswith(("image/tiff", "image/jp2")) or path.endswith(RASTER_SUFFIXES)
+
+
+def _is_readable(href: str) -> bool:
+    # GDAL's own prefixes (/vsizip/...) and connection strings would reach past the file named.
+    return urlsplit(href).scheme in READABLE_SCHEMES and not href.startswith("/vsi")
+
+
+def _absolute(href: str, item: Mapping[str, Any], api_url: str) -> str:
+    if urlsplit(href).scheme or href.startswith("/"):
+        return href
+    links = {link.get("rel"): link.get("href") for link in item.get("links", ())}
+    return urljoin(links.get("self") or api_url, href)
+
+
+def _first(asset: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    values: Sequence[Any] = asset.get(key) or ({},)
+    return values[0] if isinstance(values[0], Mapping) else {}
+
+
+def _sensing_time(properties: Mapping[str, Any]) -> datetime:
+    text = properties.get("datetime") or properties["start_datetime"]
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _footprint(item: Mapping[str, Any]) -> BaseGeometry:
+    if item.get("geometry") is None:
+        corners = item["bbox"]
+        half = len(corners) // 2  # two corners of two numbers, or of three with heights
+        outline = shapely.box(*corners[:2], *corners[half : half + 2])
+    else:
+        outline = shapely.geometry.shape(item["geometry"])
+    sound: BaseGeometry = outline if outline.is_valid else shapely.make_valid(outline)
+    return sound

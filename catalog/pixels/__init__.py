@@ -1,0 +1,1 @@
+"""A scene's pixels on the lattice."""

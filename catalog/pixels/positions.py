@@ -1,0 +1,177 @@
+"""Where positions of the lattice fall in a raster's own grid, whatever kind of grid that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyproj
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from catalog.errors import ArgumentError
+from catalog.grid import Lattice, Window
+from catalog.pixels.rasters import RasterGrid
+from catalog.sentinel1.gcps import GcpGrid, spline_of, spline_through
+from catalog.sentinel1.terrain import LookGeometry, hidden, range_shift
+
+Floats = NDArray[np.float64]
+# A smooth mapping is interpolated between nodes while that stays this exact.
+MAPPING_TOLERANCE_PX = 0.01
+MAPPING_STEPS_PX = (64, 16)
+RELIEF_MARGIN_PX = 2  # slopes need neighbours
+
+
+def raster_from_lattice(
+    lattice: Lattice, grid: RasterGrid | GcpGrid, positions_xy: Floats
+) -> Floats:
+    """Raster pixel coordinates of lattice pixel coordinates, both float64 (2, H, W).
+
+    Of a raster with control points, for ground at the height of these.
+    """
+    if isinstance(grid, GcpGrid):
+        return _interpolated(_on_flat_ground(lattice, grid), positions_xy)[:2]
+    same_crs = grid.crs.equals(lattice.crs, ignore_axis_order=True)
+    project = pyproj.Transformer.from_crs(lattice.crs, grid.crs, always_xy=True)
+    inverse = ~grid.transform
+
+    def exact(xy_px: Floats) -> Floats:
+        x, y = lattice.crs_from_px(xy_px)
+        if not same_crs:
+            x, y = project.transform(x, y)
+        columns = inverse.a * x + inverse.b * y + inverse.c - 0.5
+        rows = inverse.d * x + inverse.e * y + inverse.f - 0.5
+        return np.stack([columns, rows])
+
+    return exact(positions_xy) if same_crs else _interpolated(exact, positions_xy)
+
+
+def radar_from_lattice(
+    lattice: Lattice,
+    grid: GcpGrid,
+    look: LookGeometry,
+    heights: Callable[[Window], NDArray[np.float32]],
+    positions_xy: Floats,
+) -> Floats:
+    """`raster_from_lattice` with relief: `heights` gives metres (h, w) on a window of the lattice.
+
+    NaN in layover and in shadow. Ground without a known height counts as sea level, where DEMs end.
+    """
+    around = window_around(positions_xy)
+    if around is None:
+        return np.full_like(positions_xy, np.nan)
+    around = around.expand(RELIEF_MARGIN_PX)
+    exact = _on_flat_ground(lattice, grid, look)
+    column, _, reference_m, incidence, slant_range = _interpolated(exact, around.positions())
+    rise = np.nan_to_num(heights(around).astype(np.float64)) - reference_m
+    shift = range_shift(rise, incidence, slant_range) / look.metres_per_column
+    shift[hidden(column - shift, column, incidence)] = np.nan
+
+    placed = raster_from_lattice(lattice, grid, positions_xy)
+    x, y = positions_xy
+    inside = np.stack([y - around.y0, x - around.x0])
+    placed[0] -= map_coordinates(shift, np.nan_to_num(inside, nan=-9.0), order=1, cval=np.nan)
+    placed[:, ~np.isfinite(placed).all(axis=0)] = np.nan
+    return placed
+
+
+def bilinear(values: NDArray[np.float32], xy: Floats) -> NDArray[np.float32]:
+    """Values (bands, h, w) at positions (2, H, W): (bands, H, W), NaN for no data in both.
+
+    Positions on pixel centres keep that pixel's bits. Beside no data, the rest of the kernel speaks
+    for the whole while it has half of the weight.
+    """
+    _, height, width = values.shape
+    x, y = (np.where(np.isfinite(axis), axis, -9.0) for axis in xy)
+    column, row = np.floor(x), np.floor(y)
+    valid: NDArray[np.bool_] = np.all(np.isfinite(values), axis=0, keepdims=True)[0]
+    total = np.zeros((len(values), *x.shape), np.float32)
+    weight = np.zeros(x.shape, np.float32)
+    for down in (0, 1):
+        for right in (0, 1):
+            columns, rows = (column + right).astype(np.intp), (row + down).astype(np.intp)
+            tap = (1 - np.abs(x - columns)) * (1 - np.abs(y - rows))
+            tap[(columns < 0) | (columns >= width) | (rows < 0) | (rows >= height)] = 0
+            columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
+            tap = np.where(valid[rows, columns], tap, 0).astype(np.float32)
+            total += tap * np.nan_to_num(values[:, rows, columns])
+            weight += tap
+    whole = np.where(np.abs(weight - 1) < 1e-6, np.float32(1), weight)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(weight >= 0.5, total / whole, np.float32(np.nan))
+
+
+def window_around(positions_xy: Floats) -> Window | None:
+    """The smallest window that holds all known positions (2, H, W), None when none is known."""
+    flat = positions_xy.reshape(2, -1)
+    low, high = np.fmin.reduce(flat, axis=1), np.fmax.reduce(flat, axis=1)  # these pass over NaN
+    if np.isinf([low, high]).any():
+        raise ArgumentError("positions_xy has infinite values", argument="positions_xy")
+    if np.isnan([low, high]).any():
+        return None
+    x0, y0 = np.floor(low).astype(int).tolist()
+    x1, y1 = np.ceil(high).astype(int).tolist()
+    return Window(y0, x0, y1 - y0 + 1, x1 - x0 + 1)
+
+
+def _on_flat_ground(
+    lattice: Lattice, grid: GcpGrid, look: LookGeometry | None = None
+) -> Callable[[Floats], Floats]:
+    """From lattice positions to column, row and reference height; with `look` also incidence and
+    slant range there.
+    """
+    project = pyproj.Transformer.from_crs(lattice.crs, grid.crs, always_xy=True)
+    splines = [spline_of(grid)]
+    if look is not None:
+        seen = np.column_stack([look.incidence_deg, look.slant_range_m])
+        splines.append(spline_through(grid.xy, seen))
+
+    def exact(xy_px: Floats) -> Floats:
+        x, y = project.transform(*lattice.crs_from_px(xy_px))
+        ground = np.column_stack([np.ravel(x), np.ravel(y)])
+        known: NDArray[np.bool_] = np.all(np.isfinite(ground), axis=1, keepdims=True)
+        told = [spline(np.where(known, ground, grid.xy[0])) for spline in splines]
+        values = np.concatenate(told, axis=1)
+        values[~known[:, 0]] = np.nan
+        return values.T.reshape(-1, *xy_px.shape[1:])
+
+    return exact
+
+
+def _interpolated(exact: Callable[[Floats], Floats], positions_xy: Floats) -> Floats:
+    """A smooth mapping by bilinear interpolation between nodes, or exactly where that is off.
+
+    `exact` takes (2, H, W) to (K, H, W); the first two are pixels, the others as smooth as they.
+    """
+    known = np.isfinite(positions_xy).all(axis=0)
+    corner = np.fmin.reduce(positions_xy.reshape(2, -1), axis=1).reshape(2, 1, 1)
+    x, y = np.where(known, positions_xy, corner) - corner
+    for step in MAPPING_STEPS_PX:
+        cells_x, cells_y = (int(axis.max() // step) + 1 for axis in (x, y))
+        if 4 * cells_x * cells_y >= x.size:
+            break  # no cheaper than mapping every position
+        # Nodes, and between them the middles of the cells' edges to judge by.
+        halves_x, halves_y = (step / 2 * np.arange(2 * cells + 1) for cells in (cells_x, cells_y))
+        halves = exact(corner + np.stack(np.meshgrid(halves_x, halves_y)))
+        if _bilinear_error(halves[:2]) <= MAPPING_TOLERANCE_PX:  # false for NaN: off the projection
+            cells = np.stack([y, x]) / step
+            mapped = np.stack(
+                [map_coordinates(nodes, cells, order=1) for nodes in halves[:, ::2, ::2]]
+            )
+            mapped[:, ~known] = np.nan
+            return mapped
+    mapped = exact(positions_xy)
+    mapped[:, ~np.isfinite(mapped).all(axis=0)] = np.nan
+    return mapped
+
+
+def _bilinear_error(halves: Floats) -> float:
+    """Bound on the error of interpolating between every other node of a (2, H, W) mapping.
+
+    Measured on the edges of the cells and not in their middles: between conformal projections the
+    curvatures along x and y are opposite, and cancel there.
+    """
+    nodes = halves[:, ::2, ::2]
+    along_x = halves[:, ::2, 1::2] - (nodes[:, :, :-1] + nodes[:, :, 1:]) / 2
+    along_y = halves[:, 1::2, ::2] - (nodes[:, :-1, :] + nodes[:, 1:, :]) / 2
+    return float(np.abs(along_x).max() + np.abs(along_y).max())

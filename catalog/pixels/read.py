@@ -1,0 +1,356 @@
+"""A scene's pixels: on the lattice, or in its own grid with the way there.
+
+Everything comes back as float32 in physical values, NaN where there is no data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from urllib.parse import urlsplit
+
+import dask.array as da
+import numpy as np
+import rioxarray  # noqa: F401  (gives xarray objects their .rio accessor)
+import shapely
+import xarray as xr
+from affine import Affine
+from dask.delayed import delayed
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.io import DatasetReader
+from shapely.geometry.base import BaseGeometry
+
+from catalog.archives.items import Asset, Scene
+from catalog.archives.providers import ELEVATION
+from catalog.errors import ArgumentError, SceneReadError, raise_portably, shown
+from catalog.grid import Lattice, Window
+from catalog.pixels.masks import CLEAR, hiding, optical_classes
+from catalog.pixels.positions import (
+    bilinear,
+    radar_from_lattice,
+    raster_from_lattice,
+    window_around,
+)
+from catalog.pixels.radar import read_radar_crop
+from catalog.pixels.rasters import (
+    Crop,
+    RasterGrid,
+    attempt,
+    check_blocks,
+    grid_of,
+    has_padding_to_keep_out,
+    read_crop,
+    read_on_grid,
+)
+from catalog.sentinel1.annotation import AnnotationError, geolocation_grid
+from catalog.sentinel1.calibration import sigma_table
+from catalog.sentinel1.gcps import GcpGrid, gcp_grid_of, has_only_gcps
+from catalog.sentinel1.terrain import LookGeometry, look_geometry
+
+# Pixels around the source window for the support of the caller's resampling kernel.
+SOURCE_MARGIN_PX = 4
+# Footprints are rounded by their authors: pixels this close to one are worth a look.
+FOOTPRINT_MARGIN_PX = 2
+PROBE_PX = 16
+
+
+def scene_on_lattice(
+    scene: Scene,
+    lattice: Lattice,
+    window: Window | None = None,
+    bands: Sequence[str] | None = None,
+) -> xr.DataArray:
+    """A scene resampled to the lattice, lazily: float32 (band, y, x), NaN for no data.
+
+    Chunks are shards of the window (the whole lattice by default). Resampling is bilinear; where
+    the scene's grid is the lattice's, pixels are the file's to the bit. Reading happens on
+    compute and raises SceneReadError there.
+    """
+    window = window or lattice.window
+    names = tuple(bands or scene.bands)
+    _assets_of(scene, names)  # an unknown band is an error now, not on compute
+    side = lattice.shard_px
+    rows = [
+        [
+            da.from_delayed(
+                delayed(_read_scene)(scene, lattice, block, names),
+                shape=(len(names), *block.shape),
+                dtype=np.float32,
+            )
+            for x0 in range(window.x0, window.x1, side)
+            if (block := window.intersect(Window(y0, x0, side, side))) is not None
+        ]
+        for y0 in range(window.y0, window.y1, side)
+    ]
+    x, y = lattice.centres(window)
+    array = xr.DataArray(
+        da.block(rows),
+        dims=("band", "y", "x"),
+        coords={"band": list(names), "y": y, "x": x},
+        name=scene.id,
+    )
+    located: xr.DataArray = array.rio.write_crs(lattice.crs)
+    return located
+
+
+def read_window(
+    scenes: Sequence[Scene],
+    lattice: Lattice,
+    window: Window,
+    bands: Sequence[str],
+    *,
+    clear_only: bool = False,
+) -> NDArray[np.float32]:
+    """The scenes composited on a window: float32 (bands, H, W), NaN where none has data.
+
+    Each pixel comes whole from the first scene, in the order given, that has data there; with
+    `clear_only`, data that no cloud, shadow or broken pixel hides. The window may leave the
+    lattice.
+
+    Raises SceneReadError for the first scene that cannot be read.
+    """
+    composite: NDArray[np.float32] | None = None
+    for scene in scenes:
+        if not _may_touch(scene, lattice, window):
+            continue
+        empty = None if composite is None else np.isnan(composite).all(axis=0)
+        if empty is not None and not empty.any():
+            break
+        values = _read_scene(scene, lattice, window, bands)
+        if clear_only and scene.mask is not None:
+            hidden = hiding(optical_classes(scene, lattice, window)) != CLEAR
+            np.copyto(values, np.nan, where=hidden)
+        if composite is None or empty is None:
+            composite = values
+        else:
+            np.copyto(composite, values, where=empty)
+    if composite is None:
+        return np.full((len(bands), *window.shape), np.nan, dtype=np.float32)
+    return composite
+
+
+def source_window(
+    scene: Scene,
+    lattice: Lattice,
+    positions_xy: NDArray[np.float64],
+    bands: Sequence[str] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
+    """The part of a scene's own grid that lattice positions fall on, for one exact resampling.
+
+    `positions_xy` is float64 (2, H, W): lattice pixel coordinates, not necessarily integer, NaN
+    where unknown. Returns `values`, float32 (bands, h, w) in the source grid, and
+    `source_xy`, float64 (2, H, W): where in `values` each position falls, pixel centres at
+    integers. None when no position falls on the raster.
+
+    A source grid at least twice as fine as the lattice is averaged down by a whole factor first,
+    so that resampling neither aliases nor reads more than the lattice can show.
+
+    Raises SceneReadError when the scene cannot be read or its assets are on different grids.
+    """
+    by_asset = _assets_of(scene, bands or scene.bands)
+    around = window_around(positions_xy)
+    if around is None or not _may_touch(scene, lattice, around):
+        return None
+    grids = {asset.key: attempt(scene, asset, _grid_of) for asset, _ in by_asset}
+    first, *others = grids.values()
+    if not all(_same_grid(first, other) for other in others):
+        raise SceneReadError(
+            f"scene {scene.id}: its assets {', '.join(grids)} are on different pixel grids, so "
+            "they cannot be resampled together",
+            scene_id=scene.id,
+            href=shown(by_asset[0][0].href),
+        )
+    raster_xy = _raster_positions(scene, by_asset[0][0], first, lattice, positions_xy)
+    crop = _crop_around(raster_xy, first.shape)
+    if crop is None:
+        return None
+    values = [
+        attempt(
+            scene, asset, partial(_read_crop, scene=scene, asset=asset, indexes=indexes, crop=crop)
+        )
+        for asset, indexes in by_asset
+    ]
+    return np.concatenate(values), crop.crop_from_raster(raster_xy)
+
+
+def probe(scene: Scene) -> None:
+    """Open every asset of a scene and read its middle and its last pixels; of local files, all.
+
+    Finds scenes that are missing, truncated or without georeference while planning, at the price
+    of a few small requests; and files that are damaged somewhere, where reading them is cheap.
+    Raises SceneReadError.
+    """
+    masks = [] if scene.mask is None else [(scene.mask.asset, [1])]
+    for asset, indexes in [*_assets_of(scene, scene.bands), *masks]:
+        attempt(scene, asset, partial(_probe, scene=scene, asset=asset, indexes=indexes))
+    for tile in scene.terrain:
+        for asset in tile.assets:
+            attempt(tile, asset, _grid_of)
+
+
+def _assets_of(scene: Scene, bands: Sequence[str]) -> list[tuple[Asset, list[int]]]:
+    """The assets that hold `bands`, with 1-based band indexes, together in the order asked."""
+    where = {
+        band: (asset, index)
+        for asset in scene.assets
+        for index, band in enumerate(asset.bands, start=1)
+    }
+    missing = [band for band in bands if band not in where]
+    if missing or not bands:
+        raise ArgumentError(
+            f"scene {scene.id} has no band {', '.join(missing) or 'at all'}; it has: "
+            f"{', '.join(scene.bands) or 'none'}",
+            argument="bands",
+        )
+    grouped: list[tuple[Asset, list[int]]] = []
+    for band in bands:
+        asset, index = where[band]
+        if grouped and grouped[-1][0] is asset:
+            grouped[-1][1].append(index)
+        else:
+            grouped.append((asset, [index]))
+    return grouped
+
+
+def _may_touch(scene: Scene, lattice: Lattice, window: Window) -> bool:
+    near = window.expand(FOOTPRINT_MARGIN_PX)
+    block = shapely.box(near.x0 - 0.5, near.y0 - 0.5, near.x1 - 0.5, near.y1 - 0.5)
+    outline = _outline(scene.footprint, lattice.transform, str(lattice.geobox.crs))
+    return bool(outline.intersection(block).area > 0)
+
+
+@lru_cache(maxsize=256)
+def _outline(footprint: BaseGeometry, transform: tuple[float, ...], crs: str) -> BaseGeometry:
+    """A footprint in pixels of a lattice, the same for every window.
+
+    By what makes it, because comparing whole lattices takes longer than a window has time.
+    """
+    return Lattice(GeoBox((1, 1), Affine(*transform), crs)).outline_of(footprint)
+
+
+def _read_scene(
+    scene: Scene, lattice: Lattice, window: Window, bands: Sequence[str]
+) -> NDArray[np.float32]:
+    """One scene resampled to a window of the lattice: float32 (bands, H, W)."""
+    geobox = lattice.window_geobox(window)
+
+    def read(asset: Asset, indexes: list[int], source: DatasetReader) -> NDArray[np.float32]:
+        if not (has_only_gcps(source) or has_padding_to_keep_out(source, asset, geobox)):
+            return read_on_grid(source, asset, indexes, geobox)
+        grid = _grid_of(source)
+        if grid not in placed:  # the assets of a scene share their grid, and the way there is long
+            placed[grid] = _raster_positions(scene, asset, grid, lattice, window.positions())
+        crop = _crop_around(placed[grid], grid.shape)
+        if crop is None:
+            return np.full((len(indexes), *window.shape), np.nan, np.float32)
+        values = _read_crop(source, scene, asset, indexes, crop)
+        return bilinear(values, crop.crop_from_raster(placed[grid]))
+
+    placed: dict[RasterGrid | GcpGrid, NDArray[np.float64]] = {}
+    return np.concatenate(
+        [
+            attempt(scene, asset, partial(read, asset, indexes))
+            for asset, indexes in _assets_of(scene, bands)
+        ]
+    )
+
+
+def _raster_positions(
+    scene: Scene,
+    asset: Asset,
+    grid: RasterGrid | GcpGrid,
+    lattice: Lattice,
+    positions_xy: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Raster pixel coordinates of lattice positions, both (2, H, W), relief and all."""
+    if not isinstance(grid, GcpGrid) or not scene.terrain:
+        return raster_from_lattice(lattice, grid, positions_xy)
+    look = _look_geometry(scene, asset, grid)
+
+    def heights(window: Window) -> NDArray[np.float32]:
+        try:
+            return read_window(scene.terrain, lattice, window, (ELEVATION,)).squeeze(axis=0)
+        except SceneReadError as error:  # it is this scene that cannot be read without it
+            raise_portably(_unreadable(scene, error.href, f"its terrain, {error}"), cause=error)
+
+    return radar_from_lattice(lattice, grid, look, heights, positions_xy)
+
+
+def _look_geometry(scene: Scene, asset: Asset, grid: GcpGrid) -> LookGeometry:
+    try:
+        told = (
+            None if asset.annotation is None else geolocation_grid(asset.annotation, asset.access)
+        )
+        return look_geometry(grid, told)
+    except AnnotationError as error:
+        raise _unreadable(scene, shown(asset.annotation or ""), str(error)) from error
+    except ValueError as error:
+        raise _unreadable(scene, shown(asset.href), f"{shown(asset.href)} {error}") from error
+
+
+def _read_crop(
+    source: DatasetReader, scene: Scene, asset: Asset, indexes: list[int], crop: Crop
+) -> NDArray[np.float32]:
+    """Bands of a part of a raster in its own grid, whatever kind of grid: (bands, h, w)."""
+    if not has_only_gcps(source):
+        return read_crop(source, asset, indexes, crop)
+    if asset.calibration is None:
+        return read_radar_crop(source, asset, indexes, crop)
+    try:
+        table = sigma_table(asset.calibration, asset.access)
+    except AnnotationError as error:
+        raise _unreadable(scene, shown(asset.calibration), str(error)) from error
+    return read_radar_crop(source, asset, indexes, crop, table)
+
+
+def _unreadable(scene: Scene, href: str, why: str) -> SceneReadError:
+    return SceneReadError(f"scene {scene.id}: {why}", scene_id=scene.id, href=href)
+
+
+def _grid_of(source: DatasetReader) -> RasterGrid | GcpGrid:
+    return gcp_grid_of(source) if has_only_gcps(source) else grid_of(source)
+
+
+def _same_grid(first: RasterGrid | GcpGrid, other: RasterGrid | GcpGrid) -> bool:
+    return first.agrees_with(other) if isinstance(first, GcpGrid) else first == other
+
+
+def _crop_around(raster_xy: NDArray[np.float64], shape: tuple[int, int]) -> Crop | None:
+    """The part of a raster that positions (2, H, W) fall on, with its margin, or None."""
+    height, width = shape
+    x, y = raster_xy
+    # NaN compares false: unknown positions are on no raster.
+    on_raster = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    if not on_raster.any():
+        return None
+    factor = _reduction(raster_xy)
+    margin = SOURCE_MARGIN_PX * factor
+    x0 = max(0, int(np.floor(x[on_raster].min())) - margin)
+    y0 = max(0, int(np.floor(y[on_raster].min())) - margin)
+    x1 = min(width, int(np.ceil(x[on_raster].max())) + margin + 1)
+    y1 = min(height, int(np.ceil(y[on_raster].max())) + margin + 1)
+    # Rows and columns that do not fill a last averaged pixel are left out.
+    crop = Crop(y0, x0, (y1 - y0) // factor, (x1 - x0) // factor, factor)
+    return crop if crop.height and crop.width else None
+
+
+def _reduction(raster_xy: NDArray[np.float64]) -> int:
+    """How many raster pixels go into one lattice pixel along a side, rounded down, at least 1."""
+    every = 64  # the scale changes slowly: some rows and columns tell it
+    along_x = np.hypot(*np.diff(raster_xy[:, ::every, :], axis=2))
+    along_y = np.hypot(*np.diff(raster_xy[:, :, ::every], axis=1))
+    steps = np.concatenate([along_x.ravel(), along_y.ravel()])
+    known = steps[np.isfinite(steps)]
+    return max(1, int(np.median(known) + 0.01)) if known.size else 1
+
+
+def _probe(source: DatasetReader, scene: Scene, asset: Asset, indexes: list[int]) -> None:
+    height, width = source.shape
+    for y0, x0 in ((height // 2, width // 2), (height - PROBE_PX, width - PROBE_PX)):
+        crop = Crop(max(0, y0), max(0, x0), min(PROBE_PX, height), min(PROBE_PX, width))
+        _read_crop(source, scene, asset, indexes, crop)
+    if scene.terrain and has_only_gcps(source):
+        _look_geometry(scene, asset, gcp_grid_of(source))
+    if urlsplit(asset.href).scheme in ("", "file"):
+        check_blocks(source)

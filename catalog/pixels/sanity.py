@@ -1,0 +1,218 @@
+"""Whether a scene is what its item says: data where it should be, numbers that can be reflectance.
+
+Looks at a thin sample of every asset, so it costs a few small requests. What it finds is either a
+reason not to use the scene, or a warning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.io import DatasetReader
+from rasterio.windows import Window as RasterWindow
+from shapely.geometry.base import BaseGeometry
+
+from catalog.archives.items import Asset, Scene
+from catalog.archives.providers import MSI_BANDS
+from catalog.grid import LONLAT
+from catalog.pixels.rasters import attempt
+from catalog.sentinel1.gcps import gcp_grid_of, has_only_gcps, lonlat_of, outline_of
+
+SAMPLE_PX = 128  # longest side of a sample that overviews serve
+POINTS = 5  # along a side, of a large raster without overviews: every point costs a block
+SMALL_PX = 2048  # along a side; up to here no overviews are needed
+LEAST_SAMPLES = 16  # fewer prove nothing
+
+LEAST_DATA_SHARE = 0.5  # of a footprint; less is a border, and no scene
+# Over dark water and in deep shadow, atmospheric correction goes some hundredths below nothing. An
+# offset subtracted twice takes a tenth from all: vegetation, dark in visible light, goes lower.
+LOWEST_REFLECTANCE = -0.03
+MOST_BELOW = 0.1  # share of pixels
+LOWEST_MEDIAN = -0.02
+# Footprints are rounded, and boxes around tilted rasters are larger than these.
+LEAST_SHARED = 0.7
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found: a reason to exclude the scene, warnings, and where it really lies."""
+
+    excluded: str | None = None
+    warnings: tuple[str, ...] = ()
+    footprint: BaseGeometry | None = None
+    """The outline of its raster, where its item's contradicts it; longitude and latitude."""
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """values: (bands, N) physical, NaN where there is no data; zero: (N,) all bands store zero;
+    lonlat: (2, N); outline: of the raster."""
+
+    asset: Asset
+    values: NDArray[np.float32]
+    zero: NDArray[np.bool_]
+    lonlat: NDArray[np.float64]
+    outline: BaseGeometry
+    corner: tuple[float, float]
+    pixel: float
+
+    @property
+    def data(self) -> NDArray[np.bool_]:
+        """(N,): which samples hold anything."""
+        return np.isfinite(self.values).any(axis=0) & ~self.zero
+
+
+def examine(scene: Scene) -> Examination:
+    """Sample every asset and compare it with the item. Raises SceneReadError."""
+    samples = [attempt(scene, asset, partial(_sampled, asset=asset)) for asset in scene.assets]
+    contradiction = next(filter(None, (_misplaced(scene, sample) for sample in samples)), None)
+    outline = samples[0].outline if contradiction else None
+    footprint = scene.footprint if outline is None else outline
+    faults = (_emptiness(sample, footprint) or _darkness(sample) for sample in samples)
+    moved = next(filter(None, map(_moved, samples)), None)
+    warnings = tuple(filter(None, (contradiction, moved)))
+    return Examination(next(filter(None, faults), None), warnings, outline)
+
+
+def _emptiness(sample: _Sample, footprint: BaseGeometry) -> str | None:
+    """Nothing there, or a border where the footprint promises ground."""
+    if not sample.data.any():
+        return f"every pixel looked at in its asset {sample.asset.key} is zero or no data"
+    inside = _inside(sample, footprint)
+    if inside.sum() < LEAST_SAMPLES:
+        return None
+    empty = 1.0 - sample.data[inside].mean()
+    if empty <= 1.0 - LEAST_DATA_SHARE:
+        return None
+    return (
+        f"{empty:.0%} of its footprint is zero or no data in its asset {sample.asset.key}: a "
+        "border, and no scene"
+    )
+
+
+def _darkness(sample: _Sample) -> str | None:
+    """Reflectances so far below zero that an offset must have been subtracted twice."""
+    if sample.asset.offset >= 0:
+        return None
+    for band, values in zip(sample.asset.bands, sample.values, strict=True):
+        known = values[sample.data]
+        if band not in MSI_BANDS or known.size < LEAST_SAMPLES:
+            continue
+        below, median = float((known < LOWEST_REFLECTANCE).mean()), float(np.median(known))
+        if below > MOST_BELOW or median < LOWEST_MEDIAN:
+            return (
+                f"{below:.0%} of its reflectances in {band} lie below {LOWEST_REFLECTANCE:g} "
+                f"(median {median:.3f}): its numbers have no offset left to subtract, whatever "
+                "its item says"
+            )
+    return None
+
+
+def _misplaced(scene: Scene, sample: _Sample) -> str | None:
+    """An item's geometry that its raster contradicts."""
+    if scene.footprint.area <= 0:
+        return None
+    on_raster = scene.footprint.intersection(sample.outline).area / scene.footprint.area
+    if on_raster < LEAST_SHARED:
+        return (
+            f"its item's geometry lies to {on_raster:.0%} on its raster {sample.asset.key}; the "
+            "raster is believed"
+        )
+    data = sample.data
+    if data.sum() < LEAST_SAMPLES:
+        return None
+    inside = _inside(sample, scene.footprint)[data].mean()
+    if inside < LEAST_SHARED:
+        return (
+            f"its item's geometry holds {inside:.0%} of the data of its raster "
+            f"{sample.asset.key}; the raster is believed"
+        )
+    return None
+
+
+def _moved(sample: _Sample) -> str | None:
+    """A `proj:transform` that is not the file's."""
+    declared = sample.asset.transform
+    if declared is None or len(declared) < 6:
+        return None
+    x, y = declared[2], declared[5]
+    apart = np.hypot(x - sample.corner[0], y - sample.corner[1])
+    if apart <= sample.pixel:
+        return None
+    return (
+        f"its item says that {sample.asset.key} begins at {x:.10g}, {y:.10g}, its file "
+        f"at {sample.corner[0]:.10g}, {sample.corner[1]:.10g}; the file is believed"
+    )
+
+
+def _inside(sample: _Sample, footprint: BaseGeometry) -> NDArray[np.bool_]:
+    """(N,): which samples lie in a footprint."""
+    return np.asarray(shapely.contains_xy(footprint, *sample.lonlat), np.bool_)
+
+
+def _sampled(source: DatasetReader, asset: Asset) -> _Sample:
+    indexes = list(range(1, len(asset.bands) + 1))
+    height, width = source.shape
+    if source.overviews(1) or max(height, width) <= SMALL_PX:
+        factor = max(1, -(-max(height, width) // SAMPLE_PX))
+        shape = -(-height // factor), -(-width // factor)
+        whole = RasterWindow(0, 0, width, height)
+        stored, mask = _read(source, indexes, whole, shape)
+    else:
+        shape = POINTS, POINTS
+        points = [
+            _read(source, indexes, RasterWindow(int(x), int(y), 1, 1), (1, 1))
+            for y in _middles(height, POINTS)
+            for x in _middles(width, POINTS)
+        ]
+        stored = np.concatenate([values for values, _ in points], axis=1)
+        mask = np.concatenate([known for _, known in points])
+    if asset.nodata is not None:
+        mask = ~((stored == np.float32(asset.nodata)) | np.isnan(stored)).all(axis=0)
+    values = stored * np.float32(asset.scale) + np.float32(asset.offset)
+    values[:, ~mask] = np.nan
+    columns, rows = np.meshgrid(_middles(width, shape[1]), _middles(height, shape[0]))
+    pixels = np.stack([columns.ravel(), rows.ravel()])
+    zero = (stored == 0).all(axis=0)
+    transform = source.transform
+    if has_only_gcps(source):
+        grid = gcp_grid_of(source)
+        # Whatever transform its item tells is made up: the file has none.
+        asset = replace(asset, transform=None)
+        return _Sample(
+            asset, values, zero, lonlat_of(grid, pixels), outline_of(grid), (0.0, 0.0), 0.0
+        )
+    crs = pyproj.CRS.from_wkt(source.crs.to_wkt())
+    to_lonlat = pyproj.Transformer.from_crs(crs, LONLAT, always_xy=True)
+
+    def lonlat(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = transform @ (xy[0], xy[1])
+        return np.stack(to_lonlat.transform(x, y))
+
+    frame = shapely.segmentize(shapely.box(0, 0, width, height), max(height, width) / 16)
+    outline = shapely.transform(frame, lambda xy: lonlat(xy.T).T)
+    corner = transform.c, transform.f
+    return _Sample(asset, values, zero, lonlat(pixels), outline, corner, abs(transform.a))
+
+
+def _read(
+    source: DatasetReader, indexes: list[int], window: RasterWindow, shape: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(bands, N) as stored, and (N,) which the file itself calls data."""
+    stored = source.read(
+        indexes, window=window, out_shape=(len(indexes), *shape), out_dtype="float32",
+        resampling=Resampling.nearest,
+    )  # fmt: skip
+    mask = source.dataset_mask(window=window, out_shape=shape)
+    return stored.reshape(len(indexes), -1), mask.ravel() > 0
+
+
+def _middles(size: int, count: int) -> NDArray[np.float64]:
+    """Where `count` samples along `size` pixels lie, in pixels from the corner."""
+    return (np.arange(count) + 0.5) * size / count

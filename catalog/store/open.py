@@ -1,0 +1,338 @@
+"""Opening what is published: days of a region as one xarray.Dataset, cut to what is asked for.
+
+Nothing is read but metadata; pixels come when they are computed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import date, datetime
+from functools import partial
+from typing import Any
+
+import dask.array
+import numpy as np
+import rioxarray  # noqa: F401  (gives xarray objects their .rio accessor)
+import shapely
+import xarray as xr
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from zarr.storage import FsspecStore, LocalStore
+
+from catalog import objects
+from catalog.errors import ArgumentError, StoreError
+from catalog.grid import BBox, Lattice, validated_bbox
+from catalog.pixels.masks import UNKNOWN
+from catalog.store.layout import (
+    MULTISCALES,
+    NO_SCENE,
+    QUALITY,
+    SCENE_DIMENSION,
+    geotransform,
+    level_path,
+    scene_attributes,
+    spatial_attributes,
+)
+
+ITEM_ASSET = "mosaic"
+FILLS = {
+    "quality": QUALITY.index("no_optical"), "sar_scene": NO_SCENE, "optical_class": UNKNOWN
+}  # fmt: skip
+
+KEPT_ENCODING = ("grid_mapping", "units", "calendar")
+
+Day = str | date | np.datetime64
+"""A day: "2024-06-12", a date or a datetime."""
+DayOrDays = Day | tuple[Day, Day] | slice
+
+
+def open_mosaic(
+    url: str | os.PathLike[str],
+    bbox: BBox | None = None,
+    time: DayOrDays | None = None,
+    bands: str | Sequence[str] | None = None,
+    overview: int | None = None,
+) -> xr.Dataset:
+    """The published mosaics of a region, `{store}/{region}`: dims (time, y, x), lazy.
+
+    `time` is the solar day of the slots. Variables are the optical bands by common name, the
+    registered SAR polarisations, `dx`, `dy` and `expected_error` (lattice pixels) as float32 with
+    NaN for no data, `quality` as uint8 and `sar_scene` as uint16 (CF flags). `sar_scene` counts
+    the SAR scenes of all days: `mosaic.sar_time[mosaic.sar_scene]` and `mosaic.sar_id[...]` are
+    when each pixel was seen by radar, and in which scene; NaT and "" where it was not. Slots on
+    different extents of one pixel grid are brought to their union.
+
+    `bbox` (west, south, east, north in degrees) cuts to the pixels that this box touches. `time`
+    is a day, or the first and the last as a tuple or a slice, both included. `bands` are names of
+    variables. `overview` is the factor of an overview level, 2, 4, …: every pixel is the mean of
+    that many squared (of what is known of them); of `quality` and `sar_scene`, what most are.
+    The attribute `overview_factors` lists those that all the days opened have.
+
+    Raises ArgumentError for a band, day, overview or box that is not there, StoreError when
+    nothing is published there, an item or its group is damaged, or the slots are on different
+    pixel grids.
+    """
+    url = os.fspath(url)
+    items = _items_of(_published_days(url), time, url)
+    slots = [open_slot(_group_of_item(item), overview or 1) for item in items]
+    slots = _with_bands(slots, bands, url)
+    _require_one_grid(slots, url)
+    slots, scenes = _with_common_scenes(slots)
+    # A scalar coordinate becomes the dimension, so every slot brings its own day.
+    mosaic = xr.concat(
+        [slot.expand_dims("time") for slot in slots],
+        dim="time",
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="outer",
+        combine_attrs="drop_conflicts",
+        fill_value=FILLS,
+    )
+    # The union of different extents comes back in rising order, rows too.
+    if mosaic.y.size > 1 and mosaic.y[0] < mosaic.y[-1]:
+        mosaic = mosaic.isel(y=slice(None, None, -1))
+    transform = slots[0].attrs["spatial:transform"]
+    if bbox is not None:
+        mosaic = _clipped(mosaic, transform, bbox, url)
+    levels = [_overview_factors(slot) for slot in slots]
+    mosaic.attrs["overview_factors"] = [f for f in levels[0] if all(f in each for each in levels)]
+    return _described(mosaic, transform).assign_coords(scenes)
+
+
+def open_slot(group_url: str, factor: int = 1) -> xr.Dataset:
+    """One generation of one slot, or an overview of it: dims (y, x), lazy, chunks of one shard.
+
+    Raises ArgumentError when it has no such overview, StoreError when it cannot be opened.
+    """
+    with objects.store_errors("open", group_url):
+        store = zarr_store(group_url)
+        if factor != 1:
+            _require_overview(xr.open_zarr(store, chunks=None, zarr_format=3), factor, group_url)
+        slot = xr.open_zarr(
+            store, group=level_path(factor), chunks=None, decode_coords="all", zarr_format=3
+        )
+        height, width = slot["quality"].encoding["shards"]
+        lazy: xr.Dataset = slot.chunk(y=height, x=width)
+        return lazy
+
+
+def zarr_store(url: str) -> LocalStore | FsspecStore:
+    """What Zarr opens at a path or URL. Raises StoreError."""
+    if objects.is_local(url):
+        return LocalStore(objects.filesystem(url)[1])
+    return FsspecStore.from_url(url, storage_options=objects.storage_options(url))
+
+
+def _published_days(url: str) -> dict[date, str]:
+    """The items of a region by day, the earliest first."""
+    folder = objects.join(url, "items")
+    names = [name for name in objects.names(folder) if name.endswith(".json")]
+    if not names:
+        raise StoreError(
+            f"no mosaic is published at {url}; expected {{store}}/{{region}}, with items in its "
+            "folder items/",
+            url=url,
+        )
+    try:
+        days = {date.fromisoformat(name.removesuffix(".json")): name for name in names}
+    except ValueError as error:
+        raise StoreError(
+            f"{folder} holds an item that is named by no day: {error}", url=url
+        ) from error
+    return {day: objects.join(folder, days[day]) for day in sorted(days)}
+
+
+def _items_of(published: dict[date, str], time: DayOrDays | None, url: str) -> list[str]:
+    if time is None:
+        return list(published.values())
+    first, last = _span(time)
+    chosen = [item for day, item in published.items() if first <= day <= last]
+    if not chosen:
+        days = list(published)
+        there = f"{days[0]} is" if len(days) == 1 else f"{len(days)}, {days[0]} to {days[-1]}, are"
+        asked = f"on {first}" if first == last else f"from {first} to {last}"
+        raise ArgumentError(f"time: no day {asked} is published at {url}; {there}", argument="time")
+    return chosen
+
+
+def _span(time: DayOrDays) -> tuple[date, date]:
+    """First and last day, both included."""
+    if isinstance(time, slice) and time.step is None:
+        ends: Sequence[Any] = (time.start, time.stop)
+    elif isinstance(time, tuple) and len(time) == 2:
+        ends = time
+    else:
+        ends = (time, time)
+    try:
+        first, last = (None if end is None else _day(end) for end in ends)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"time: {time!r} is neither a day like 2024-06-12 nor the first and the last of some",
+            argument="time",
+        ) from error
+    return first or date.min, last or date.max
+
+
+def _day(value: Day) -> date:
+    if isinstance(value, np.datetime64):
+        return date.fromisoformat(str(value.astype("datetime64[D]")))
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return date(moment.year, moment.month, moment.day)
+
+
+def _with_bands(
+    slots: Sequence[xr.Dataset], bands: str | Sequence[str] | None, url: str
+) -> list[xr.Dataset]:
+    if bands is None:
+        return list(slots)
+    wanted = [bands] if isinstance(bands, str) else list(bands)
+    there = sorted({str(name) for slot in slots for name in slot.data_vars})
+    unknown = [name for name in wanted if name not in there]
+    if unknown or not wanted:
+        raise ArgumentError(
+            f"bands: {', '.join(unknown) or 'none'} asked for; the mosaic at {url} has "
+            f"{', '.join(there)}",
+            argument="bands",
+        )
+    return [
+        slot.drop_vars([name for name in slot.data_vars if name not in wanted]) for slot in slots
+    ]
+
+
+def _require_overview(slot: xr.Dataset, factor: int, group_url: str) -> None:
+    factors = _overview_factors(slot)
+    if factor not in factors:
+        there = ", ".join(str(each) for each in factors) or "none"
+        raise ArgumentError(
+            f"overview: {group_url} has none of factor {factor}; there are: {there}",
+            argument="overview",
+        )
+
+
+def _overview_factors(slot: xr.Dataset) -> list[int]:
+    layout = slot.attrs.get(MULTISCALES, {}).get("layout", [])
+    return [int(level["asset"].rpartition("/")[2]) for level in layout[1:]]
+
+
+def _with_common_scenes(
+    slots: Sequence[xr.Dataset],
+) -> tuple[list[xr.Dataset], dict[str, Any]]:
+    """The slots with `sar_scene` counting the SAR scenes of all of them, and when those were.
+
+    The scenes are returned as coordinates; none when no slot tells its scenes.
+    """
+    bare = [slot.drop_vars("sar_time", errors="ignore") for slot in slots]
+    if not any("sar_scene" in slot for slot in slots):
+        return bare, {}
+    times: dict[str, np.datetime64] = {}
+    for slot in slots:
+        if "sar_time" in slot.coords:
+            times |= dict(zip(_scene_ids(slot), slot["sar_time"].values, strict=True))
+    times.pop("", None)
+    ids = sorted(times, key=lambda id_: (times[id_], id_))
+    number = {"": NO_SCENE, **{id_: index for index, id_ in enumerate(ids, start=NO_SCENE + 1)}}
+    counted = []
+    for slot, without in zip(slots, bare, strict=True):
+        if "sar_scene" in slot:
+            numbers = np.array([number[id_] for id_ in _scene_ids(slot)], dtype=np.uint16)
+            without["sar_scene"] = _renumbered(slot["sar_scene"], numbers)
+            without["sar_scene"].attrs.update(scene_attributes(ids))
+        counted.append(without)
+    none = np.datetime64("NaT", "ns")
+    when = np.array([none, *(times[id_] for id_ in ids)], dtype="datetime64[ns]")
+    described = {
+        "standard_name": "time",
+        "long_name": "when the SAR scene of this number was taken",
+    }
+    named = {"long_name": "id of the SAR scene of this number"}
+    return counted, {
+        # Dask arrays, though small: only those can be indexed by pixels that are not read yet.
+        "sar_time": (SCENE_DIMENSION, dask.array.from_array(when), described),
+        "sar_id": (SCENE_DIMENSION, dask.array.from_array(np.array(["", *ids])), named),
+    }
+
+
+def _scene_ids(slot: xr.Dataset) -> list[str]:
+    return list(slot["sar_time"].attrs["scene_ids"])
+
+
+def _renumbered(scene: xr.DataArray, numbers: NDArray[np.uint16]) -> xr.DataArray:
+    if np.array_equal(numbers, np.arange(len(numbers))):
+        return scene
+    renumbered: xr.DataArray = xr.apply_ufunc(
+        partial(np.take, numbers), scene, dask="parallelized",
+        output_dtypes=[np.uint16], keep_attrs=True,
+    )  # fmt: skip
+    return renumbered
+
+
+def _group_of_item(item_url: str) -> str:
+    try:
+        item = json.loads(objects.get(item_url) or b"")
+        return objects.resolve(item_url, item["assets"][ITEM_ASSET]["href"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{item_url} is not the item of a mosaic: {type(error).__name__}: {error}",
+            url=item_url,
+        ) from error
+
+
+def _require_one_grid(slots: Sequence[xr.Dataset], url: str) -> None:
+    first, *others = slots
+    for other in others:
+        a, _, c, _, e, f = other.attrs["spatial:transform"]
+        a0, _, c0, _, e0, f0 = first.attrs["spatial:transform"]
+        offset = np.array([(c - c0) / a0, (f - f0) / e0])
+        aligned = (a, e) == (a0, e0) and np.allclose(offset, np.round(offset), atol=1e-6)
+        if not aligned or other.rio.crs != first.rio.crs:
+            raise StoreError(
+                f"the slots at {url} are on different pixel grids; open them one by one, or run "
+                "the region again with one crs and resolution (overviews also need one extent)",
+                url=url,
+            )
+
+
+def _clipped(mosaic: xr.Dataset, transform: Sequence[float], bbox: BBox, url: str) -> xr.Dataset:
+    """The pixels that a box in longitude and latitude touches."""
+    lattice = Lattice(_geobox(mosaic, transform))
+    window = lattice.window_of(shapely.box(*validated_bbox(bbox)))
+    if window is None:
+        extent = [round(edge, 4) for edge in lattice.lonlat_extent().bounds]
+        raise ArgumentError(
+            f"bbox: {list(bbox)} does not touch the mosaic at {url}, which spans {extent}",
+            argument="bbox",
+        )
+    rows, columns = window.slices
+    return mosaic.isel(y=rows, x=columns)
+
+
+def _described(mosaic: xr.Dataset, transform: Sequence[float]) -> xr.Dataset:
+    """The dataset with attributes that say where its own pixels lie, and of no other level."""
+    geobox = _geobox(mosaic, transform)
+    attrs = {key: value for key, value in mosaic.attrs.items() if key != MULTISCALES}
+    if "zarr_conventions" in attrs:
+        attrs["zarr_conventions"] = [
+            convention
+            for convention in attrs["zarr_conventions"]
+            if convention["name"] != MULTISCALES
+        ]
+    mosaic.attrs = {**attrs, **spatial_attributes(geobox)}
+    for variable in mosaic.variables.values():  # how a slot is stored is no way to store this
+        kept = {key: value for key, value in variable.encoding.items() if key in KEPT_ENCODING}
+        variable.encoding = kept
+    mosaic["spatial_ref"] = mosaic["spatial_ref"].assign_attrs(
+        GeoTransform=geotransform(geobox.affine)
+    )
+    return mosaic
+
+
+def _geobox(mosaic: xr.Dataset, transform: Sequence[float]) -> GeoBox:
+    """The grid of a dataset whose pixels are as large as those of `transform`."""
+    a, _, _, _, e, _ = transform
+    left, top = float(mosaic.x[0]) - a / 2, float(mosaic.y[0]) - e / 2
+    shape = mosaic.sizes["y"], mosaic.sizes["x"]
+    return GeoBox(shape, Affine(a, 0.0, left, 0.0, e, top), mosaic.rio.crs)

@@ -1,0 +1,238 @@
+"""Looking after a store: what lies in it, whether it still reads as written, what may go.
+
+Readers follow items, so a generation that no item points to is seen by no one. A run that is still
+writing has no item either, though, so only what has been left alone for a while counts as left
+over. Nothing here runs by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import zarr
+
+from catalog import objects
+from catalog.errors import ArgumentError, StoreError, has_secret, shown
+from catalog.store.layout import QUALITY, level_path
+from catalog.store.mosaic import Receipt, SlotStore, checksum
+from catalog.store.publish import published
+
+GENERATION = re.compile(r"([0-9a-f]{16})\.(?:zarr|receipts|shards\.json|estimate\.npz)(?:/|$)")
+REGION_PARTS = {"slots", "items", "collection.json"}
+READS_AT_ONCE = 8  # shards of a slot; each is held in memory, one variable at a time
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation of one slot: what it holds, and whether readers see it."""
+
+    store: SlotStore
+    published: bool
+    objects: int
+    bytes: int
+    touched: datetime
+    """When an object of it, or the item of its slot, was last written, UTC."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a published generation.
+
+    `shard` is "row.col", "overviews/2/row.col" in an overview, None for the whole.
+    """
+
+    shard: str | None
+    variable: str | None
+    what: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How many shards of a generation, its overviews' too, were checked, and what was found."""
+
+    shards: int
+    faults: tuple[Fault, ...]
+
+
+def regions(store_url: str) -> list[tuple[str, str]]:
+    """(store, region) of every region in a store, or of the one region that `store_url` is.
+
+    Raises ArgumentError for an address with a secret, StoreError where there is no region.
+    """
+    if has_secret(store_url):
+        raise ArgumentError(
+            f"store: {shown(store_url)} was given with a password or a query; credentials come "
+            "from the AWS environment",
+            argument="store",
+        )
+    url = store_url.rstrip("/")
+    parent, _, name = url.rpartition("/")
+    if _is_region(url):
+        return [(parent or ".", name)]
+    found = [(url, each) for each in objects.names(url) if _is_region(objects.join(url, each))]
+    if not found:
+        raise StoreError(
+            f"there is no region in {url}; expected the STORE or STORE/REGION of a run", url=url
+        )
+    return found
+
+
+def generations(store_url: str, region: str, slot: str | None = None) -> list[Generation]:
+    """Every generation of a region, or of one slot of it, by slot and name. Raises StoreError."""
+    changed = {
+        entry.name.removesuffix(".json"): [entry]
+        for entry in objects.entries(objects.join(store_url, region, "items"))
+    }
+    found = []
+    slots = [slot] if slot else objects.names(objects.join(store_url, region, "slots"))
+    for slot in slots:
+        members: dict[str, list[objects.Entry]] = {}
+        for entry in objects.entries(objects.join(store_url, region, "slots", slot)):
+            if match := GENERATION.match(entry.name):
+                members.setdefault(match[1], []).append(entry)
+        current = published(store_url, region, slot)
+        found += [
+            Generation(
+                SlotStore(store_url, region, slot, name),
+                name == current,
+                len(entries),
+                sum(entry.bytes for entry in entries),
+                max(entry.modified for entry in entries + changed.get(slot, [])),
+            )
+            for name, entries in sorted(members.items())
+        ]
+    return found
+
+
+def left_over(
+    found: Sequence[Generation], older_than: timedelta, now: datetime | None = None
+) -> list[Generation]:
+    """Generations that no item points to, and neither a run nor an item changed since then."""
+    before = (now or datetime.now(UTC)) - older_than
+    return [each for each in found if not each.published and each.touched <= before]
+
+
+def remove(generation: Generation, older_than: timedelta) -> bool:
+    """Delete a generation unless it came into use since it was listed; says whether it did.
+
+    A run that begins to continue it at this very moment loses what it found there and has to be
+    started again: nothing is locked. Raises StoreError.
+    """
+    store = generation.store
+    again = left_over(generations(store.store_url, store.region, store.slot), older_than)
+    if store not in [each.store for each in again]:
+        return False
+    for part in store.parts:
+        objects.remove_tree(part)
+    return True
+
+
+def quality_shares(store: SlotStore) -> dict[str, float]:
+    """Share of a slot's pixels by what became of them, read from `quality` alone.
+
+    Raises StoreError.
+    """
+    quality = _pixels(store)["quality"]
+    height, width = quality.shape
+    side = _shard_side(quality)
+    counts = np.zeros(len(QUALITY), np.int64)
+    with objects.store_errors("read quality of", store.url):
+        for row in sorted({row for row, _ in store.written_shards()}):
+            block = np.asarray(quality[row * side : (row + 1) * side])
+            counts += np.bincount(block.ravel(), minlength=len(QUALITY))[: len(QUALITY)]
+    counts[QUALITY.index("no_optical")] += height * width - counts.sum()  # never written
+    return {name: float(n / (height * width)) for name, n in zip(QUALITY, counts, strict=True)}
+
+
+def verify(store: SlotStore) -> Verification:
+    """Read every shard of a published generation and compare it with its receipt.
+
+    What cannot be read is a fault too, not an exception.
+    """
+    try:
+        sealed, expected = store.sealed_shards(), store.written_shards()
+        factors = store.overview_factors()
+    except StoreError as error:
+        return Verification(0, (Fault(None, None, str(error)),))
+    faults = []
+    if sealed is None:
+        faults.append(Fault(None, None, "the list of its shards is missing"))
+    expected |= sealed or set()
+    checked = 0
+    for factor in (1, *factors):
+        if factor != 1:  # each shard stands for four of the level below
+            expected = {(row // 2, col // 2) for row, col in expected}
+        checked += len(expected)
+        faults += _faults_of_level(store, factor, sorted(expected))
+    return Verification(checked, tuple(faults))
+
+
+def _faults_of_level(
+    store: SlotStore, factor: int, expected: Sequence[tuple[int, int]]
+) -> list[Fault]:
+    try:
+        pixels = _pixels(store, factor)
+    except StoreError as error:
+        return [Fault(None, None, str(error))]
+    with ThreadPoolExecutor(READS_AT_ONCE) as threads:
+        found = threads.map(lambda shard: list(_faults(store, factor, pixels, *shard)), expected)
+        return [fault for faults in found for fault in faults]
+
+
+def _faults(
+    store: SlotStore, factor: int, pixels: dict[str, zarr.Array[Any]], row: int, col: int
+) -> Iterator[Fault]:
+    shard = f"{level_path(factor)}/{row}.{col}".lstrip("/")
+    try:
+        receipt = store.load_receipt(row, col, factor)
+    except StoreError as error:
+        yield Fault(shard, None, str(error))
+        return
+    if receipt is None:
+        yield Fault(shard, None, "its receipt is missing")
+        return
+    for name in sorted({*pixels, *receipt.checksums}):
+        what = _fault_of_variable(store, factor, pixels.get(name), name, receipt)
+        if what is not None:
+            yield Fault(shard, name, what)
+
+
+def _fault_of_variable(
+    store: SlotStore, factor: int, pixels: zarr.Array[Any] | None, name: str, receipt: Receipt
+) -> str | None:
+    if pixels is None or name not in receipt.checksums:
+        return "the variable is in the receipt or in the group, but not in both"
+    side = _shard_side(pixels)
+    rows, columns = (slice(at * side, (at + 1) * side) for at in (receipt.row, receipt.col))
+    url = objects.join(store.url, f"{level_path(factor)}/{name}".lstrip("/"))
+    try:
+        with objects.store_errors("read", url):
+            values = np.asarray(pixels[rows, columns])
+        if checksum(values) == receipt.checksums[name]:
+            return None
+        # A shard of nothing but no data is not stored, so absence alone is no fault.
+        stored = objects.names(f"{url}/c/{receipt.row}")
+    except StoreError as error:
+        return str(error)
+    return "differs from what was written" if str(receipt.col) in stored else "is missing"
+
+
+def _pixels(store: SlotStore, factor: int = 1) -> dict[str, zarr.Array[Any]]:
+    found = store.pixels("r", factor)
+    if "quality" not in found:
+        raise StoreError(f"{store.url} is not the group of a mosaic", url=store.url)
+    return found
+
+
+def _shard_side(pixels: zarr.Array[Any]) -> int:
+    return int((pixels.shards or pixels.chunks)[0])
+
+
+def _is_region(url: str) -> bool:
+    return bool(REGION_PARTS & set(objects.names(url)))

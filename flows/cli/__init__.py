@@ -1,0 +1,1 @@
+"""The `tar-pipeline` command: arguments in, one clear line per mistake out."""

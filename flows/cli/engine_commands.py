@@ -1,0 +1,214 @@
+"""`tar-pipeline evaluate` and `tar-pipeline train`: the engine without a catalog."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+if TYPE_CHECKING:
+    from tar_engine import Registrar
+    from tar_engine.network.text import TextBank
+    from tar_engine.training.patches import PatchPairs
+
+PROTOCOL_NAMES = ["small", "large", "extreme", "elastic", "cloudy", "part", "foreign"]
+EVALUATE_EPILOG = """\
+PAIRS_DIR holds aligned pairs NAME_optical.webp (or .png) and NAME_sar.png of one size.
+Each pair is warped in a way that its name and the protocol fix, then registered without knowing:
+  small     shift +-8 px, scale +-2 %, rotation +-2 degrees (a georeferenced pair)
+  large     scale 0.7 to 1.3, rotation +-35 degrees, translation 10 % (the paper's)
+  extreme   any rotation, scale 0.5 to 2, shear +-10 degrees, translation 20 %
+  elastic   small, and a smooth terrain-like field of 2 to 6 px
+  cloudy    large, with 40 % of the optical image under cloud
+  part      large, of the optical image only a part of 192 px: frames cannot be matched
+  foreign   another place's SAR under the large warp: whatever is accepted is wrong
+CMR@t is the share of pairs with a root mean square error below t pixels; a refusal is a failure.
+px<t is the share of pixels with an error below t pixels.
+"""
+TRAIN_EPILOG = """\
+examples:
+  tar-pipeline train patches/train --out tar.safetensors --pairs 30000 --validate patches/val
+  tar-pipeline train patches/train --scenes scenes --drawn 240 --pack train.npz   only pack
+  tar-pipeline train train.npz --out tar.safetensors --validate patches/val       train elsewhere
+A stopped training continues from FILE.resume when started again.
+"""
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Print the accuracy table of a folder of pairs."""
+    from tar_engine import Registrar
+    from tar_engine.training.evaluate import reliability_table, table
+    from tar_engine.training.patches import load_pairs
+
+    if args.json:
+        _require_folder("json", args.json)
+    data = load_pairs(args.pairs_dir)
+    registrar = Registrar.load(args.weights, args.device)
+    registrar.network.tafe.mode = args.text
+    results = _measured(registrar, data, args.protocol)
+    print(table(results))
+    if args.calibration:
+        print(f"\nIs expected_error_px true?\n{reliability_table(results)}")
+    if args.json:
+        from flows.report.report import json_values
+
+        # JSON knows no infinity; an error that is one (a refusal) becomes null.
+        args.json.write_text(json.dumps(json_values(results), indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def train(args: argparse.Namespace) -> int:
+    """Train a half of the network, or only pack the pairs."""
+    from flows.cli.training_scenes import scene_pairs
+    from flows.plan.request import RequestError
+    from tar_engine.config import ModelConfig
+    from tar_engine.network.weights import load_checkpoint
+    from tar_engine.training.patches import joined, load_pairs
+    from tar_engine.training.train import TrainConfig
+    from tar_engine.training.train import train as train_network
+    from tar_engine.training.training_set import synthetic_pairs
+
+    _require_folder("out", args.out or args.pack)
+    if args.pairs < 1 or args.batch < 1:
+        raise RequestError("pairs, batch: both must be at least 1")
+    parts = [load_pairs(path) for path in args.pairs_dirs]
+    if args.scenes:
+        parts.append(scene_pairs(args.scenes))
+    if args.drawn:
+        parts.append(synthetic_pairs(args.drawn))
+    data = joined(parts)
+    if args.pack:
+        data.save(args.pack)
+        print(f"{len(data)} pairs packed into {args.pack}")
+        return 0
+    bank = _text_bank(args.text_encoder)
+    config = TrainConfig(
+        pairs=args.pairs,
+        batch=args.batch,
+        seed=args.seed,
+        peak_rate=args.rate,
+    )
+    model = ModelConfig(text_channels=bank.embeddings.shape[-1], text_mode=args.text)
+    initial = load_checkpoint(args.initial) if args.initial else None
+    train_network(
+        data, bank, args.out, config, model,
+        device=args.device,
+        part=args.part,
+        initial=initial.network if initial else None,
+        earlier=initial.history if initial else None,
+    )  # fmt: skip
+    print(f"saved {args.out}")
+    if args.validate:
+        _validate(args.out, bank, load_pairs(args.validate), args.device)
+    return 0
+
+
+def _validate(file: Path, bank: TextBank, data: PatchPairs, device: str) -> None:
+    """Measure a checkpoint under every protocol, print the table and keep it in the checkpoint."""
+    from tar_engine import Registrar
+    from tar_engine.network.weights import save_checkpoint
+    from tar_engine.training.evaluate import table
+
+    registrar = Registrar.load(file, device)
+    results = _measured(registrar, data, PROTOCOL_NAMES)
+    told = table(results)
+    print(told)
+    history = registrar.checkpoint.history | {"validation": told.splitlines()}
+    save_checkpoint(file, registrar.network, bank, history)
+
+
+def add_evaluate(commands: Any, common: argparse.ArgumentParser) -> None:
+    """The `evaluate` command's arguments."""
+    parser = commands.add_parser(
+        "evaluate", parents=[common], help="accuracy on aligned pairs, warped in a known way",
+        description="Measure how well the engine registers.", epilog=EVALUATE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("pairs_dir", type=Path, metavar="PAIRS_DIR")
+    parser.add_argument("--protocol", nargs="+", default=PROTOCOL_NAMES, choices=PROTOCOL_NAMES,
+                        metavar="NAME", help="default: all of them")  # fmt: skip
+    parser.add_argument("--calibration", action="store_true",
+                        help="also print whether the stated errors are true")  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every case there")
+    parser.add_argument("--weights", type=Path, metavar="FILE",
+                        help="a checkpoint of your own (default: the shipped one)")  # fmt: skip
+    _add_text(parser, "what the text bank is replaced by, to measure what it is worth")
+    _add_device(parser)
+    parser.set_defaults(command=evaluate)
+
+
+def add_train(commands: Any, common: argparse.ArgumentParser) -> None:
+    """The `train` command's arguments."""
+    parser = commands.add_parser(
+        "train", parents=[common], help="train the network",
+        description="Train the engine's network on aligned pairs under random warps.",
+        epilog=TRAIN_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("pairs_dirs", type=Path, nargs="+", metavar="PAIRS",
+                        help="folders of pairs, or files made by --pack")  # fmt: skip
+    parser.add_argument("--scenes", type=Path, metavar="DIR",
+                        help="also crops of scenes NAME_S2.tif, NAME_S1.tif")  # fmt: skip
+    parser.add_argument("--drawn", type=int, default=0, metavar="N",
+                        help="also N drawn pairs, whose land cover is known")  # fmt: skip
+    todo = parser.add_mutually_exclusive_group(required=True)
+    todo.add_argument("--out", type=Path, metavar="FILE", help="the checkpoint to write")
+    todo.add_argument("--pack", type=Path, metavar="FILE.npz", help="pack the pairs, train nothing")
+    parser.add_argument("--pairs", type=int, default=30_000, metavar="N",
+                        help="pairs to see in all (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--batch", type=int, default=16, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--rate", type=float, default=1.5e-3, metavar="RATE",
+                        help="peak learning rate (default: %(default)g)")  # fmt: skip
+    parser.add_argument("--part", choices=["high", "low"], default="high",
+                        help="which half of the network learns (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--initial", type=Path, metavar="FILE", help="start from this checkpoint")
+    parser.add_argument("--text-encoder", default="minilm", metavar="minilm|remoteclip|FILE.pt",
+                        help="the frozen encoder of the text bank; FILE.pt is a RemoteCLIP "
+                        "ViT-B-32 checkpoint (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--validate", type=Path, metavar="PAIRS_DIR", help="evaluate at the end")
+    _add_text(parser, "train with another text bank, for ablations")
+    _add_device(parser)
+    parser.set_defaults(command=train)
+
+
+def _add_text(parser: argparse.ArgumentParser, help_text: str) -> None:
+    modes = ("bank", "shuffled", "random", "none")
+    parser.add_argument("--text", choices=modes, default="bank", help=help_text)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+
+
+def _require_folder(argument: str, file: Path) -> None:
+    """Before hours of work, not after them."""
+    from flows.plan.request import RequestError
+
+    if not file.parent.is_dir() or file.is_dir():
+        raise RequestError(f"{argument}: {file} cannot be a file, there is no folder for it")
+
+
+def _measured(registrar: Registrar, data: PatchPairs, protocols: list[str]) -> dict[str, Any]:
+    """Evaluate with a progress bar."""
+    from tar_engine.training.evaluate import evaluate as evaluate_pairs
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks = {name: bar.add_task(name, total=len(data)) for name in protocols}
+        return evaluate_pairs(
+            data,
+            registrar,
+            protocols,
+            lambda name, done, _: bar.update(tasks[name], completed=done),
+        )
+
+
+def _text_bank(encoder: str) -> TextBank:
+    from tar_engine.network.text import minilm_bank, remoteclip_bank
+
+    if encoder == "minilm":
+        return minilm_bank()
+    return remoteclip_bank(None if encoder == "remoteclip" else Path(encoder))

@@ -1,0 +1,141 @@
+"""`tar-pipeline serve`, `nightly` and `backfill`: the region run as a service."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flows.cli.terminal import DONE, FAILED, PARTIAL, prepare_prefect
+
+INFRA = Path(__file__).resolve().parents[2] / "infra"  # of a checkout
+SERVE_EPILOG = """\
+Server, work pool, worker and the deployments `nightly` and `on-demand` of the Prefect file, on this
+machine, until Ctrl-C. Runs and their history live in PREFECT_HOME (default: ~/.prefect). Nobody is
+asked for a password: keep it on loopback, or behind something that asks.
+"""
+BACKFILL_EPILOG = """\
+Newest window first. What is published is left alone, so the same command again does what is
+missing; a window that fails does not stop the others. Exit code 1 when one failed.
+"""
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Everything on one machine, until it is stopped."""
+    from flows.service.serve import Service
+    from flows.service.serve import serve as run_service
+
+    for name, file in {"prefect-file": args.prefect_file, "regions": args.regions}.items():
+        _require_file(name, file)
+    run_service(
+        Service(args.host, args.port, args.runs, args.prefect_file, args.regions), Console()
+    )
+    return DONE
+
+
+def nightly(args: argparse.Namespace) -> int:
+    """What the nightly deployment does, now and here."""
+    prepare_prefect()
+    from flows.service.nightly import nightly as run_nightly
+    from flows.service.regions import load_regions
+
+    load_regions(args.regions, args.region or ())
+    state = run_nightly(
+        args.regions, args.days_back, args.until, args.region or (), return_state=True
+    )
+    Console().print(f"{state.name}: {state.message}", markup=False, soft_wrap=True)
+    if state.is_completed():
+        return DONE
+    return PARTIAL if state.name == "Partial" else FAILED
+
+
+def backfill(args: argparse.Namespace) -> int:
+    """Regions of the regions file over a range of days."""
+    prepare_prefect()
+    from flows.service.backfill import backfill as run_backfill
+    from flows.service.backfill import print_outcomes
+    from flows.service.regions import load_regions
+
+    console = Console()
+    requests = [
+        region.request(args.start, args.end) for region in load_regions(args.regions, args.region)
+    ]
+    outcomes = run_backfill(requests, args.window_days, console)
+    print_outcomes(console, outcomes)
+    return DONE if all(outcome.finished for outcome in outcomes) else FAILED
+
+
+def add_serve(commands: Any, common: argparse.ArgumentParser) -> None:
+    """`tar-pipeline serve`."""
+    parser = commands.add_parser(
+        "serve", parents=[common], help="Prefect server, worker and deployments, on this machine",
+        description="Run regions every night and on demand.", epilog=SERVE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    _add_regions(parser)
+    parser.add_argument("--prefect-file", type=Path, default=INFRA / "prefect.yaml", metavar="FILE",
+                        help="the deployments (default: infra/prefect.yaml)")  # fmt: skip
+    parser.add_argument("--host", default="127.0.0.1", help="(default: %(default)s)")
+    parser.add_argument("--port", type=int, default=4200, help="(default: %(default)s)")
+    parser.add_argument("--runs", type=_count, default=2, metavar="N",
+                        help="flow runs at once (default: %(default)s)")  # fmt: skip
+    parser.set_defaults(command=serve)
+
+
+def add_nightly(commands: Any, common: argparse.ArgumentParser) -> None:
+    """`tar-pipeline nightly`."""
+    parser = commands.add_parser(
+        "nightly", parents=[common], help="what runs every night, now",
+        description="Register yesterday and the days before it in every region of the file. "
+        "Exit code 1 when all of them failed, 4 when some did.",
+    )  # fmt: skip
+    _add_regions(parser)
+    parser.add_argument("--region", action="append", metavar="NAME",
+                        help="only this one; may be repeated")  # fmt: skip
+    parser.add_argument("--days-back", type=int, default=4, metavar="DAYS",
+                        help="days before the last one, for scenes that came late "
+                        "(default: %(default)s)")  # fmt: skip
+    parser.add_argument("--until", type=dt.date.fromisoformat, metavar="DATE",
+                        help="last day (default: yesterday, UTC)")  # fmt: skip
+    parser.set_defaults(command=nightly)
+
+
+def add_backfill(commands: Any, common: argparse.ArgumentParser) -> None:
+    """`tar-pipeline backfill`."""
+    parser = commands.add_parser(
+        "backfill", parents=[common], help="days of the past, newest first",
+        description="Register a range of days of regions of the file, window by window.",
+        epilog=BACKFILL_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    _add_regions(parser)
+    parser.add_argument("--region", required=True, action="append", metavar="NAME",
+                        help="of the file; may be repeated")  # fmt: skip
+    parser.add_argument("--start", required=True, type=dt.date.fromisoformat, metavar="DATE",
+                        help="first day, YYYY-MM-DD")  # fmt: skip
+    parser.add_argument("--end", required=True, type=dt.date.fromisoformat, metavar="DATE",
+                        help="last day, inclusive")  # fmt: skip
+    parser.add_argument("--window-days", type=_count, default=7, metavar="DAYS",
+                        help="days of one run (default: %(default)s)")  # fmt: skip
+    parser.set_defaults(command=backfill)
+
+
+def _add_regions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--regions", type=Path, default=INFRA / "regions.yaml", metavar="FILE",
+                        help="the regions file (default: infra/regions.yaml)")  # fmt: skip
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return int(text)
+
+
+def _require_file(name: str, file: Path) -> None:
+    from flows.plan.request import RequestError
+
+    if not os.access(file, os.R_OK):
+        raise RequestError(f"{name}: there is no file {file} (give one with --{name})")

@@ -1,0 +1,273 @@
+"""`tar-pipeline status`, `verify` and `prune`: looking after a store from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from flows.cli.terminal import DONE, FAILED, output
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from catalog.store.upkeep import Generation
+
+SETTLED_HOURS = 24.0
+
+STATUS_EPILOG = """\
+Shares are of the day's pixels. Refused pairs and unfinished days are worth a look: a day without
+PUBLISHED is one that a run is writing, or that a stopped run left; the same `run` finishes it.
+"""
+VERIFY_EPILOG = """\
+Every shard of every published day, those of its overviews too, is read and compared with the
+checksums that were kept when it was written. Exit code 1 when one is missing or differs. To mend
+a day, delete its item (STORE/REGION/items/DAY.json) and its generation
+(STORE/REGION/slots/DAY/GENERATION.*), and run the same request again.
+"""
+PRUNE_EPILOG = """\
+A generation is what one request made of one day. When another request replaces it, or a run is
+given up, it stays until it is pruned. Readers follow items and never see it; a program that opened
+it before it was replaced does, and fails once it is gone.
+
+A run that is writing has no item yet either. Therefore nothing is removed that changed within
+--older-than-hours; below the default, make sure yourself that no run is writing.
+
+examples:
+  tar-pipeline prune s3://mosaics             what would be removed
+  tar-pipeline prune s3://mosaics --yes       remove it
+"""
+
+
+def status(args: argparse.Namespace) -> int:
+    """What lies in a store."""
+    rows = [_described(each) for each in _generations(args.store)]
+    if args.json:
+        print(json.dumps(rows, indent=2, allow_nan=False))
+    else:
+        _print_status(rows)
+    return DONE
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Whether every published shard still reads as it was written."""
+    from catalog.store.upkeep import verify as verified
+
+    results = []
+    for each in _generations(args.store):
+        if each.published:
+            found = verified(each.store)
+            results.append({**_name(each), "shards": found.shards,
+                            "faults": [vars(fault) for fault in found.faults]})  # fmt: skip
+    sound = not any(result["faults"] for result in results)
+    if args.json:
+        print(json.dumps(results, indent=2))
+    else:
+        _print_verified(results)
+    return DONE if sound else FAILED
+
+
+def prune(args: argparse.Namespace) -> int:
+    """Remove generations that no item points to."""
+    from catalog.store.upkeep import left_over, remove
+
+    age = timedelta(hours=args.older_than_hours)
+    found = _generations(args.store)
+    gone = left_over(found, age)
+    young = [each for each in found if not each.published and each not in gone]
+    removed = [each for each in gone if args.yes and remove(each, age)]
+    if args.json:
+        told = {"removed": removed, "left_over": gone, "too_young": young}
+        print(json.dumps({k: [_measured(each) for each in v] for k, v in told.items()}, indent=2))
+    else:
+        _print_pruned(args, gone, young, removed)
+    return DONE
+
+
+def add_upkeep(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add `status`, `verify` and `prune` to the command line."""
+    _add(
+        commands, common, "status", status, "what lies in a store",
+        "List the days of a store: shards, size, what became of the pixels and of the pairs.",
+        STATUS_EPILOG,
+    )  # fmt: skip
+    _add(
+        commands, common, "verify", verify, "check every shard of a store",
+        "Compare every shard of every published day with its checksums.", VERIFY_EPILOG,
+    )  # fmt: skip
+    parser = _add(
+        commands, common, "prune", prune, "remove what no item points to",
+        "List the generations that no item points to; with --yes, remove them.", PRUNE_EPILOG,
+    )  # fmt: skip
+    parser.add_argument("--yes", action="store_true", help="remove them; without it, a dry run")
+    parser.add_argument(
+        "--older-than-hours", type=_hours, default=SETTLED_HOURS, metavar="HOURS",
+        help="since anything of it was written (default: %(default)g)",
+    )  # fmt: skip
+
+
+def _add(
+    commands: Any,
+    common: argparse.ArgumentParser,
+    name: str,
+    command: Any,
+    summary: str,
+    description: str,
+    epilog: str,
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, parents=[common], help=summary, description=description, epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("store", metavar="STORE", help="PATH or s3://…, or one region STORE/REGION")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _hours(text: str) -> float:
+    hours = float(text)
+    if not 0 <= hours < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of hours, 0 or more")
+    return hours
+
+
+def _generations(address: str) -> list[Generation]:
+    """Those of every region at STORE, or of the one region STORE/REGION."""
+    from catalog.store.upkeep import generations, regions
+
+    return [each for store, region in regions(address) for each in generations(store, region)]
+
+
+def _name(each: Generation) -> dict[str, Any]:
+    store = each.store
+    return {"region": store.region, "slot": store.slot, "generation": store.generation}
+
+
+def _measured(each: Generation) -> dict[str, Any]:
+    touched = each.touched.isoformat(timespec="seconds")
+    return {**_name(each), "objects": each.objects, "bytes": each.bytes, "touched": touched}
+
+
+def _described(each: Generation) -> dict[str, Any]:
+    """A generation as `status` tells it; shares and pairs are None where nothing says so."""
+    from catalog.store.upkeep import quality_shares
+    from flows.stages.fit import estimates_from_bytes
+
+    saved = each.store.load_estimate()
+    verdicts = [v for e in (estimates_from_bytes(saved) if saved else ()) for v in e.verdicts]
+    return {
+        **_measured(each),
+        "published": each.published,
+        "shards": len(each.store.written_shards()),
+        "pairs": len(verdicts) if saved else None,
+        "refused": [
+            {"optical": v.optical, "sar": v.sar, "reason": v.reason}
+            for v in verdicts
+            if not v.accepted
+        ],
+        "pixels": quality_shares(each.store) if each.published else None,
+    }
+
+
+def _print_status(rows: Sequence[dict[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("region", "day", "", "shards", "size", "registered", "abstained", "no SAR",
+                  "no optical", "pairs", "refused", box=None, header_style="dim",
+                  padding=(0, 2))  # fmt: skip
+    for row in rows:
+        pixels = row["pixels"] or {}
+        shares = [
+            f"{pixels[name]:.1%}" if pixels else "–"
+            for name in ("registered", "abstained", "no_sar", "no_optical")
+        ]
+        table.add_row(
+            row["region"], row["slot"],
+            Text("published", "green") if row["published"] else Text(f"only {_id(row)}", "yellow"),
+            str(row["shards"]), _size(row["bytes"]), *shares,
+            "–" if row["pairs"] is None else str(row["pairs"]), str(len(row["refused"])),
+        )  # fmt: skip
+    console = output()
+    console.print(table)
+    console.print(
+        f"\n{_size(sum(row['bytes'] for row in rows))} in {_count(len(rows), 'generation')}"
+    )
+    for row in rows:
+        for pair in row["refused"] if row["published"] else ():
+            console.print(
+                f"  {row['slot']}: {pair['optical']} × {pair['sar']} refused: {pair['reason']}",
+                highlight=False, markup=False, soft_wrap=True,
+            )  # fmt: skip
+
+
+def _print_verified(results: Sequence[dict[str, Any]]) -> None:
+    console = output()
+    for result in results:
+        where = f"{result['region']} {result['slot']} {result['generation']}"
+        if not result["faults"]:
+            console.print(f"[green]✓[/] {where}: {_count(result['shards'], 'shard')} as written")
+        for fault in result["faults"]:
+            place = f" shard {fault['shard']}" if fault["shard"] else ""
+            variable = f" of {fault['variable']}" if fault["variable"] else ""
+            console.print(
+                f"✗ {where}:{place}{variable} {fault['what']}",
+                highlight=False, markup=False, soft_wrap=True,
+            )  # fmt: skip
+    if not results:
+        console.print("Nothing is published here, so there is nothing to verify.")
+
+
+def _print_pruned(
+    args: argparse.Namespace,
+    gone: Sequence[Generation],
+    young: Sequence[Generation],
+    removed: Sequence[Generation],
+) -> None:
+    console = output()
+    now = datetime.now(UTC)
+    for each in gone:
+        fate = "kept, it has come into use" if args.yes else "would be removed"
+        told = "removed" if each in removed else fate
+        _print_line(console, each, now, told)
+    for each in young:
+        _print_line(console, each, now, "kept, a run may be writing it")
+    counted, word = (removed, "removed") if args.yes else (gone, "left over")
+    size = _size(sum(each.bytes for each in counted))
+    console.print(f"{_count(len(counted), 'generation')}, {size} {word}.")
+    if gone and not args.yes:
+        console.print("Dry run: nothing was removed; --yes removes them.")
+    if args.older_than_hours < SETTLED_HOURS and gone:
+        console.print(
+            f"[yellow]Generations younger than {SETTLED_HOURS:g} hours are among them: make sure "
+            "that no run is writing them.[/]"
+        )
+
+
+def _print_line(console: Console, each: Generation, now: datetime, told: str) -> None:
+    hours = (now - each.touched).total_seconds() / 3600
+    console.print(
+        f"  {each.store.region} {each.store.slot} {each.store.generation}: {_size(each.bytes)}, "
+        f"untouched for {hours:.1f} h: {told}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _id(row: dict[str, Any]) -> str:
+    return str(row["generation"])[:8]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,1 @@
+"""Where work runs: Dask workers, streams of futures, retries, the hold on a region."""

@@ -1,0 +1,88 @@
+"""One run per region at a time: a slot of a Prefect concurrency limit, held by a lease.
+
+The run renews its lease while it lives; the lease of a run that was killed expires, and the server
+gives its slot to the next. This is courtesy, not safety: the store is right with two runs at once,
+they would only do the same work twice. A run without a Prefect server of its own address
+(`PREFECT_API_URL`) shares no limit with anybody, so it takes none.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+from uuid import UUID
+
+from prefect import get_run_logger, runtime
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import ConcurrencyLeaseHolder
+from prefect.concurrency.sync import concurrency
+from prefect.settings import get_current_settings
+
+from flows.plan.request import RegionRequest
+
+LEASE_SECONDS = 60.0  # Prefect's least; renewed at three quarters of it
+WAIT_SECONDS = 3600.0
+
+
+class BusyError(RuntimeError):
+    """Another run of the region held it for as long as this one was ready to wait."""
+
+
+def one_run_per_region(
+    run: Callable[[RegionRequest], dict[str, Any]],
+) -> Callable[[RegionRequest], dict[str, Any]]:
+    """Make `run(request)` wait while another run works on the same region of the same store."""
+
+    @functools.wraps(run)
+    def alone(request: RegionRequest) -> dict[str, Any]:
+        with region_lease(request):
+            return run(request)
+
+    return alone
+
+
+@contextmanager
+def region_lease(request: RegionRequest, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
+    """Hold the region's slot for the length of the block, inside a flow. Raises `BusyError`."""
+    if get_current_settings().api.url is None:
+        yield
+        return
+    name = limit_name(request)
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(name, limit=1)
+        if client.read_global_concurrency_limit_by_name(name).active_slots:
+            get_run_logger().warning(
+                "another run works on region %s of %s: waiting for its end, up to %d minutes",
+                request.region, request.store, wait_seconds // 60,
+            )  # fmt: skip
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_slot(name, wait_seconds))
+        except TimeoutError as error:
+            raise BusyError(
+                f"region {request.region}: another run still works on it after "
+                f"{wait_seconds / 60:.0f} minutes of waiting; run this one again later (if none "
+                f"does, look at the concurrency limit {name!r} in Prefect)"
+            ) from error
+        yield
+
+
+def limit_name(request: RegionRequest) -> str:
+    """The limit of a region of a store. Prefect takes no slashes in names."""
+    address = hashlib.sha256(f"{request.store}/{request.region}".encode()).hexdigest()
+    return f"region {request.region} {address[:12]}"
+
+
+def _slot(name: str, wait_seconds: float) -> AbstractContextManager[None]:
+    run_id = runtime.flow_run.id
+    return concurrency(
+        name,
+        timeout_seconds=wait_seconds,
+        lease_duration=LEASE_SECONDS,
+        strict=True,
+        holder=ConcurrencyLeaseHolder(type="flow_run", id=UUID(run_id)) if run_id else None,
+        raise_on_lease_renewal_failure=False,  # a server that is away for a minute stops no run
+    )

@@ -1,0 +1,60 @@
+"""What planning finds out about scenes by looking into their files: unreadable, unusable, odd."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from catalog.archives.items import Scene
+from catalog.archives.pairs import Unpaired
+from catalog.errors import SceneReadError
+from catalog.pixels.read import probe
+from catalog.pixels.sanity import examine
+
+CHECKS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Warned:
+    """A scene that is used, and what is odd about it, in plain words."""
+
+    scene: Scene
+    text: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Scenes as their files show them, in the order given; those to leave out; and warnings."""
+
+    scenes: tuple[Scene, ...]
+    unusable: tuple[Unpaired, ...]
+    warnings: tuple[Warned, ...]
+
+
+def check_scenes(scenes: Sequence[Scene]) -> Checked:
+    """Read a few pixels of every scene.
+
+    A scene whose item contradicts its file gets the file's footprint.
+    """
+    with ThreadPoolExecutor(CHECKS_AT_ONCE) as threads:
+        each = list(threads.map(_check, scenes))
+    return Checked(
+        tuple(scene for scene, _, _ in each),
+        tuple(Unpaired(scene, fault) for scene, fault, _ in each if fault),
+        tuple(Warned(scene, text) for scene, _, warnings in each for text in warnings),
+    )
+
+
+def _check(scene: Scene) -> tuple[Scene, str | None, tuple[str, ...]]:
+    """The scene, why it is left out, and what is odd about it."""
+    if scene.unusable:
+        return scene, None, ()  # pairing gives that reason
+    try:
+        probe(scene)
+        found = examine(scene)
+    except SceneReadError as error:
+        return scene, f"cannot be read: {error}", ()
+    if found.footprint is not None:
+        scene = replace(scene, footprint=found.footprint)
+    return scene, f"is excluded: {found.excluded}" if found.excluded else None, found.warnings

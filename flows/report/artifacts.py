@@ -1,0 +1,148 @@
+"""What a run leaves in the Prefect UI: the plan, the result, and the picture."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from PIL import Image
+from prefect import runtime
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+
+from flows.plan.plan import Plan
+from flows.progress import Progress
+from flows.report.accountability import table_rows
+from flows.report.workload import Workload, steps_left, workload
+
+THUMBNAIL_PX = 1000  # longest side
+ROWS_KEPT = 500  # the UI is no place for more
+
+
+def show_plan(plan: Plan) -> None:
+    """What the work comes to, which scenes will be registered, and which have no partner."""
+    numbers = workload_markdown(plan, workload(plan))
+    _create("markdown", _key(plan, "workload"), _title(plan), numbers)
+    rows: list[dict[str, Any]] = [
+        {
+            "day": slot.slot,
+            "optical": pair.optical.id,
+            "sar": pair.sar.id,
+            "overlap": f"{pair.overlap_share:.0%}",
+            "gap (days)": round(pair.gap.total_seconds() / 86400, 1),
+        }
+        for slot in plan.slots
+        for pair in slot.pairs
+    ]
+    rows += [{"scene": left.scene.id, "unpaired": left.reason} for left in plan.unpaired]
+    rows += [{"scene": each.scene.id, "warning": each.text} for each in plan.warnings]
+    show_table(_key(plan, "plan"), _title(plan), rows)
+
+
+def workload_markdown(plan: Plan, work: Workload) -> str:
+    """The plan in numbers, with what each of them rests on."""
+    size = "unknown" if work.bytes is None else f"{work.bytes / 1e9:.2f} GB"
+    return f"""\
+| | |
+|---|---|
+| scenes found | {len(plan.optical)} optical, {len(plan.sar)} SAR |
+| pairs | {len(plan.pairs)} |
+| days with pairs | {len(plan.slots)}, of {plan.lattice.shape[1]} × {plan.lattice.shape[0]} px |
+| **days to do** | {work.days}; the others are published |
+| files | {work.files} of {work.scenes} scenes, {size} ({work.bytes_basis}) |
+| tiles | {work.tiles} |
+| shards | {work.shards} |
+| estimated time | {_duration(work.seconds)} ({work.seconds_basis}) |
+"""
+
+
+def live_progress(plan: Plan) -> Progress:
+    """Progress bars, and the run's progress artifact: a percentage, and what is being done."""
+    title = _title(plan)
+    artifact = _create("progress", _key(plan, "progress"), title, 0.0)
+
+    def show(share: float, line: str) -> None:
+        update = ArtifactUpdate(data=round(100 * share, 1), description=f"{title}: {line}")
+        with get_client(sync_client=True) as client:
+            client.update_artifact(artifact, update)
+
+    return Progress(show, expected=sum(steps_left(plan)))
+
+
+def show_result(plan: Plan, report: dict[str, Any], picture: bytes | None) -> None:
+    """What became of each pair, refusals first; and the preview, embedded: it needs no server."""
+    rows = [
+        {
+            "day": pair["slot"],
+            "optical": pair["optical"],
+            "sar": pair["sar"],
+            "accepted": pair["accepted"],
+            "displacement (px)": _hundredths(pair["median_displacement_px"]),
+            "expected error (px)": _hundredths(pair["expected_error_px"]),
+            "matches": pair["matches"],
+            "reason": pair["reason"],
+        }
+        for pair in sorted(report["pairs"], key=lambda pair: pair["accepted"])
+    ]
+    rows += [{"scene": left["scene"], "reason": left["reason"]} for left in report["unpaired"]]
+    show_table(_key(plan, "result"), _title(plan), rows)
+    account = report["accountability"]
+    show_table(
+        _key(plan, "accountability"), _title(plan), table_rows(account) + account["failures"]
+    )
+    if picture is not None:
+        image = f"data:image/png;base64,{base64.b64encode(thumbnail(picture)).decode()}"
+        _create("image", _key(plan, "preview"), _title(plan), image)
+
+
+def show_table(key: str, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The first rows as a table of JSON values."""
+    _create("table", key, title, json.dumps(rows[:ROWS_KEPT]))
+
+
+def thumbnail(picture: bytes) -> bytes:
+    """The picture in few pixels and colours: artifacts live in Prefect's database."""
+    with Image.open(io.BytesIO(picture)) as image:
+        small = image.convert("RGB")
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    buffer = io.BytesIO()
+    small.quantize(128).save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
+
+
+def _create(type_: str, key: str, title: str, data: str | float) -> UUID:
+    """An artifact of this run. (Prefect's own `create_…_artifact` leave their sockets open.)"""
+    artifact = ArtifactCreate(
+        type=type_,
+        key=key,
+        description=title,
+        data=data,
+        flow_run_id=runtime.flow_run.id,
+        task_run_id=runtime.task_run.id,
+    )
+    with get_client(sync_client=True) as client:
+        return client.create_artifact(artifact).id
+
+
+def _key(plan: Plan, name: str) -> str:
+    """Prefect allows lower-case letters, digits and dashes."""
+    return f"{re.sub('[^a-z0-9]+', '-', plan.request.region).strip('-') or 'region'}-{name}"
+
+
+def _hundredths(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _title(plan: Plan) -> str:
+    return f"{plan.request.region}, {plan.request.start} to {plan.request.end}"

@@ -1,0 +1,233 @@
+"""The picture of a mosaic: where SAR was moved, and a close look before and after.
+
+Only an overview of the mosaic and a few small windows are ever in memory.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from dask.base import compute
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from scipy import ndimage
+
+from catalog.errors import SceneReadError
+from catalog.grid import Lattice, Window
+from catalog.pixels.read import read_window
+from catalog.store.layout import overview_factors
+from catalog.store.open import open_slot
+from flows.plan.plan import Plan, SlotPlan, slot_store
+from flows.report.report import SlotOutcome
+from flows.stages.compose import ABSTAINED, NO_SAR, REGISTERED
+
+logger = logging.getLogger(__name__)
+Floats = npt.NDArray[np.float32]
+
+OVERVIEW_PX = 900  # longest side of the overview
+DETAIL_PX = 320  # side of the close look
+CANDIDATES = 16  # for the close look
+READERS = 16  # at a time: what an object store takes is the wait for its answer
+CHECKER_PX = 64
+VISIBLE_PX = 3.0  # more displacement than this is not seen any better
+DESPECKLE_PX = 1.2  # the eye follows borders better through less speckle
+ARROWS = 22  # along the longest side
+REFUSED_COLOUR = "#d7263d"
+ARROW_COLOUR = "#ffb000"
+
+
+def draw_preview(plan: Plan, outcomes: Sequence[SlotOutcome]) -> bytes | None:
+    """The picture of the day with most accepted pairs; None when there is none to draw.
+
+    The mosaic is published by now: a scene that cannot be read any more costs only the picture.
+    """
+    composed = [outcome for outcome in outcomes if outcome.slot.pairs]
+    if not composed:
+        return None
+    best = max(composed, key=lambda outcome: (outcome.accepted, outcome.slot.slot))
+    title = (
+        f"{plan.request.region}, {best.slot.slot}: {best.accepted} of {len(best.verdicts)} "
+        "pairs registered"
+    )
+    try:
+        mosaic = slot_store(plan, best.slot).open()
+        drawn = (*best.slot.optical_bands, "dx", "dy", "quality")
+        factor, small = overview(plan, best.slot, OVERVIEW_PX, drawn)
+        return preview_png(mosaic, small, factor, plan.lattice, best.slot, title)
+    except SceneReadError as error:
+        logger.warning("no preview.png was drawn: %s", error)
+        return None
+
+
+def overview(
+    plan: Plan, slot: SlotPlan, longest_px: int, names: Sequence[str]
+) -> tuple[int, xr.Dataset]:
+    """The finest level of a day that is no longer than that, else the coarsest; its factor first.
+
+    Its variables `names` are in memory.
+    """
+    factors = (1, *overview_factors(plan.lattice))
+    longest = max(plan.lattice.shape)
+    factor = next((f for f in factors if longest / f <= longest_px), factors[-1])
+    level = open_slot(slot_store(plan, slot).url, factor)
+    return factor, level[list(names)].compute(num_workers=READERS)
+
+
+def preview_png(
+    mosaic: xr.Dataset, small: xr.Dataset, factor: int, lattice: Lattice, slot: SlotPlan, title: str
+) -> bytes:
+    """One picture of one day: `mosaic` has dims (y, x), `small` is its overview in memory."""
+    detail = detail_window(mosaic, small, slot, factor)
+    figure = Figure(figsize=(15, 5.6), layout="constrained")
+    whole, before, after = figure.subplots(1, 3)
+    _draw_overview(whole, small, slot, detail, factor)
+    optical = stack(mosaic, slot.optical_bands, detail)
+    colour = as_colour(optical)
+    registered = stack(mosaic, slot.sar_bands[:1], detail)[0]
+    as_delivered = delivered_sar(slot, lattice, detail)
+    limits = limits_of(as_delivered)
+    _draw_checkerboard(before, colour, as_delivered, limits, "before: SAR as delivered")
+    _draw_checkerboard(after, colour, registered, limits, "after: SAR registered")
+    figure.suptitle(title, fontsize=13)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def detail_window(
+    mosaic: xr.Dataset, small: xr.Dataset, slot: SlotPlan, factor: int, side_px: int = DETAIL_PX
+) -> Window:
+    """Of the squares that were moved most, the one whose borders show best in both sensors.
+
+    `small` is the mosaic's overview, `factor` times as coarse.
+    """
+    height, width = mosaic["quality"].shape
+    side = min(side_px, height, width)
+    squares = [
+        Window(min(row * factor, height - side), min(column * factor, width - side), side, side)
+        for row, column in _most_moved(small, max(1, side // factor))
+    ]
+    if not squares:
+        return Window((height - side) // 2, (width - side) // 2, side, side)
+    seen = (slot.optical_bands[0], slot.sar_bands[0], "dx", "dy")
+    parts = compute(*(_part(mosaic, seen, square) for square in squares), num_workers=READERS)
+    agreements = [_agreement(part) for part in parts]
+    return squares[agreements.index(max(agreements))]
+
+
+def _most_moved(small: xr.Dataset, cells: int) -> list[tuple[int, int]]:
+    """Corners (row, column) of squares of registered cells, the most displaced first."""
+    moved = np.hypot(small["dx"].values, small["dy"].values)
+    usable = (small["quality"].values == REGISTERED) & np.isfinite(moved)
+    stride = max(1, cells // 2)
+    found = []
+    for row in range(0, max(1, moved.shape[0] - cells + 1), stride):
+        for column in range(0, max(1, moved.shape[1] - cells + 1), stride):
+            block = (slice(row, row + cells), slice(column, column + cells))
+            if usable[block].mean() > 0.999:
+                found.append((float(np.nanmean(moved[block])), (row, column)))
+    found.sort(key=lambda each: -each[0])
+    return [corner for _, corner in found[:CANDIDATES]]
+
+
+def _agreement(part: xr.Dataset) -> float:
+    """Correlation of the edges of both sensors, for squares moved enough to see it."""
+    optical, sar, dx, dy = (np.asarray(part[name].values, np.float32) for name in part.data_vars)
+    edges = [
+        ndimage.gaussian_gradient_magnitude(np.nan_to_num(image), 2.5).ravel()
+        for image in (optical, sar)
+    ]
+    with np.errstate(invalid="ignore"):  # an even surface has no edges to correlate
+        correlation = np.nan_to_num(np.corrcoef(*edges)[0, 1])
+    return float(correlation * min(VISIBLE_PX, np.nanmean(np.hypot(dx, dy))))
+
+
+def _draw_overview(
+    axes: Axes, small: xr.Dataset, slot: SlotPlan, detail: Window, factor: int
+) -> None:
+    """Optical in colour, displacement as arrows, refusals in red, the detail as a frame."""
+    bands = np.stack([small[band].values for band in slot.optical_bands])
+    grey = as_colour(bands).mean(axis=-1)
+    axes.imshow(0.1 + 0.6 * grey, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+    quality = small["quality"].values
+    for value, colour, alpha in ((ABSTAINED, REFUSED_COLOUR, 0.45), (NO_SAR, "white", 0.55)):
+        shade = np.ma.masked_not_equal(quality, value)
+        axes.imshow(shade, cmap=ListedColormap([colour]), alpha=alpha, interpolation="nearest")
+    every = max(1, max(quality.shape) // ARROWS)
+    rows, columns = np.mgrid[every // 2 : quality.shape[0] : every,
+                             every // 2 : quality.shape[1] : every]  # fmt: skip
+    dx, dy = small["dx"].values[rows, columns], small["dy"].values[rows, columns]
+    shown = np.isfinite(dx)
+    if shown.any():
+        length = float(np.quantile(np.hypot(dx, dy)[shown], 0.95)) or 1.0
+        arrows = axes.quiver(
+            columns[shown], rows[shown], dx[shown], dy[shown], color=ARROW_COLOUR,
+            angles="xy", scale_units="xy", scale=length / (1.4 * every), width=0.004,
+        )  # fmt: skip
+        axes.quiverkey(arrows, 0.86, 1.03, length, f"{length:.1f} px", labelpos="E")
+    x, y, side = detail.x0 / factor, detail.y0 / factor, detail.width / factor
+    axes.plot([x, x + side, x + side, x, x], [y, y, y + side, y + side, y], "w-", linewidth=1.5)
+    handles = [Patch(color=REFUSED_COLOUR, alpha=0.45, label="refused")]
+    if (quality == ABSTAINED).any():
+        axes.legend(handles=handles, loc="lower right", frameon=True, fontsize=9)
+    _finish(axes, "how far SAR lay from optical")
+
+
+def _draw_checkerboard(
+    axes: Axes, colour: Floats, sar: Floats, limits: tuple[float, float], title: str
+) -> None:
+    """Squares of optical (colour) and SAR (grey) by turns: borders run through where they agree."""
+    low, high = limits
+    smooth = ndimage.gaussian_filter(np.nan_to_num(sar, nan=low), DESPECKLE_PX)
+    grey = np.clip((smooth - low) / (high - low), 0.0, 1.0)
+    rows, columns = np.indices(sar.shape) // CHECKER_PX
+    squares = ((rows + columns) % 2 == 0)[..., None]
+    axes.imshow(np.where(squares, colour, grey[..., None].repeat(3, -1)), interpolation="nearest")
+    _finish(axes, title)
+
+
+def _finish(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=11)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def delivered_sar(slot: SlotPlan, lattice: Lattice, window: Window) -> Floats:
+    """SAR on the lattice where its own georeference puts it."""
+    scenes = tuple(scene for group in slot.groups for scene in group.sar)
+    return np.asarray(read_window(scenes, lattice, window, slot.sar_bands[:1])[0])
+
+
+def stack(mosaic: xr.Dataset, bands: tuple[str, ...], window: Window) -> Floats:
+    part = _part(mosaic, bands, window).compute(num_workers=READERS)
+    return np.stack([np.asarray(part[band].values, np.float32) for band in bands])
+
+
+def _part(mosaic: xr.Dataset, names: Sequence[str], window: Window) -> xr.Dataset:
+    rows, columns = window.slices
+    return mosaic[list(names)].isel(y=rows, x=columns)
+
+
+def as_colour(bands: Floats) -> Floats:
+    """(bands, H, W) to (H, W, 3) in 0..1: red, green, blue if there are three, else grey."""
+    chosen = bands[:3] if len(bands) >= 3 else bands[:1].repeat(3, axis=0)
+    low, high = limits_of(chosen)
+    stretched = np.clip((np.nan_to_num(chosen, nan=high) - low) / (high - low), 0.0, 1.0)
+    return np.asarray(np.moveaxis(stretched, 0, -1), np.float32)
+
+
+def limits_of(values: npt.NDArray[Any]) -> tuple[float, float]:
+    """A stretch that leaves out 2 % at both ends."""
+    known = values[np.isfinite(values)]
+    if known.size == 0:
+        return 0.0, 1.0
+    low, high = np.quantile(known, (0.02, 0.98))
+    return float(low), float(max(high, low + 1e-6))

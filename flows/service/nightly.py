@@ -1,0 +1,62 @@
+"""Every night: the regions of a file, yesterday and the few days before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow, runtime
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from flows.register_region import register_region
+from flows.report import artifacts
+from flows.service.regions import Region, load_regions
+
+DAYS_BACK = 4  # archives deliver most scenes within three days
+
+
+@flow(name="nightly", flow_run_name="nightly to {until}")
+def nightly(
+    regions_file: Path,
+    days_back: Annotated[int, Field(ge=0, le=60)] = DAYS_BACK,
+    until: date | None = None,
+    only: Sequence[str] = (),
+) -> State[Any]:
+    """Register yesterday and the days before it in every region of a file.
+
+    Days that are published and have no new scene are left alone, so each night may look back over
+    the same days. A region that fails does not keep the next one from its turn.
+
+    Args:
+        regions_file: The regions file, YAML; see infra/regions.yaml for what goes into it.
+        days_back: How many days before the last one are looked at again, for scenes that came late.
+        until: Last day; left empty, the day before the run was due (UTC).
+        only: Names of regions; left empty, all of the file.
+    """
+    regions = load_regions(regions_file, only)
+    start, end = window(until, days_back)
+    rows = [_registered(region, start, end) for region in regions]
+    artifacts.show_table("nightly", f"{start} to {end}", rows)
+    failed = [f"{row['region']}: {row['message']}" for row in rows if row["state"] != "Completed"]
+    if not failed:
+        return Completed(message=f"regions: {len(rows)}, {start} to {end}")
+    told = f"{len(failed)} of {len(rows)} regions did not finish: {'; '.join(failed)}"
+    return Failed(name="Failed" if len(failed) == len(rows) else "Partial", message=told)
+
+
+def window(until: date | None, days_back: int) -> tuple[date, date]:
+    """First and last day of a nightly run; without `until`, by when the run was due."""
+    if until is None:
+        due = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
+        until = due.astimezone(UTC).date() - timedelta(days=1)
+    return until - timedelta(days=days_back), until
+
+
+def _registered(region: Region, start: date, end: date) -> dict[str, Any]:
+    """Run one region to its end, whatever that is."""
+    state = register_region(region.request(start, end), return_state=True)
+    return {"region": region.name, "state": state.name, "message": state.message or ""}

@@ -1,0 +1,121 @@
+"""The regions file: what is registered every night, one entry per region.
+
+Each entry, on top of the file's defaults, has to make a valid `RegionRequest`; so a mistake is
+found when the file is read, and one sentence names the file, the region and the field.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import shapely
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from shapely.errors import ShapelyError
+
+from flows.plan.request import RegionRequest, RequestError
+
+PATHS = ("catalog", "store", "weights")  # relative ones start at the file's folder
+GIVEN_BY_THE_RUN = ("start", "end", "region")  # days; and the name is called `name` here
+ANY_DAY = date(2000, 1, 1)
+
+
+class RegionsFile(BaseModel):
+    """The outline of the file; what stands inside is checked as a `RegionRequest`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    defaults: dict[str, Any] = Field({}, description="Fields that regions share.")
+    regions: list[dict[str, Any]] = Field(min_length=1, description="One entry per region.")
+
+
+@dataclass(frozen=True)
+class Region:
+    """One region: everything of a request but the days."""
+
+    name: str
+    fields: Mapping[str, Any]
+
+    def request(self, start: date, end: date) -> RegionRequest:
+        """The request of these days, both included. Raises `RequestError`."""
+        return RegionRequest.of(**self.fields, region=self.name, start=start, end=end)
+
+
+def load_regions(path: Path, only: Sequence[str] = ()) -> tuple[Region, ...]:
+    """The regions of a file, in its order; those named `only`, if any are.
+
+    Raises `RequestError`: one sentence that names the file, the region and the field.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        outline = RegionsFile.model_validate(content)
+    except OSError as error:
+        raise RequestError(f"regions file {path}: {error.strerror or error}") from error
+    except yaml.YAMLError as error:
+        raise RequestError(f"regions file {path} is not YAML: {error}") from error
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in problem["loc"]) or "its top"
+        raise RequestError(f"regions file {path}: {field}: {problem['msg']}") from error
+    regions = tuple(
+        _region(path, outline.defaults, entry, number)
+        for number, entry in enumerate(outline.regions, start=1)
+    )
+    names = [region.name for region in regions]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise RequestError(f"regions file {path}: name: {', '.join(twice)} stands there twice")
+    if unknown := sorted(set(only) - set(names)):
+        raise RequestError(
+            f"regions file {path} has no region {', '.join(unknown)}; it has {', '.join(names)}"
+        )
+    return tuple(region for region in regions if not only or region.name in only)
+
+
+def _region(
+    path: Path, defaults: Mapping[str, Any], entry: Mapping[str, Any], number: int
+) -> Region:
+    fields = {**defaults, **entry}
+    name = str(fields.pop("name", "")).strip()
+    where = (
+        f"regions file {path}: region {name!r}" if name else f"regions file {path}: entry {number}"
+    )
+    if not name:
+        raise RequestError(f"{where}: name: is missing")
+    for field in GIVEN_BY_THE_RUN:
+        if field in fields:
+            raise RequestError(f"{where}: {field}: does not belong into a regions file")
+    for field in PATHS:
+        if isinstance(fields.get(field), str) and "://" not in fields[field]:
+            fields[field] = str(path.resolve().parent / Path(fields[field]).expanduser())
+    try:
+        if "geometry" in fields:
+            fields["bbox"] = _bbox_of(fields.pop("geometry"), path.parent, "bbox" in fields)
+        elif "bbox" not in fields:
+            raise RequestError("bbox: is missing (or give geometry, as GeoJSON)")
+        region = Region(name, fields)
+        region.request(ANY_DAY, ANY_DAY)
+    except RequestError as error:
+        raise RequestError(f"{where}: {error}") from error
+    return region
+
+
+def _bbox_of(geometry: Any, folder: Path, has_bbox: bool) -> tuple[float, ...]:
+    """West, south, east, north of GeoJSON: a file's path, or the object itself."""
+    if has_bbox:
+        raise RequestError("geometry: stands beside bbox; give one of them")
+    try:
+        if isinstance(geometry, str):
+            geometry = json.loads((folder / geometry).read_text(encoding="utf-8"))
+        parts = geometry.get("features", [geometry])
+        shapes = [shapely.geometry.shape(part.get("geometry", part)) for part in parts]
+        bounds = shapely.GeometryCollection(shapes).bounds
+    except OSError as error:
+        raise RequestError(f"geometry: {error.strerror or error}: {geometry}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, ShapelyError) as error:
+        raise RequestError(f"geometry: is no GeoJSON ({error})") from error
+    return tuple(float(edge) for edge in bounds)

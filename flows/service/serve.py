@@ -1,0 +1,208 @@
+"""`tar-pipeline serve`: Prefect server, work pool, worker and both deployments on one machine.
+
+Each part is Prefect's own program, a process of its own. They end together: when one of them ends,
+when this one is asked to, and by the kernel should this one be killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from catalog.child_server import answers, ending_with_parent
+from flows.plan.request import RequestError
+from flows.service.regions import load_regions
+
+POOL = "regions"
+START_SECONDS = 180.0  # the first start makes the database
+STOP_SECONDS = 30.0  # runs that are going end with their worker, and the next run goes on
+POLL_SECONDS = 0.2
+
+
+class ServeError(RuntimeError):
+    """A part of the service did not start, or ended by itself."""
+
+
+class Stopped(BaseException):
+    """SIGTERM or Ctrl-C: not an error, and nothing may swallow it."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What to serve, and where."""
+
+    host: str
+    port: int
+    runs: int
+    """How many flow runs may go at once."""
+    prefect_file: Path
+    regions_file: Path
+
+    @property
+    def url(self) -> str:
+        """Of the UI, as this machine reaches it."""
+        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
+        return f"http://{host}:{self.port}"
+
+
+def serve(service: Service, console: Console) -> None:
+    """Start everything, tell where it is, and wait until it is asked to stop.
+
+    Raises `RequestError` for files that are missing or wrong, `ServeError` when a part fails.
+    """
+    load_regions(service.regions_file)
+    _check_port(service)
+    environment = _environment(service)
+    log = _log_file()
+    address = ("--host", service.host, "--port", str(service.port))
+    work = ("--pool", POOL, "--type", "process", "--limit", str(service.runs))
+    with _stop_signals():
+        try:
+            with _program(("server", "start", *address), environment, log) as server:
+                _wait_for(f"{service.url}/api/health", "server", server, log)
+                with _program(("worker", "start", *work), environment) as worker:
+                    _wait_for(f"{service.url}/api/work_pools/{POOL}", "worker", worker, log)
+                    _deploy(service.prefect_file, environment)
+                    _tell(service, console)
+                    _wait_for_an_end({"server": server, "worker": worker}, log)
+        except Stopped:
+            console.print("Stopped. Runs that were going continue when they are started again.")
+
+
+def _check_port(service: Service) -> None:
+    """Another server that answers there must not be taken for ours."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((service.host, service.port))
+        except OSError as error:
+            raise RequestError(
+                f"port: {service.host}:{service.port} cannot be served: {error.strerror}"
+            ) from error
+
+
+def _environment(service: Service) -> dict[str, str]:
+    """Of Prefect's programs; what the user has set stays, but for where they find each other."""
+    return {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_WORKER_QUERY_SECONDS": "5",  # what is asked for by hand should start soon
+        "DASK_LOGGING__DISTRIBUTED": "warning",
+        # Kept in memory, the lease of a region would outlive a server that is started anew.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+            "prefect.server.concurrency.lease_storage.filesystem"
+        ),
+        **os.environ,
+        "PREFECT_API_URL": f"{service.url}/api",
+        "TAR_PIPELINE_REGIONS": str(service.regions_file.resolve()),
+    }
+
+
+@contextmanager
+def _stop_signals() -> Iterator[None]:
+    """SIGINT and SIGTERM raise `Stopped`, once; further ones do not disturb the shutdown."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(signal.Signals(number).name)
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _log_file() -> Path:
+    """Where the server's own words go."""
+    folder = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / "tar-pipeline-server.log"
+
+
+@contextmanager
+def _program(
+    arguments: Sequence[str], environment: Mapping[str, str], log: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """One of Prefect's programs for the length of the block; its output in `log`, or here.
+
+    It gets a session of its own, so that Ctrl-C reaches this process alone and the order of the
+    shutdown is ours.
+    """
+    output = log.open("wb") if log else None
+    process = subprocess.Popen(
+        ending_with_parent([sys.executable, "-m", "prefect", *arguments], signal.SIGTERM),
+        env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if output:
+            output.close()
+
+
+def _deploy(prefect_file: Path, environment: Mapping[str, str]) -> None:
+    """`prefect deploy --all`. Raises `ServeError` with its last words."""
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all",
+         "--prefect-file", str(prefect_file)],
+        env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode != 0:
+        words = " ".join((done.stderr.strip() or done.stdout.strip()).split())
+        raise ServeError(f"the deployments of {prefect_file} were refused: {words[-600:]}")
+
+
+def _wait_for(url: str, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until `url` answers, which is what this part of the service is started for."""
+    if not answers(url, process, START_SECONDS):
+        raise ServeError(
+            f"the Prefect {name} did not start; the server's words: {_last_words(log)}"
+        )
+
+
+def _wait_for_an_end(parts: Mapping[str, subprocess.Popen[bytes]], log: Path) -> None:
+    while True:
+        for name, process in parts.items():
+            if process.poll() is not None:
+                raise ServeError(
+                    f"the Prefect {name} ended by itself (exit code {process.returncode}); "
+                    f"the server's last words: {_last_words(log)}"
+                )
+        time.sleep(POLL_SECONDS)
+
+
+def _last_words(log: Path) -> str:
+    return " ".join(log.read_text(errors="replace").split())[-600:] or "it said nothing"
+
+
+def _tell(service: Service, console: Console) -> None:
+    console.print(
+        f"[bold]Prefect UI[/]   {service.url}\n"
+        f"  nightly    {service.url}/deployments?name=nightly   every region of "
+        f"{service.regions_file}\n"
+        f"  on-demand  one region by hand: open it in the UI and choose Run\n"
+        f"Ctrl-C stops server and worker.",
+        highlight=False,
+        soft_wrap=True,
+    )

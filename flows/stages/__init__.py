@@ -1,0 +1,1 @@
+"""The two passes: match tiles, fit a field, compose shards."""

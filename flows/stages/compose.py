@@ -1,0 +1,219 @@
+"""Pass two: one shard of the mosaic, from the scenes' own pixels to the store, in one write.
+
+SAR is resampled once, straight from its source grid through the displacement field. Scenes fill
+the shard in their group's order, the order in which the tiles were matched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from catalog.archives.items import Scene
+from catalog.grid import Lattice, Shard
+from catalog.pixels.masks import CLEAR, CLOUDY, UNKNOWN, hiding, optical_classes
+from catalog.pixels.read import read_window, source_window
+from catalog.pixels.resample import resample
+from catalog.store.layout import NO_SCENE, QUALITY
+from catalog.store.mosaic import SlotStore
+from flows.plan.plan import Group
+from flows.stages.fit import GroupEstimate
+from tar_engine.fields.field import Field
+
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+NO_OPTICAL, REGISTERED, ABSTAINED, NO_SAR, CLOUD = (
+    QUALITY.index(meaning)
+    for meaning in ("no_optical", "registered", "abstained", "no_sar", "cloud")
+)
+NOTHING_SHOWN = 255  # hides more than any cloud
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one group contributes: its scenes in order, its field, and what became of its pairs."""
+
+    optical: tuple[Scene, ...]
+    sar: tuple[Scene, ...]
+    field: Field | None
+    error_px: dict[tuple[str, str], float]  # expected error of the accepted pairs
+    refused: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """Everything a worker needs to write one shard."""
+
+    store: SlotStore
+    lattice: Lattice
+    shard: Shard
+    layers: tuple[Layer, ...]
+    optical_bands: tuple[str, ...]
+    sar_bands: tuple[str, ...]
+    sar_scenes: tuple[str, ...]  # ids, in the order in which `sar_scene` counts them from 1
+
+
+@dataclass
+class Canvas:
+    """One shard while it fills up: arrays (H, W) or (bands, H, W), NaN where nothing is yet."""
+
+    optical: Floats
+    sar: Floats
+    displacement: Floats
+    expected_error: Floats
+    quality: npt.NDArray[np.uint8]
+    optical_class: npt.NDArray[np.uint8]
+    sar_scene: npt.NDArray[np.uint16]
+
+
+def layers_of(groups: Sequence[Group], estimates: Sequence[GroupEstimate]) -> tuple[Layer, ...]:
+    """One layer per group, in the groups' order."""
+    layers = []
+    for group, estimate in zip(groups, estimates, strict=True):
+        accepted = {
+            (v.optical, v.sar): v.expected_error_px for v in estimate.verdicts if v.accepted
+        }
+        refused = frozenset((v.optical, v.sar) for v in estimate.verdicts if not v.accepted)
+        layers.append(Layer(group.optical, group.sar, estimate.field, accepted, refused))
+    return tuple(layers)
+
+
+def has_classes(passes: Iterable[Sequence[Scene]]) -> bool:
+    """Whether some optical scene has a mask: then the mosaic tells what its pixels show."""
+    return any(scene.mask is not None for scenes in passes for scene in scenes)
+
+
+def slot_shards(lattice: Lattice, groups: Sequence[Group]) -> tuple[Shard, ...]:
+    """The shards that some pair touches; the others stay unwritten and read as nodata."""
+    parts = [lattice.window_of(scene.footprint) for group in groups for scene in group.optical]
+    return tuple(
+        shard
+        for shard in lattice.shards()
+        if any(part is not None and part.intersect(shard.window) for part in parts)
+    )
+
+
+def compose_shard(job: ShardJob) -> None:
+    """Runs on a worker: compose one shard and write it.
+
+    Raises `SceneReadError` when a scene that could be matched cannot be read any more, and
+    `StoreError` when the shard does not read back as written.
+    """
+    canvas = compose(job)
+    variables = dict(zip(job.optical_bands, canvas.optical, strict=True))
+    variables |= dict(zip(job.sar_bands, canvas.sar, strict=True))
+    variables |= {"dx": canvas.displacement[0], "dy": canvas.displacement[1]}
+    variables |= {"expected_error": canvas.expected_error, "quality": canvas.quality}
+    variables |= {"sar_scene": canvas.sar_scene}
+    if has_classes(layer.optical for layer in job.layers):
+        variables |= {"optical_class": canvas.optical_class}
+    job.store.write_shard(job.shard, variables)
+
+
+def compose(job: ShardJob) -> Canvas:
+    """Fill a shard: layer by layer, optical first, then the SAR registered to those pixels."""
+    height, width = job.shard.window.shape
+    canvas = Canvas(
+        optical=np.full((len(job.optical_bands), height, width), np.nan, np.float32),
+        sar=np.full((len(job.sar_bands), height, width), np.nan, np.float32),
+        displacement=np.full((2, height, width), np.nan, np.float32),
+        expected_error=np.full((height, width), np.nan, np.float32),
+        quality=np.full((height, width), NO_OPTICAL, np.uint8),
+        optical_class=np.full((height, width), UNKNOWN, np.uint8),
+        sar_scene=np.full((height, width), NO_SCENE, np.uint16),
+    )
+    shown_by = _fill_optical(canvas, job)
+    for layer in job.layers:
+        _fill_sar(canvas, job, layer, shown_by)
+    # Radar sees through: what there is of SAR stays.
+    canvas.quality[np.isin(canvas.optical_class, CLOUDY)] = CLOUD
+    return canvas
+
+
+def _fill_optical(canvas: Canvas, job: ShardJob) -> dict[str, Mask]:
+    """The clearest scene wins, and of equals the first. Returns, per scene, the pixels it shows."""
+    window = job.shard.window
+    scenes = {scene.id: scene for layer in job.layers for scene in layer.optical}
+    shown = np.full(window.shape, -1)  # index of the scene
+    hides = np.full(window.shape, NOTHING_SHOWN, np.uint8)
+    for index, scene in enumerate(scenes.values()):
+        if not (hides > CLEAR).any():  # no scene can show more
+            break
+        image = read_window((scene,), job.lattice, window, job.optical_bands)
+        known = np.isfinite(image).all(axis=0)
+        if not known.any():  # it does not reach here, so its mask need not be opened
+            continue
+        classes = optical_classes(scene, job.lattice, window)
+        level = hiding(classes)
+        better = (level < hides) & known
+        np.copyto(canvas.optical, image, where=better)
+        np.copyto(canvas.optical_class, classes, where=better)
+        shown[better], hides[better] = index, level[better]
+    canvas.quality[shown >= 0] = NO_SAR
+    return {id_: shown == index for index, id_ in enumerate(scenes)}
+
+
+def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, Mask]) -> None:
+    """Register the layer's SAR scenes to the optical pixels that are still without SAR."""
+    window = job.shard.window
+    if layer.field is not None:
+        displacement = layer.field.displacement(window.x0, window.y0, window.width, window.height)
+        positions = window.positions() + displacement
+        for scene in layer.sar:
+            targets = _targets(layer, scene, shown_by) & (canvas.quality == NO_SAR)
+            if not targets.any():
+                continue
+            block = _bounds(targets)
+            found = source_window(scene, job.lattice, positions[:, *block], job.sar_bands)
+            if found is None:
+                continue
+            image = resample(*found)
+            new = np.zeros_like(targets)
+            new[block] = targets[block] & np.isfinite(image).all(axis=0)
+            canvas.sar[:, new] = image[:, new[block]]
+            canvas.displacement[:, new] = displacement[:, new]
+            canvas.quality[new] = REGISTERED
+            canvas.sar_scene[new] = NO_SCENE + 1 + job.sar_scenes.index(scene.id)
+            _fill_expected_error(canvas, layer, scene, shown_by, new)
+    for optical_id, sar_id in layer.refused:
+        sar = next(scene for scene in layer.sar if scene.id == sar_id)
+        abstained = shown_by[optical_id] & job.lattice.mask_of(sar.footprint, window)
+        canvas.quality[abstained & (canvas.quality == NO_SAR)] = ABSTAINED
+
+
+def _targets(layer: Layer, sar: Scene, shown_by: dict[str, Mask]) -> Mask:
+    """Pixels of optical scenes that may take this SAR scene.
+
+    Those of its accepted pairs; and, since a displacement reaches over the border between two SAR
+    scenes, those of any other accepted optical scene with which it was not refused.
+    """
+    trusted = {optical_id for optical_id, _ in layer.error_px}
+    masks = [
+        shown_by[scene.id]
+        for scene in layer.optical
+        if scene.id in trusted and (scene.id, sar.id) not in layer.refused
+    ]
+    if not masks or not any(sar_id == sar.id for _, sar_id in layer.error_px):
+        return np.zeros(next(iter(shown_by.values())).shape, dtype=np.bool_)
+    return np.asarray(np.logical_or.reduce(masks))
+
+
+def _bounds(mask: Mask) -> tuple[slice, slice]:
+    """The smallest block of rows and columns that holds every true pixel."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _fill_expected_error(
+    canvas: Canvas, layer: Layer, sar: Scene, shown_by: dict[str, Mask], new: Mask
+) -> None:
+    """The error expected of the pair; over a border, the worst of the optical scene's pairs."""
+    for scene in layer.optical:
+        of_scene = {key: error for key, error in layer.error_px.items() if key[0] == scene.id}
+        if of_scene:
+            error = of_scene.get((scene.id, sar.id), max(of_scene.values()))
+            canvas.expected_error[new & shown_by[scene.id]] = error

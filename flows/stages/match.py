@@ -1,0 +1,248 @@
+"""Pass one, on the workers: tiles of both sensors become matches.
+
+Tiles overlap by a halo and are composites of all scenes of their pass, so a tile on a scene border
+sees both sides. What comes back is small; `settle` makes a field of it, once per group.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from distributed import Future
+
+from catalog.archives.items import Scene
+from catalog.errors import SceneReadError
+from catalog.grid import Lattice, Window
+from catalog.pixels.read import read_window
+from flows.cluster.stream import Done, stream
+from flows.cluster.workers import Workers, registrar
+from flows.plan.plan import Group, Plan, common_bands
+from flows.progress import Bar
+from flows.stages.group_matches import Collected, EngineSpan, GroupMatches, TileMatches
+from tar_engine.errors import WeightsError
+from tar_engine.fields.fit import fit
+from tar_engine.fields.matches import Matches
+
+Floats = npt.NDArray[np.float32]
+
+TILE_PX = 512
+HALO_PX = 64  # context on every side; matches found in it belong to the neighbouring tile
+SURE_CONFIRMED = 0.75  # share of a tile's matches confirmed: needs no, or believes a, search
+MOST_TILES_PER_JOB = 4
+JOBS_ARE_MANY = 250
+LEAST_VALID_SHARE = 0.02  # of a tile's pixels seen by both sensors; less cannot be matched
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What is read (`window`, with halo) and what is kept (`core`) of one estimation tile."""
+
+    window: Window
+    core: Window
+    optical: tuple[Scene, ...]
+    sar: tuple[Scene, ...]
+    optical_bands: tuple[str, ...]
+    sar_bands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TileImages:
+    """Both sensors on one tile's window, (bands, H, W) with NaN nodata; and what would not read."""
+
+    optical: Floats
+    sar: Floats
+    unreadable: dict[str, str]
+
+
+def match_group(
+    workers: Workers, plan: Plan, group: Group, bar: Bar, found: Collected
+) -> GroupMatches:
+    """Match every tile of a group on the workers.
+
+    Only matches come to this process. They are collected in `found`, by the tile's place in the
+    group, so that a second call after a lost scheduler goes on where the first one stopped. A tile
+    that fails whoever tries it is left out and told.
+
+    Raises `DispatchError`, and `WeightsError` when workers have another checkpoint.
+    """
+    tiles = group_tiles(plan.lattice, group)
+    bar.expect(len(tiles))
+    bar.advance(len(found))
+    match = partial(
+        match_tiles,
+        weights=plan.request.weights,
+        weights_sha256=plan.weights_sha256,
+        max_offset_px=plan.request.max_offset_px,
+    )
+
+    def submit(batch: Sequence[int]) -> Future[list[TileMatches]]:
+        chosen = [tiles[place] for place in batch]
+        images = workers.read_ahead(read_tiles, plan.lattice, chosen)
+        return workers.match(match, chosen, images)
+
+    failed: dict[str, str] = {}
+    missing = [place for place in range(len(tiles)) if place not in found]
+    batches = in_batches(missing)
+    while batches:
+        singly: list[Sequence[int]] = []
+        for batch, outcome in stream(workers, submit, batches):
+            if isinstance(outcome, Done):
+                for place, tile in zip(batch, outcome.result, strict=True):
+                    found.add(place, tile)
+            elif isinstance(outcome.error, WeightsError):
+                raise outcome.error
+            elif len(batch) > 1:  # one of them is to blame
+                singly += [[place] for place in batch]
+                continue
+            else:
+                failed[tile_name(group, tiles[batch[0]])] = outcome.reason
+            bar.advance(len(batch))
+        batches = singly
+    return found.of_group(corners_of(tiles), failed)
+
+
+def in_batches(places: Sequence[int]) -> list[Sequence[int]]:
+    """Tiles that are read and matched as one job: of many, few at once; of few, one by one.
+
+    A job costs the scheduler the same however many tiles it has; but the last ones should end
+    together on all workers.
+    """
+    size = min(MOST_TILES_PER_JOB, max(1, len(places) // JOBS_ARE_MANY))
+    return [places[start : start + size] for start in range(0, len(places), size)]
+
+
+def corners_of(tiles: Sequence[Tile]) -> list[tuple[int, int]]:
+    """x, y of each tile's window in the lattice."""
+    return [(tile.window.x0, tile.window.y0) for tile in tiles]
+
+
+def tile_name(group: Group, tile: Tile) -> str:
+    """For people, and unique in a day."""
+    passes = " × ".join(group.passes)
+    return f"tile at column {tile.core.x0}, row {tile.core.y0} of {passes}"
+
+
+def group_tiles(lattice: Lattice, group: Group) -> tuple[Tile, ...]:
+    """The estimation tiles that touch any pair's overlap, each with the scenes it needs."""
+    overlaps = [lattice.window_of(pair.overlap) for pair in group.pairs]
+    optical = [(scene, lattice.window_of(scene.footprint)) for scene in group.optical]
+    sar = [(scene, lattice.window_of(scene.footprint)) for scene in group.sar]
+    tiles = []
+    for core in lattice.tiles(TILE_PX):
+        if not any(part is not None and core.intersect(part) is not None for part in overlaps):
+            continue
+        # Cores are cut off at the lattice's far edges; windows are not, the engine likes one size.
+        side = TILE_PX + 2 * HALO_PX
+        window = Window(core.y0 - HALO_PX, core.x0 - HALO_PX, side, side)
+        tiles.append(
+            Tile(
+                window=window,
+                core=core,
+                optical=_scenes_in(window, optical),
+                sar=_scenes_in(window, sar),
+                optical_bands=common_bands(group.optical),
+                sar_bands=common_bands(group.sar),
+            )
+        )
+    return tuple(tiles)
+
+
+def read_tile(lattice: Lattice, tile: Tile) -> TileImages:
+    """Runs on a worker: both sensors' composites; a scene that cannot be read is left out."""
+    unreadable: dict[str, str] = {}
+    optical = _composite(lattice, tile.window, tile.optical, tile.optical_bands, unreadable)
+    sar = _composite(lattice, tile.window, tile.sar, tile.sar_bands, unreadable)
+    return TileImages(optical, sar, unreadable)
+
+
+def read_tiles(lattice: Lattice, tiles: Sequence[Tile]) -> list[TileImages]:
+    """Runs on a worker: `read_tile` for each."""
+    return [read_tile(lattice, tile) for tile in tiles]
+
+
+def match_tiles(
+    tiles: Sequence[Tile], images: Sequence[TileImages], **options: Any
+) -> list[TileMatches]:
+    """Runs on a worker that offers GPU: `match_tile` for each."""
+    each = zip(tiles, images, strict=True)
+    return [match_tile(tile, both, **options) for tile, both in each]
+
+
+def match_tile(
+    tile: Tile,
+    images: TileImages,
+    *,
+    weights: Path | None,
+    weights_sha256: str | None = None,
+    max_offset_px: float,
+) -> TileMatches:
+    """Runs on a worker that offers GPU: the matches inside the tile's core.
+
+    The georeference is tried first. Where many of its matches are not confirmed, SAR may lie
+    further off or be turned, and the whole tile is searched. Returns the matches with
+    the scenes that could not be read. One tile fills a GPU; more at once would only cost memory.
+
+    Raises `WeightsError` when the checkpoint on this worker is not `weights_sha256`.
+    """
+    if not _worth_matching(images):
+        return TileMatches.of(Matches.concatenate(()), images.unreadable)
+    started = time.monotonic()
+    engine = registrar(weights, weights_sha256)
+    optical, sar = torch.from_numpy(images.optical)[None], torch.from_numpy(images.sar)[None]
+    matches = engine.match_batch(optical, sar, max_offset_px=max_offset_px).of_pair(0)
+    if matches.confirmed_share < SURE_CONFIRMED:
+        searched = engine.match_batch(optical, sar).of_pair(0)
+        sure = searched.confirmed_share >= SURE_CONFIRMED  # against the georeference, be sure
+        if sure and fit(searched).verdict.accepted:
+            matches = searched
+    in_lattice = matches.optical_xy + np.array([tile.window.x0, tile.window.y0])
+    kept = np.isfinite(matches.error_px) & inside(tile.core, in_lattice)
+    span = EngineSpan(f"{socket.gethostname()}:{os.getpid()}", started, time.monotonic())
+    return TileMatches.of(matches.select(kept), images.unreadable, span)
+
+
+def _scenes_in(window: Window, scenes: Sequence[tuple[Scene, Window | None]]) -> tuple[Scene, ...]:
+    return tuple(s for s, part in scenes if part is not None and part.intersect(window) is not None)
+
+
+def _composite(
+    lattice: Lattice,
+    window: Window,
+    scenes: Sequence[Scene],
+    bands: Sequence[str],
+    unreadable: dict[str, str],
+) -> Floats:
+    """First-valid composite of the scenes that can be read; the others go into `unreadable`.
+
+    What clouds and shadows hide is no data: it would match nothing.
+    """
+    image = np.full((len(bands), *window.shape), np.nan, np.float32)
+    for scene in scenes:
+        try:
+            part = read_window((scene,), lattice, window, bands, clear_only=True)
+        except SceneReadError as error:
+            unreadable[scene.id] = str(error)
+            continue
+        np.copyto(image, part, where=np.isnan(image).any(axis=0))
+    return image
+
+
+def _worth_matching(image: TileImages) -> bool:
+    both = np.isfinite(image.optical).all(axis=0) & np.isfinite(image.sar).all(axis=0)
+    return bool(both.mean() >= LEAST_VALID_SHARE)
+
+
+def inside(window: Window, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which positions (N, 2) fall in the window's pixels; borders belong to one window only."""
+    x, y = xy[:, 0] + 0.5 - window.x0, xy[:, 1] + 0.5 - window.y0
+    return np.asarray((x >= 0) & (x < window.width) & (y >= 0) & (y < window.height))

@@ -1,0 +1,1 @@
+"""From matches to one displacement field, or a refusal."""

@@ -1,0 +1,1 @@
+"""From two images to matches: the global search, windows, the refinement."""

@@ -1,0 +1,1 @@
+"""The network: MSFL, TAFE, CFDM, their text and their checkpoints."""

@@ -1,0 +1,112 @@
+"""TAR's network: MSFL, TAFE and CFDM wired as the paper's figure (arXiv 2605.12064).
+
+    optical ─ MSFL ─ TAFE ─ descriptors ─┐
+                                         ├─ similarity of cells (training), search (inference)
+    SAR ───── MSFL ─ TAFE ─ descriptors ─┘
+
+and beside them MSFL's low-level features of each sensor, at full resolution, which windows compare
+when both images are roughly aligned (`refine.py`).
+
+Dimensions are this project's choice, the paper gives none.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tar_engine.config import ModelConfig
+from tar_engine.network.cfdm import Descriptors
+from tar_engine.network.msfl import (
+    LowLevelFeatures,
+    MultiScaleFeatures,
+    Sensor,
+    normalise,
+    valid_of,
+)
+from tar_engine.network.tafe import TextEnhancement
+
+
+class Described(NamedTuple):
+    """What the network says of one image of P pixels a side.
+
+    descriptors: (B, D, P/4, P/4), unit length. concepts: (B, P/8 * P/8, K) float32
+    log-probability of each text concept, row by row.
+    """
+
+    descriptors: Tensor
+    concepts: Tensor
+
+
+class CoarseMatches(NamedTuple):
+    """What the network says of a batch of pairs, for training.
+
+    similarity: (B, N, N) float32, optical cell by SAR cell; see `cfdm.dual_softmax`.
+    optical_concepts, sar_concepts: (B, N/4, K) float32 log-probability of each text concept.
+    """
+
+    similarity: Tensor
+    optical_concepts: Tensor
+    sar_concepts: Tensor
+
+
+class TarNetwork(nn.Module):
+    """Descriptors of images of `config.seen_px` pixels a side, alike in both sensors."""
+
+    def __init__(self, config: ModelConfig, text_bank: Tensor):
+        """`text_bank`: (2, K, text_channels), see `text.TextBank.embeddings`."""
+        super().__init__()
+        self.config = config
+        self.msfl = MultiScaleFeatures(config)
+        self.tafe = TextEnhancement(config, text_bank)
+        self.cfdm = Descriptors(config)
+        self.low = nn.ModuleDict({name: LowLevelFeatures(config) for name in ("optical", "sar")})
+        self.low_sharpness = nn.Parameter(torch.tensor(math.log(48.0)))  # used in training alone
+
+    def forward(self, optical: Tensor, sar: Tensor) -> CoarseMatches:
+        """(B, bands, P, P) images with P = seen_px, NaN for nodata; bands may differ."""
+        seen_optical, seen_sar = self.describe(optical, "optical"), self.describe(sar, "sar")
+        similarity = self.cfdm.similarity(seen_optical.descriptors, seen_sar.descriptors)
+        return CoarseMatches(similarity, seen_optical.concepts, seen_sar.concepts)
+
+    def describe(self, image: Tensor, sensor: Sensor) -> Described:
+        """(B, bands, P, P) of one sensor, NaN for nodata."""
+        pyramid = self.msfl(*normalise(image), sensor)
+        side = pyramid.tokens.shape[-1]
+        enhanced = self.tafe(pyramid.tokens.flatten(2).transpose(1, 2), sensor)
+        tokens = enhanced.tokens.transpose(1, 2).unflatten(2, (side, side))
+        return Described(self.cfdm(tokens, pyramid.middle), enhanced.concepts)
+
+    def low_level(self, image: Tensor, sensor: Sensor) -> Tensor:
+        """What windows compare: (B, low_features, H, W) of (B, bands, H, W), NaN for nodata."""
+        # On a CPU in full precision: there bfloat16 would give other digits in other batches.
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=image.is_cuda):
+            features: Tensor = self.low[sensor](image.nan_to_num(0.0), valid_of(image))
+        return features
+
+
+def native_autocast(device: torch.device) -> torch.autocast:
+    """Half precision where the hardware computes in bfloat16; emulated it costs three times."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = torch.cpu.get_capabilities()
+        native = bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+    return torch.autocast(device.type, torch.bfloat16, enabled=native)
+
+
+def shrink(image: Tensor, side_px: int) -> Tensor:
+    """(B, bands, S, S) -> (B, bands, side_px, side_px) by averaging what is valid.
+
+    A shrunk pixel is nodata where less than half of it was valid.
+    """
+    if image.shape[-1] == side_px:
+        return image
+    valid = image.isfinite().to(image.dtype)
+    total = F.interpolate(image.nan_to_num(0.0, 0.0, 0.0), size=(side_px, side_px), mode="area")
+    share = F.interpolate(valid, size=(side_px, side_px), mode="area")
+    return (total / share.clamp_min(1e-6)).masked_fill(share < 0.5, float("nan"))

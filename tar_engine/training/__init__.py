@@ -1,0 +1,1 @@
+"""Pairs with a known truth, the training loop, frozen protocols and metrics."""

@@ -1,0 +1,134 @@
+"""Geocoding from ground control points: against GDAL's thin-plate spline, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import pytest
+import rasterio
+import shapely
+from numpy.typing import NDArray
+from rasterio.control import GroundControlPoint
+from rasterio.transform import GCPTransformer
+
+from catalog.archives.items import Asset
+from catalog.errors import SceneReadError
+from catalog.grid import LONLAT, Lattice, Window, lattice_for
+from catalog.pixels.positions import raster_from_lattice
+from catalog.pixels.read import probe
+from catalog.pixels.sanity import Examination, examine
+from catalog.sentinel1.gcps import gcp_grid_of, metres_per_column, outline_of
+from tests.support.grd import Radar, flat, mountains, region, write_grd
+from tests.support.scenes import noise, scene, write_raster
+
+
+def lonlat_of(lattice: Lattice, positions_xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By PROJ alone."""
+    to_lonlat = pyproj.Transformer.from_crs(lattice.crs, LONLAT, always_xy=True)
+    return np.stack(to_lonlat.transform(*lattice.crs_from_px(positions_xy)))
+
+
+@pytest.mark.parametrize("relief", [flat, mountains])
+def test_positions_are_those_of_gdals_thin_plate_spline(
+    tmp_path: Path, relief: Callable[..., NDArray[np.float64]]
+) -> None:
+    radar = Radar(relief)
+    path = write_grd(tmp_path / "x.tif", radar, noise((1, 16, 16)))
+    with rasterio.open(path) as source:
+        grid = gcp_grid_of(source)
+        points = source.gcps[0]
+    # The whole scene coarsely, and a part of it at the density at which it is interpolated.
+    coarse = lattice_for((8.9, 45.7, 11.9, 47.5), resolution=2_000.0)
+    fine = lattice_for(region(3.0))
+    for lattice, every in ((coarse, 1), (fine, 37)):
+        positions = lattice.window.positions()
+        ours = raster_from_lattice(lattice, grid, positions)[:, ::every, ::every].reshape(2, -1)
+        lonlat = lonlat_of(lattice, positions[:, ::every, ::every]).reshape(2, -1)
+        with GCPTransformer(points, tps=True) as gdal:
+            rows, columns = gdal.rowcol(*lonlat, op=np.asarray)
+        # GDAL counts from the corner of the first pixel.
+        theirs = np.stack([columns, rows]) - 0.5
+        worst = np.abs(ours - theirs).max()
+        print(f"\n{relief.__name__}, {lattice.resolution:g} m: {worst:.4f} px from GDAL's spline")
+        assert worst < 0.05
+
+
+def test_control_points_are_met_exactly(tmp_path: Path) -> None:
+    radar = Radar(mountains)
+    with rasterio.open(write_grd(tmp_path / "x.tif", radar, noise((1, 16, 16)))) as source:
+        grid = gcp_grid_of(source)
+    assert metres_per_column(grid) == pytest.approx(10, rel=5e-3)
+    outline = outline_of(grid)
+    assert outline.is_valid
+    assert outline.area == pytest.approx(shapely.MultiPoint(grid.xy).convex_hull.area, rel=0.01)
+    lattice = lattice_for(outline.bounds, resolution=500.0)
+    points = lattice.px_from_lonlat(grid.xy.T)[:, None, :]
+    placed = raster_from_lattice(lattice, grid, points)[:, 0]
+    assert np.abs(placed - np.stack([grid.columns, grid.rows]) + 0.5).max() < 1e-4
+
+
+def corners(*lonlat: tuple[float, float]) -> list[GroundControlPoint]:
+    places = [(0, 0), (0, 19), (19, 0), (19, 19)]
+    return [
+        GroundControlPoint(row, col, x, y, 100.0)
+        for (row, col), (x, y) in zip(places, lonlat, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("points", "says"),
+    [
+        (corners((10, 46), (11, 46), (10, 45), (11, 45))[:3], "span no surface"),
+        (corners((10, 46), (11, 46), (12, 46), (13, 46)), "span no surface"),
+        (corners((10, 46), (10, 46), (10, 45), (11, 45)), "span no surface"),
+        (corners((179.5, 46), (-179.5, 46), (179.5, 45), (-179.5, 45)), "antimeridian"),
+        (corners((179.5, 46), (180.5, 46), (179.5, 45), (180.5, 45)), "antimeridian"),
+        (corners((46, 110), (46, 111), (45, 110), (45, 111)), "swapped"),
+        (corners((10, 46), (11, 46), (10, float("nan")), (11, 45)), "not finite"),
+    ],
+)
+def test_points_that_say_nothing_are_refused_by_name(
+    tmp_path: Path, points: list[GroundControlPoint], says: str
+) -> None:
+    path = write_raster(tmp_path / "x.tif", noise((1, 20, 20)), crs="EPSG:4326", gcps=points)
+    with pytest.raises(SceneReadError, match=says) as caught:
+        probe(scene("S1", assets=(Asset("vh", str(path), ("vh",)),)))
+    assert caught.value.scene_id == "S1"
+    assert str(path) in str(caught.value)
+
+
+def test_a_geometry_that_the_points_contradict_gives_way(tmp_path: Path) -> None:
+    """So does the transform that some archives make up for such files."""
+    radar = Radar(flat, shape=(600, 600), points=(5, 5))
+    asset = Asset(
+        "vv",
+        str(write_grd(tmp_path / "x.tif", radar, noise((1, 600, 600), "uint16"))),
+        ("vv",),
+        transform=(10.0, 0.0, 500_000.0, 0.0, -10.0, 5_100_000.0),
+    )
+    honest = examine(scene("S1", region(2.8), assets=(asset,)))
+    assert honest == Examination()
+    west, south, east, north = region(2.8)
+    elsewhere = (west + 1, south, east + 1, north)
+    found = examine(scene("S1", elsewhere, assets=(asset,)))
+    assert found.excluded is None
+    assert (
+        "its item's geometry lies to 0% on its raster vv; the raster is believed"
+        in (found.warnings[0])
+    )
+    assert found.footprint is not None
+    assert found.footprint.buffer(1e-3).contains(shapely.box(*region(2.0)))
+
+
+def test_the_raster_is_found_from_a_window_beside_it(tmp_path: Path) -> None:
+    """A window that leaves the scene has positions that leave the raster, and no error."""
+    radar = Radar(flat, shape=(400, 400), points=(3, 3))
+    with rasterio.open(write_grd(tmp_path / "x.tif", radar, noise((1, 400, 400)))) as source:
+        grid = gcp_grid_of(source)
+    lattice = lattice_for(outline_of(grid).bounds)
+    far = raster_from_lattice(lattice, grid, Window(-3000, -3000, 20, 20).positions())
+    assert np.isfinite(far).all()
+    assert (np.abs(far) > 400).any(axis=0).all()

@@ -1,0 +1,66 @@
+"""`tar-pipeline status`, `verify` and `prune`: what they tell people and programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from catalog.store.upkeep import generations
+from flows.cli.main import main
+from tests.catalog.store.test_mosaic import created
+from tests.catalog.store.test_upkeep import FIRST, HALF, LATTICE, SECOND, make_old, with_history
+
+
+def test_the_commands_tell_people_and_programs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new, half = with_history(tmp_path)
+    make_old(tmp_path)
+    place = str(tmp_path)
+
+    assert main(["status", place]) == 0
+    assert "published" in capsys.readouterr().out
+    assert main(["status", place, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["generation"] for row in rows] == [FIRST, SECOND, HALF]
+    assert [row["published"] for row in rows] == [False, True, False]
+    assert sum(rows[1]["pixels"].values()) == pytest.approx(1)
+    assert (rows[1]["shards"], rows[2]["shards"]) == (1, 1)
+
+    assert main(["prune", place]) == 0
+    told = capsys.readouterr().out
+    assert "2 generations" in told
+    assert "Dry run: nothing was removed" in told
+    assert len(generations(place, "la")) == 3
+    assert main(["prune", place, "--yes", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [each["generation"] for each in told["removed"]] == [FIRST, HALF]
+    assert [each.store for each in generations(place, "la")] == [new]
+
+    assert main(["verify", place]) == 0
+    assert "1 shard as written" in capsys.readouterr().out
+    Path(new.url, "vh", "c", "0", "0").unlink()
+    assert main(["verify", f"{place}/la"]) == 1
+    assert f"la 2020-11-04 {SECOND}: shard 0.0 of vh is missing" in capsys.readouterr().out
+    assert main(["verify", place, "--json"]) == 1
+    (result,) = json.loads(capsys.readouterr().out)
+    assert result["faults"] == [{"shard": "0.0", "variable": "vh", "what": "is missing"}]
+    assert not Path(old.url).exists()
+    assert not Path(half.url).exists()
+
+
+def test_young_generations_are_kept_and_pruning_them_warns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half = created(tmp_path, LATTICE, generation=HALF)
+    assert main(["prune", str(tmp_path), "--yes"]) == 0
+    assert "kept, a run may be writing it" in capsys.readouterr().out
+    assert Path(half.url).exists()
+    assert main(["prune", str(tmp_path), "--older-than-hours", "0"]) == 0
+    assert "make sure that no run is writing" in " ".join(capsys.readouterr().out.split())
+    assert main(["status", "/no/such/store"]) == 1
+    assert "there is no region in /no/such/store" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["prune", str(tmp_path), "--older-than-hours", "-1"])

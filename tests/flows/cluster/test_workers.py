@@ -1,0 +1,99 @@
+"""The Dask side: which workers there are, and which of them does what."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import pytest
+from distributed import Client, Scheduler, SpecCluster, Worker, get_worker
+
+from flows.cluster import workers
+from flows.cluster.workers import (
+    GPU,
+    IN_FLIGHT_PER_THREAD,
+    LOOPBACK,
+    DispatchError,
+    Workers,
+    cluster,
+)
+
+QUIET = {"dashboard": False}
+SCHEDULER = {"cls": Scheduler, "options": LOOPBACK | QUIET}
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def where() -> str:
+    return str(get_worker().address)
+
+
+def test_local_workers_are_processes_that_offer_a_gpu_or_its_stand_in(client: Client) -> None:
+    workers = client.scheduler_info(-1)["workers"].values()
+    assert any("GPU" in worker["resources"] for worker in workers)
+    assert all(worker["nthreads"] == 1 for worker in workers)
+    assert client.submit(os.getpid).result() != os.getpid()
+    kept = client.submit(os.environ.get, "MALLOC_TRIM_THRESHOLD_").result()
+    assert (
+        kept
+        == workers.WORKER_SETTINGS["distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"]
+    )
+
+
+def test_workers_do_not_dump_failed_tasks_on_the_terminal(client: Client) -> None:
+    def quietest() -> int:
+        return min(handler.level for handler in logging.getLogger("distributed").handlers)
+
+    assert client.submit(quietest).result() == logging.CRITICAL
+
+
+def test_an_external_scheduler_is_used_and_left_alone(client: Client) -> None:
+    with cluster(client.scheduler.address) as other:
+        assert other.run(double, 4).result() == 8
+    assert client.submit(double, 5).result() == 10
+
+
+def test_a_scheduler_that_does_not_answer_is_one_clear_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "ANSWER_SECONDS", 1)
+    with (
+        pytest.raises(DispatchError, match="no Dask scheduler answers at tcp"),
+        cluster("tcp://127.0.0.1:9"),
+    ):
+        pass
+
+
+def test_a_scheduler_without_an_engine_is_refused() -> None:
+    with (
+        SpecCluster(workers={}, scheduler=SCHEDULER) as bare,
+        pytest.raises(DispatchError, match=r"no worker of .* offers the resource GPU"),
+        cluster(bare.scheduler_address),
+    ):
+        pass
+
+
+def test_engines_match_and_the_others_do_the_rest() -> None:
+    """One worker owns a GPU: nothing but matching may keep it busy."""
+    specs = {
+        name: {
+            "cls": Worker,
+            "options": {"nthreads": 1, "resources": resources, "dashboard": False},
+        }
+        for name, resources in (("gpu", GPU), ("cpu", {}), ("cpu-2", {}))
+    }
+    with SpecCluster(workers=specs, scheduler=SCHEDULER) as mixed, Client(mixed) as client:
+        workers = Workers(client)
+        gpu = mixed.workers["gpu"].address
+        assert {f.result() for f in [workers.match(where) for _ in range(6)]} == {gpu}
+        others = [workers.run(where) for _ in range(20)]
+        others += [workers.read_ahead(where) for _ in range(20)]
+        assert gpu not in {future.result() for future in others}
+        assert workers.in_flight == 3 * IN_FLIGHT_PER_THREAD
+
+
+def test_without_other_workers_the_engines_do_everything(client: Client) -> None:
+    workers = Workers(client)
+    assert workers.run(where).result() == workers.match(where).result()

@@ -1,0 +1,102 @@
+"""A day's pairs are its own: no other day, and no edge of a window, may change them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from catalog.archives.items import Scene
+from flows.plan import days
+from flows.plan.days import paired_by_day, scenes_of
+from flows.plan.request import RegionRequest
+from tests.support.scenes import NOON, scene
+
+BBOX = (0.0, 0.0, 1.0, 1.0)
+
+
+def request(start: date, end: date, **changes: Any) -> RegionRequest:
+    return RegionRequest.of(
+        catalog="https://stac.example.org", optical="o", sar="s", bbox=BBOX, start=start, end=end,
+        store="s3://x", **changes,
+    )  # fmt: skip
+
+
+def archive(monkeypatch: pytest.MonkeyPatch, scenes: Sequence[Scene]) -> None:
+    """Make the search find these scenes, as a real one would: by collection and UTC day."""
+
+    def search(
+        _: str, collection: str, __: object, start: date, end: date, *___: object
+    ) -> tuple[Scene, ...]:
+        return tuple(
+            s for s in scenes if s.collection == collection and start <= s.datetime.date() <= end
+        )
+
+    monkeypatch.setattr(days, "search", search)
+
+
+def month() -> list[Scene]:
+    """Optical every other day; SAR of two orbits, each every six days, one better by far."""
+    optical = [
+        scene(f"O{day:02}", BBOX, NOON + timedelta(days=day), collection="o")
+        for day in range(0, 30, 2)
+    ]
+    wide = [
+        scene(f"W{day:02}", BBOX, NOON + timedelta(days=day), collection="s", relative_orbit=1)
+        for day in range(1, 30, 6)
+    ]
+    narrow = [
+        scene(f"N{day:02}", (0, 0, 0.6, 1), NOON + timedelta(days=day), collection="s",
+              relative_orbit=2)
+        for day in range(2, 30, 6)
+    ]  # fmt: skip
+    return [*optical, *wide, *narrow]
+
+
+@pytest.mark.parametrize("length", [1, 3, 5, 11])
+def test_a_moving_window_gives_every_day_the_same_pairs(
+    monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    archive(monkeypatch, month())
+    first = NOON.date()
+    seen: dict[date, set[tuple[str, str]]] = {}
+    for offset in range(30):
+        start = first + timedelta(days=offset)
+        asked = request(start, start + timedelta(days=length - 1))
+        pairing = paired_by_day(*scenes_of(asked), asked)
+        by_day: dict[date, set[tuple[str, str]]] = {}
+        for pair in pairing.pairs:
+            by_day.setdefault(pair.optical.solar_day, set()).add((pair.optical.id, pair.sar.id))
+        assert all(asked.start <= day <= asked.end for day in by_day)
+        for day, pairs in by_day.items():
+            assert seen.setdefault(day, pairs) == pairs
+    assert len(seen) == 15  # every optical day has a partner, by whichever window it was seen
+
+
+def test_partners_outside_the_window_are_found_and_their_leftovers_not_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    archive(monkeypatch, month())
+    day = NOON.date() + timedelta(days=4)
+    pairing = paired_by_day(*scenes_of(request(day, day)), request(day, day))
+    assert {pair.optical.id for pair in pairing.pairs} == {"O04"}
+    assert all(pair.sar.solar_day != day for pair in pairing.pairs)
+    assert pairing.unpaired == ()
+
+
+def test_a_pass_across_midnight_utc_is_one_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    east = (150.0, 0.0, 151.0, 1.0)
+    midnight = NOON.replace(hour=23, minute=59, second=58)
+    pass_ = [
+        scene("before", east, midnight, collection="o"),
+        scene("after", east, midnight + timedelta(seconds=5), collection="o"),
+    ]
+    archive(monkeypatch, pass_)
+    solar_day = pass_[0].solar_day
+    assert solar_day == midnight.date() + timedelta(days=1)
+    for start in (solar_day, solar_day - timedelta(days=1)):
+        optical, _ = scenes_of(request(start, solar_day))
+        assert {s.id for s in optical} == {"before", "after"}
+    assert scenes_of(request(midnight.date(), midnight.date()))[0] == ()

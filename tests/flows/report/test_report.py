@@ -1,0 +1,132 @@
+"""report.json and the tables: complete, plain JSON, and readable."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from catalog.archives.pairs import Unpaired
+from flows.cli.demo_region import DemoRegion
+from flows.plan.plan import Plan
+from flows.progress import Stopwatch
+from flows.report.report import (
+    Report,
+    SlotOutcome,
+    print_plan,
+    print_result,
+    report_json,
+    run_report,
+    save_report,
+)
+from flows.stages.fit import GroupEstimate, PairVerdict
+from tar_engine.fields.field import Field
+from tests.support.regions import plan_of
+
+
+@pytest.fixture
+def plan(small_region: DemoRegion, tmp_path: Path) -> Plan:
+    return plan_of(small_region, tmp_path / "store")
+
+
+@pytest.fixture
+def report(plan: Plan) -> Report:
+    """One pair refused, one scene broken in the middle of the run."""
+    (slot,) = plan.slots
+    judged = [pair for pair in slot.pairs if pair.sar.id == "S1-DEMO-NORTH"]
+    verdicts = tuple(
+        PairVerdict(pair.optical.id, pair.sar.id, True, "97% agree", 0.31, 3.4, 900)
+        if index
+        else PairVerdict(
+            pair.optical.id, pair.sar.id, False, "12% of 900 agree", np.inf, np.nan, 900
+        )
+        for index, pair in enumerate(judged)
+    )
+    outcome = SlotOutcome(
+        slot,
+        (GroupEstimate(Field("shift", np.eye(2, 3)), verdicts),),
+        unreadable={"S1-DEMO-SOUTH": "scene S1-DEMO-SOUTH cannot be read from south.tif"},
+        tiles=4,
+    )
+    return run_report(plan, [outcome.with_shards(written=3, kept=1)], Stopwatch())
+
+
+def printed(report: Report, plan: Plan) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    print_result(console, report, already_told=plan.unpaired)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_it_is_plain_json_and_has_what_others_rely_on(report: Report, plan: Plan) -> None:
+    content = json.loads(report_json(report))
+    assert content["store"] == plan.request.store
+    assert content["tiles"] == 4
+    assert (content["shards_written"], content["shards_kept"]) == (3, 1)
+    assert content["seconds"]["total"] >= 0
+    assert [slot["slot"] for slot in content["slots"]] == ["2024-06-12"]
+    for pair in content["pairs"]:
+        assert {"optical", "sar", "accepted", "reason"} <= pair.keys()
+        assert {"expected_error_px", "median_displacement_px"} <= pair.keys()
+        assert pair["reason"]
+    refused = [pair for pair in content["pairs"] if not pair["accepted"]]
+    assert [pair["expected_error_px"] for pair in refused] == [None]
+
+
+def test_every_scene_is_accounted_for(report: Report, plan: Plan) -> None:
+    told = {left["scene"] for left in report["unpaired"]}
+    told |= {pair[role] for pair in report["pairs"] for role in ("optical", "sar")}
+    assert told == {scene.id for scene in (*plan.optical, *plan.sar)}
+
+
+def test_the_result_shows_refusals_first_and_what_broke(report: Report, plan: Plan) -> None:
+    text = printed(report, plan)
+    assert text.index("✗") < text.index("✓")
+    assert "12% of 900 agree" in text
+    assert "cannot be read from south.tif" in text
+    assert "S2-DEMO-EARLY" not in text  # the plan told of it
+
+
+def test_the_plan_is_one_line_or_every_pair(plan: Plan) -> None:
+    console = Console(file=io.StringIO(), width=160)
+    print_plan(console, plan, pairs=False)
+    short = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "3 optical and 2 SAR scenes, 4 pairs, 1 day" in short
+    assert "S2-DEMO-EARLY: the nearest overlapping SAR scene" in short
+    print_plan(console, plan, pairs=True)
+    assert "S2-DEMO-EAST" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_long_reasons_are_one_line_and_no_markup(plan: Plan) -> None:
+    reason = f"cannot be read: {'/a/long/path [red]' * 20}/x.tif"
+    longer = replace(plan, unpaired=(Unpaired(plan.sar[0], reason),))
+    console = Console(file=io.StringIO(), width=80)
+    print_plan(console, longer, pairs=False)
+    assert f"{plan.sar[0].id}: {reason}\n" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_catalogs_token_is_not_in_the_report(plan: Plan) -> None:
+    signed = plan.request.model_copy(update={"catalog": "https://x.org/stac?token=S3CRET"})
+    report = run_report(replace(plan, request=signed), (), Stopwatch())
+    assert report["request"]["catalog"] == "https://x.org/stac"
+    assert b"S3CRET" not in report_json(report)
+
+
+def test_report_and_picture_lie_beside_the_mosaic(report: Report, plan: Plan) -> None:
+    save_report(plan, report, b"png")
+    folder = Path(plan.mosaic_url)
+    assert json.loads((folder / "report.json").read_text())["region"] == "demo"
+    assert (folder / "preview.png").read_bytes() == b"png"
+
+
+def test_stages_inside_others_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 1.0, 3.0, 6.0, 10.0, 10.0])
+    monkeypatch.setattr("flows.progress.time.monotonic", lambda: next(now))
+    clock = Stopwatch()
+    with clock("outer"), clock("inner"):
+        pass
+    assert clock.seconds() == {"inner": 3.0, "outer": 6.0, "total": 10.0}

@@ -1,0 +1,127 @@
+"""The regions file: what it may hold, and that a mistake is told with region and field."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows.plan.request import RequestError
+from flows.service.regions import load_regions
+
+DEFAULTS = {
+    "catalog": "https://stac.example.org/v1",
+    "optical": "o",
+    "sar": "s",
+    "store": "s3://mosaics",
+}
+TRIANGLE = {"type": "Polygon", "coordinates": [[[1, 2], [3, 2], [3, 5], [1, 2]]]}
+SAMPLE = Path(__file__).resolve().parents[3] / "infra" / "regions.yaml"
+
+
+def written(folder: Path, *regions: dict[str, Any], **defaults: Any) -> Path:
+    file = folder / "regions.yaml"
+    file.write_text(yaml.safe_dump({"defaults": DEFAULTS | defaults, "regions": list(regions)}))
+    return file
+
+
+def test_the_sample_of_the_repository_is_right() -> None:
+    bolzano, venice = load_regions(SAMPLE)
+    assert bolzano.request(date(2024, 6, 1), date(2024, 6, 4)).bbox == (11.2, 46.4, 11.5, 46.6)
+    request = venice.request(date(2024, 6, 1), date(2024, 6, 4))
+    assert request.bbox == (12.1, 45.2, 12.6, 45.6)
+    assert (request.region, request.max_cloud_cover) == ("lagoon-of-venice", 40)
+    assert request.store == "s3://mosaics"
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        TRIANGLE,
+        {"type": "Feature", "properties": {}, "geometry": TRIANGLE},
+        {"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": TRIANGLE}]},
+    ],
+)
+def test_a_geometry_gives_its_box_inline_or_from_a_file(
+    tmp_path: Path, geometry: dict[str, Any]
+) -> None:
+    (tmp_path / "outline.geojson").write_text(json.dumps(geometry))
+    file = written(
+        tmp_path, {"name": "a", "geometry": geometry}, {"name": "b", "geometry": "outline.geojson"}
+    )
+    for region in load_regions(file):
+        assert region.fields["bbox"] == (1, 2, 3, 5)
+
+
+def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
+    (tmp_path / "items.json").write_text("{}")
+    file = written(
+        tmp_path, {"name": "a", "bbox": [1, 2, 3, 4]}, catalog="items.json", store="mosaics"
+    )
+    request = load_regions(file)[0].request(date(2024, 6, 1), date(2024, 6, 1))
+    assert request.catalog == str(tmp_path / "items.json")
+    assert request.store == str(tmp_path / "mosaics")
+
+
+def test_a_region_overrides_the_defaults_and_can_be_chosen(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        {"name": "a", "bbox": [1, 2, 3, 4], "sar": "x"},
+        {"name": "b", "bbox": [1, 2, 3, 4]},
+    )
+    assert [r.fields["sar"] for r in load_regions(file)] == ["x", "s"]
+    assert [r.name for r in load_regions(file, only=["b"])] == ["b"]
+    with pytest.raises(RequestError, match=r"has no region c; it has a, b"):
+        load_regions(file, only=["c"])
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"name": "a"}, "region 'a': bbox: is missing"),
+        ({"bbox": [1, 2, 3, 4]}, "entry 1: name: is missing"),
+        ({"name": "A b", "bbox": [1, 2, 3, 4]}, "region 'A b': region 'A b' is not a usable name"),
+        ({"name": "a", "bbox": [1, 2, 3]}, "region 'a': bbox: "),
+        ({"name": "a", "bbox": [1, 2, 3, 400]}, "region 'a': bbox "),
+        ({"name": "a", "bbox": [1, 2, 3, 4], "geometry": TRIANGLE}, "region 'a': geometry: stands"),
+        ({"name": "a", "geometry": {"type": "Nothing"}}, "region 'a': geometry: is no GeoJSON"),
+        ({"name": "a", "geometry": "no.geojson"}, "region 'a': geometry: No such file"),
+        ({"name": "a", "bbox": [1, 2, 3, 4], "store": "ftp://x"}, "region 'a': store: 'ftp://x'"),
+        ({"name": "a", "bbox": [1, 2, 3, 4], "cloud": 5}, "region 'a': cloud: "),
+        ({"name": "a", "bbox": [1, 2, 3, 4], "start": "x"}, "region 'a': start: does not belong"),
+    ],
+)
+def test_a_mistake_names_the_region_and_the_field(
+    tmp_path: Path, entry: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        load_regions(written(tmp_path, entry))
+    assert str(caught.value).startswith(f"regions file {tmp_path}/regions.yaml: {told}")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("regions: [", "is not YAML"),
+        ("regions: []", "regions: List should have at least 1 item"),
+        ("[]", "its top: "),
+        ("regions: [{name: a}]\nregion: x", "region: Extra inputs"),
+    ],
+)
+def test_a_broken_file_is_told(tmp_path: Path, content: str, told: str) -> None:
+    file = tmp_path / "regions.yaml"
+    file.write_text(content)
+    with pytest.raises(RequestError, match=told):
+        load_regions(file)
+    with pytest.raises(RequestError, match="No such file"):
+        load_regions(tmp_path / "missing.yaml")
+
+
+def test_a_name_stands_there_once(tmp_path: Path) -> None:
+    entry = {"name": "a", "bbox": [1, 2, 3, 4]}
+    with pytest.raises(RequestError, match="name: a stands there twice"):
+        load_regions(written(tmp_path, entry, entry))

@@ -1,0 +1,267 @@
+"""Pass two: what a shard shows, where from, and what its quality says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from catalog.archives.items import Asset, Mask, Scene
+from catalog.archives.pairs import Pair
+from catalog.grid import Lattice
+from catalog.store.mosaic import SlotStore
+from flows.plan.plan import Group
+from flows.stages.compose import (
+    ABSTAINED,
+    CLOUD,
+    NO_OPTICAL,
+    NO_SAR,
+    REGISTERED,
+    Layer,
+    ShardJob,
+    compose,
+    compose_shard,
+    layers_of,
+    slot_shards,
+)
+from flows.stages.fit import GroupEstimate, PairVerdict
+from tar_engine.fields.field import Field
+from tests.support.scenes import CORNER, NOON, UTM, noise, scene_of, write_raster
+
+SIDE = 96
+HALF = SIDE // 2
+
+
+def shift(dx: float, dy: float) -> Field:
+    return Field("shift", np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]]))
+
+
+def raster(folder: Path, name: str, values: np.ndarray, x0: int = 0) -> Scene:
+    """A scene on the lattice's own pixels, its left edge at column `x0`."""
+    corner = CORNER[0] + 10 * x0, CORNER[1]
+    bands = ("red", "green", "blue") if len(values) == 3 else ("vh",)
+    path = write_raster(folder / f"{name}.tif", values, corner=corner, nodata=0)
+    return scene_of(path, bands, name)
+
+
+@pytest.fixture
+def lattice() -> Lattice:
+    affine = Affine(10.0, 0.0, CORNER[0], 0.0, -10.0, CORNER[1])
+    return Lattice(GeoBox((SIDE, SIDE), affine, UTM), shard_px=128, chunk_px=64)
+
+
+def job_of(lattice: Lattice, *layers: Layer) -> ShardJob:
+    (shard,) = lattice.shards()
+    store = SlotStore("/nowhere", "region", "2020-11-04", "0" * 16)
+    scenes = tuple(scene.id for layer in layers for scene in layer.sar)
+    return ShardJob(store, lattice, shard, layers, ("red", "green", "blue"), ("vh",), scenes)
+
+
+def test_whole_pixel_displacements_move_pixels_bit_for_bit(
+    tmp_path: Path, lattice: Lattice
+) -> None:
+    optical = noise((3, SIDE, SIDE))
+    sar = noise((1, SIDE, SIDE), seed=1)
+    layer = Layer(
+        (raster(tmp_path, "o", optical),),
+        (raster(tmp_path, "s", sar),),
+        shift(3, -2),
+        {("o", "s"): 0.4},
+        frozenset(),
+    )
+    canvas = compose(job_of(lattice, layer))
+    assert np.array_equal(canvas.optical, optical.astype(np.float32))
+    inner = (slice(2, None), slice(None, SIDE - 3))
+    assert np.array_equal(canvas.sar[0][inner], sar[0, : SIDE - 2, 3:].astype(np.float32))
+    assert np.array_equal(canvas.displacement[:, 10, 10], [3, -2])
+    assert (canvas.quality[inner] == REGISTERED).all()
+    assert (canvas.expected_error[inner] == np.float32(0.4)).all()
+    # What SAR lies outside its scene stays open, and says so.
+    assert (canvas.quality[:, -3:] == NO_SAR).all()
+    assert np.isnan(canvas.sar[:, :, -3:]).all()
+    assert np.isnan(canvas.displacement[:, :, -3:]).all()
+
+
+def two_and_two(folder: Path) -> tuple[tuple[Scene, Scene], tuple[Scene, Scene], np.ndarray]:
+    """Two optical and two SAR scenes, side by side, cut from one image each."""
+    optical, sar = noise((3, SIDE, SIDE)), noise((1, SIDE, SIDE), seed=1)
+    optical_scenes = (
+        raster(folder, "o-left", optical[:, :, :HALF]),
+        raster(folder, "o-right", optical[:, :, HALF:], HALF),
+    )
+    sar_scenes = (
+        raster(folder, "s-left", sar[:, :, :HALF]),
+        raster(folder, "s-right", sar[:, :, HALF:], HALF),
+    )
+    return optical_scenes, sar_scenes, sar
+
+
+def test_a_displacement_reaches_over_the_border_between_scenes(
+    tmp_path: Path, lattice: Lattice
+) -> None:
+    optical, sar, image = two_and_two(tmp_path)
+    error = {("o-left", "s-left"): 0.3, ("o-right", "s-right"): 0.6}
+    canvas = compose(job_of(lattice, Layer(optical, sar, shift(5, 0), error, frozenset())))
+    assert np.array_equal(canvas.sar[0, :, : SIDE - 5], image[0, :, 5:].astype(np.float32))
+    assert (canvas.quality[:, : SIDE - 5] == REGISTERED).all()
+    assert (canvas.expected_error[:, :HALF] == np.float32(0.3)).all()
+
+
+def test_a_refused_pair_is_abstained_and_its_neighbour_is_not(
+    tmp_path: Path, lattice: Lattice
+) -> None:
+    optical, sar, _ = two_and_two(tmp_path)
+    layer = Layer(
+        optical, sar, shift(0, 0), {("o-left", "s-left"): 0.3}, frozenset({("o-right", "s-right")})
+    )
+    canvas = compose(job_of(lattice, layer))
+    assert (canvas.quality[:, :HALF] == REGISTERED).all()
+    assert (canvas.quality[:, HALF + 1 :] == ABSTAINED).all()
+    assert np.isnan(canvas.sar[0, :, HALF + 1 :]).all()
+    assert np.isfinite(canvas.optical).all()
+
+
+def clouded(folder: Path, name: str, values: np.ndarray, classes: np.ndarray, x0: int = 0) -> Scene:
+    """`raster` with scene classes (H, W) beside it."""
+    corner = CORNER[0] + 10 * x0, CORNER[1]
+    path = write_raster(folder / f"{name}-scl.tif", classes[None].astype(np.uint8), corner=corner)
+    mask = Mask(Asset("scl", str(path), ("scl",)), "scene classes")
+    return replace(raster(folder, name, values, x0), mask=mask)
+
+
+def test_the_clearest_granule_shows_each_pixel_and_clouds_are_told(
+    tmp_path: Path, lattice: Lattice
+) -> None:
+    """Two granules of two passes over one ground, a third of it under cloud in both."""
+    first, second = noise((3, SIDE, SIDE), seed=2), noise((3, SIDE, SIDE), seed=3)
+    sar = noise((1, SIDE, SIDE), seed=1)
+    classes = np.full((2, SIDE, SIDE), 4)
+    classes[0, 32:], classes[1, :64] = 9, 3  # cloud; shadow
+    classes[1, 32:48], classes[0, 80:] = 8, 10  # likely cloud over cloud; cirrus before clear
+    classes[1, 70:72, :5] = 1  # broken over cloud
+    one = clouded(tmp_path, "one", first, classes[0])
+    two = clouded(tmp_path, "two", second, classes[1])
+    s = raster(tmp_path, "s", sar)
+    layers = tuple(
+        Layer((scene,), (s,), shift(0, 0), {(scene.id, "s"): 0.3}, frozenset())
+        for scene in (one, two)
+    )
+    canvas = compose(job_of(lattice, *layers))
+    shows_second = np.zeros((SIDE, SIDE), bool)
+    shows_second[32:] = True
+    shows_second[70:72, :5] = False
+    expected = np.where(shows_second, second, first).astype(np.float32)
+    assert np.array_equal(canvas.optical, expected)
+    cloudy = np.zeros((SIDE, SIDE), bool)
+    cloudy[32:48] = True
+    cloudy[70:72, :5] = True
+    assert np.array_equal(canvas.quality == CLOUD, cloudy)
+    # Radar sees through.
+    assert (canvas.quality[~cloudy] == REGISTERED).all()
+    assert np.array_equal(canvas.sar, sar.astype(np.float32))
+
+
+def test_where_nothing_is_clear_the_optical_value_stays(tmp_path: Path, lattice: Lattice) -> None:
+    values = noise((3, SIDE, SIDE))
+    values[:, :20] = 0  # no data, whatever the mask says
+    optical = clouded(tmp_path, "o", values, np.full((SIDE, SIDE), 9))
+    layer = Layer(
+        (optical,), (raster(tmp_path, "s", noise((1, SIDE, SIDE))),), None, {}, frozenset()
+    )
+    canvas = compose(job_of(lattice, layer))
+    assert (canvas.quality[20:] == CLOUD).all()
+    assert (canvas.quality[:20] == NO_OPTICAL).all()
+    assert np.array_equal(canvas.optical[:, 20:], values[:, 20:].astype(np.float32))
+
+
+def test_a_group_without_a_field_abstains(tmp_path: Path, lattice: Lattice) -> None:
+    optical, sar, _ = two_and_two(tmp_path)
+    refused = frozenset((o.id, s.id) for o, s in zip(optical, sar, strict=True))
+    canvas = compose(job_of(lattice, Layer(optical, sar, None, {}, refused)))
+    assert set(np.unique(canvas.quality)) <= {ABSTAINED, NO_SAR}
+    assert (canvas.quality == ABSTAINED).mean() > 0.95
+
+
+def test_where_no_optical_scene_has_data_there_is_nothing(tmp_path: Path, lattice: Lattice) -> None:
+    optical = noise((3, SIDE, SIDE))
+    optical[:, :20] = 0
+    layer = Layer(
+        (raster(tmp_path, "o", optical),),
+        (raster(tmp_path, "s", noise((1, SIDE, SIDE))),),
+        shift(0, 0),
+        {("o", "s"): 0.4},
+        frozenset(),
+    )
+    canvas = compose(job_of(lattice, layer))
+    assert (canvas.quality[:20] == NO_OPTICAL).all()
+    assert np.isnan(canvas.optical[:, :20]).all()
+    assert np.isnan(canvas.sar[:, :20]).all()
+    assert (canvas.quality[20:] == REGISTERED).all()
+
+
+def test_a_second_sar_pass_fills_what_the_first_left_open(tmp_path: Path, lattice: Lattice) -> None:
+    optical = (raster(tmp_path, "o", noise((3, SIDE, SIDE))),)
+    image = noise((1, SIDE, SIDE), seed=1)
+    first = raster(tmp_path, "first", image[:, :, :HALF])
+    second = raster(tmp_path, "second", image)
+    layers = (
+        Layer(optical, (first,), shift(0, 0), {("o", "first"): 0.2}, frozenset()),
+        Layer(optical, (second,), shift(1, 0), {("o", "second"): 0.7}, frozenset()),
+    )
+    canvas = compose(job_of(lattice, *layers))
+    assert (canvas.displacement[0, :, :HALF] == 0).all()
+    assert (canvas.displacement[0, :, HALF:-1] == 1).all()
+    assert (canvas.expected_error[:, :HALF] == np.float32(0.2)).all()
+    assert (canvas.expected_error[:, HALF:-1] == np.float32(0.7)).all()
+    assert (canvas.sar_scene[:, :HALF] == 1).all()
+    assert (canvas.sar_scene[:, HALF:-1] == 2).all()
+    assert (canvas.sar_scene[:, -1] == 0).all()
+
+
+def test_a_shard_reaches_the_store_whole(tmp_path: Path, lattice: Lattice) -> None:
+    layer = Layer(
+        (raster(tmp_path, "o", noise((3, SIDE, SIDE))),),
+        (raster(tmp_path, "s", noise((1, SIDE, SIDE))),),
+        shift(0.5, 0.25),
+        {("o", "s"): 0.4},
+        frozenset(),
+    )
+    job = job_of(lattice, layer)
+    job = replace(job, store=replace(job.store, store_url=str(tmp_path / "store")))
+    job.store.create(lattice, job.optical_bands, job.sar_bands, {"s": NOON}, {})
+    compose_shard(job)
+    assert job.store.written_shards() == {(0, 0)}
+    written, canvas = job.store.open().load(), compose(job)
+    assert np.array_equal(written["vh"], canvas.sar[0], equal_nan=True)
+    assert np.array_equal(written["dx"], canvas.displacement[0], equal_nan=True)
+    assert np.array_equal(written["quality"], canvas.quality)
+
+
+def test_layers_carry_what_became_of_each_pair(tmp_path: Path) -> None:
+    optical, sar, _ = two_and_two(tmp_path)
+    pairs = tuple(Pair(o, s, 1.0, timedelta(0)) for o, s in zip(optical, sar, strict=True))
+    estimate = GroupEstimate(
+        shift(1, 1),
+        (
+            PairVerdict("o-left", "s-left", True, "agree", 0.5, 1.4, 100),
+            PairVerdict("o-right", "s-right", False, "no match", np.inf, np.nan, 0),
+        ),
+    )
+    (layer,) = layers_of((Group(pairs, optical, sar),), (estimate,))
+    assert layer.error_px == {("o-left", "s-left"): 0.5}
+    assert layer.refused == {("o-right", "s-right")}
+
+
+def test_only_shards_that_an_optical_scene_touches_are_written(
+    tmp_path: Path, lattice: Lattice
+) -> None:
+    small = replace(lattice, shard_px=32, chunk_px=32)
+    optical = raster(tmp_path, "o", noise((3, 20, 20)))
+    sar = raster(tmp_path, "s", noise((1, 20, 20)))
+    group = Group((Pair(optical, sar, 1.0, timedelta(0)),), (optical,), (sar,))
+    assert [(shard.row, shard.col) for shard in slot_shards(small, (group,))] == [(0, 0)]

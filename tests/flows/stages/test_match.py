@@ -1,0 +1,168 @@
+"""Pass one: which tiles are read, what is matched in them, and what belongs to whom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from distributed import Client
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catalog.archives.items import Scene
+from catalog.archives.pairs import Pair
+from catalog.errors import SceneReadError
+from catalog.grid import Window, lattice_for
+from flows.cli.demo_region import DemoRegion
+from flows.cluster.workers import Workers
+from flows.plan.plan import Group
+from flows.progress import Progress
+from flows.stages import match
+from flows.stages.group_matches import Collected, TileMatches
+from flows.stages.match import (
+    TILE_PX,
+    Tile,
+    TileImages,
+    corners_of,
+    group_tiles,
+    in_batches,
+    match_group,
+    match_tile,
+    read_tile,
+)
+from tar_engine.deformation import invert_affine, warp_affine
+from tar_engine.errors import WeightsError
+from tar_engine.fields.fit import fit
+from tar_engine.fields.matches import Matches
+from tar_engine.training.synthesis import synthetic_pair
+from tests.support.regions import plan_of
+from tests.support.scenes import scene
+
+BBOX = (10.0, 50.0, 10.14, 50.06)
+
+
+def one_pair_group(box: tuple[float, float, float, float] = BBOX) -> Group:
+    optical, sar = scene("optical", box), scene("sar", box)
+    return Group((Pair(optical, sar, 1.0, timedelta(0)),), (optical,), (sar,))
+
+
+def arrived(tile: Tile, found: TileMatches) -> Matches:
+    """One tile's matches in lattice pixels."""
+    collected = Collected()
+    collected.add(0, found)
+    return collected.of_group(corners_of([tile]), {}).matches()
+
+
+def test_cores_of_tiles_cover_the_lattice_once_and_windows_have_one_size() -> None:
+    lattice = lattice_for(BBOX)
+    tiles = group_tiles(lattice, one_pair_group((9.0, 49.0, 11.0, 51.0)))
+    count = np.zeros(lattice.shape, dtype=int)
+    for tile in tiles:
+        count[tile.core.slices] += 1
+        assert tile.window.intersect(tile.core) == tile.core
+    assert (count == 1).all()
+    assert len({tile.window.shape for tile in tiles}) == 1
+
+
+def test_tiles_away_from_every_pair_are_not_read() -> None:
+    lattice = lattice_for(BBOX)
+    west, south, *_ = BBOX
+    tiles = group_tiles(lattice, one_pair_group((west, south, west + 0.01, south + 0.01)))
+    assert [tile.core.x0 for tile in tiles] == [0]
+    assert all(tile.core.y0 >= TILE_PX // 2 for tile in tiles)
+
+
+@settings(max_examples=30)
+@given(st.integers(-40, 600), st.integers(-40, 600))
+def test_a_match_belongs_to_one_tile(x: int, y: int) -> None:
+    """Half-open in pixels, so that a position on a border between two tiles is kept once."""
+    windows = [Window(y0, x0, 256, 256) for y0 in (-256, 0, 256, 512) for x0 in (-256, 0, 256, 512)]
+    position = np.array([[x - 0.5, y - 0.5]])
+    assert sum(bool(match.inside(window, position)[0]) for window in windows) == 1
+
+
+def test_a_tile_is_matched_to_the_truth(small_region: DemoRegion, tmp_path: Path) -> None:
+    plan = plan_of(small_region, tmp_path)
+    (tile,) = group_tiles(plan.lattice, plan.slots[0].groups[0])
+    images = read_tile(plan.lattice, tile)
+    assert images.optical.shape == (3, *tile.window.shape)
+    assert images.sar.shape == (1, *tile.window.shape)
+    found = match_tile(tile, images, weights=None, max_offset_px=32.0)
+    assert not found.unreadable
+    matches = arrived(tile, found)
+    assert len(matches) > 300
+    dx, dy = np.median(matches.sar_xy - matches.optical_xy, axis=0)
+    assert dy == pytest.approx(0.8, abs=0.2)  # the demo's azimuth offset
+    assert 0.5 < dx < 8.0
+
+
+def test_sar_that_lies_beyond_the_prior_and_is_turned_is_found_by_the_network(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
+    plan = plan_of(small_region, tmp_path)
+    (tile,) = group_tiles(plan.lattice, plan.slots[0].groups[0])
+    side = tile.window.width
+    pair = synthetic_pair(11, side)
+    turn = torch.tensor([[[0.996, -0.087, 70.0], [0.087, 0.996, -20.0]]])  # 5 degrees
+    sar = torch.from_numpy(pair.sar)[None].float()
+    moved = warp_affine(sar, invert_affine(turn), side, side)[0].numpy()
+    images = TileImages(pair.optical.astype(np.float32), moved, {})
+    matched = match_tile(tile, images, weights=None, max_offset_px=16.0)
+    found = fit(arrived(tile, matched))
+    assert found.verdict.accepted, found.verdict.reason
+    assert np.allclose(found.field.affine[:, :2], turn[0, :, :2], atol=0.02)
+
+
+def test_a_scene_that_breaks_while_it_is_read_is_left_out_of_the_composite(
+    small_region: DemoRegion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(small_region, tmp_path)
+    (tile,) = group_tiles(plan.lattice, plan.slots[0].groups[0])
+    whole = read_tile(plan.lattice, tile)
+    genuine = match.read_window
+
+    def read(scenes: tuple[Scene, ...], *rest: object, **options: object) -> np.ndarray:
+        if scenes[0].id == "S1-DEMO-SOUTH":
+            raise SceneReadError("it is truncated", "S1-DEMO-SOUTH", "south.tif")
+        return genuine(scenes, *rest, **options)
+
+    monkeypatch.setattr(match, "read_window", read)
+    partial = read_tile(plan.lattice, tile)
+    assert partial.unreadable == {"S1-DEMO-SOUTH": "it is truncated"}
+    assert np.array_equal(partial.optical, whole.optical, equal_nan=True)
+    assert np.isnan(partial.sar).sum() > np.isnan(whole.sar).sum()
+
+
+def test_workers_refuse_another_checkpoint_than_the_planned_one(
+    small_region: DemoRegion, tmp_path: Path, client: Client
+) -> None:
+    plan = plan_of(small_region, tmp_path)  # with a hash that no file has
+    with (
+        Progress() as progress,
+        progress.bar("matching", "tiles") as bar,
+        pytest.raises(WeightsError, match="expected 0000000000000000"),
+    ):
+        match_group(Workers(client), plan, plan.slots[0].groups[0], bar, Collected())
+
+
+def test_a_tile_without_common_ground_is_not_matched(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
+    plan = plan_of(small_region, tmp_path)
+    (tile,) = group_tiles(plan.lattice, plan.slots[0].groups[0])
+    images = read_tile(plan.lattice, replace(tile, sar=()))
+    found = match_tile(tile, images, weights=None, max_offset_px=32.0)
+    assert len(found.values) == 0
+    assert found.span is None
+
+
+def test_many_tiles_share_jobs_and_few_do_not() -> None:
+    assert in_batches(range(3)) == [range(0, 1), range(1, 2), range(2, 3)]
+    assert in_batches([]) == []
+    many = in_batches(range(10_001))
+    assert [place for batch in many for place in batch] == list(range(10_001))
+    assert {len(batch) for batch in many} == {1, 4}

@@ -1,0 +1,180 @@
+"""The roles of infra/terraform at work: what a region run and a prune may do to a bucket.
+
+moto enforces the policies on real requests of s3fs and Zarr. Amazon itself decides otherwise in one
+point: moto ignores conditions, so that listing ends at the prefix is read from the policy instead.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import boto3
+import fsspec
+import moto.settings
+import pytest
+from moto.server import ThreadedMotoServer
+
+from catalog import objects
+from catalog.errors import StoreError
+from catalog.store.mosaic import check_writable
+from catalog.store.open import open_mosaic
+from tests.catalog.store.test_mosaic import created, published
+from tests.support.object_store import disconnect
+
+POLICIES = Path(__file__).resolve().parents[2] / "infra/terraform/policies"
+NAMES = {"bucket_arn": "arn:aws:s3:::archive", "prefix": "mosaics"}
+STORE = "s3://archive/mosaics"
+
+
+def policy(name: str) -> str:
+    return Template((POLICIES / f"{name}.json").read_text()).substitute(NAMES)
+
+
+def statements(name: str) -> list[dict[str, Any]]:
+    return list(json.loads(policy(name))["Statement"])
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        disconnect()
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def credentials(endpoint: str) -> dict[str, dict[str, str]]:
+    """Of both roles, as a pod gets them: for a while, from the token service."""
+    options = {
+        "endpoint_url": endpoint,
+        "region_name": "us-east-1",
+        "aws_access_key_id": "root",
+        "aws_secret_access_key": "root",
+    }
+    iam, sts = boto3.client("iam", **options), boto3.client("sts", **options)
+    boto3.client("s3", **options).create_bucket(Bucket="archive")
+    found = {}
+    for name in ("worker", "prune"):
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]
+        iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=policy(name))
+        made = sts.assume_role(RoleArn=role["Arn"], RoleSessionName="pod")["Credentials"]
+        found[name] = {
+            "AWS_ACCESS_KEY_ID": made["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": made["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": made["SessionToken"],
+        }
+    return found
+
+
+@contextmanager
+def acting_as(endpoint: str, credentials: dict[str, str]) -> Iterator[None]:
+    """This process with a role's credentials, and the server enforcing its policy."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in credentials.items():
+            patch.setenv(name, value)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        patch.setattr(moto.settings, "INITIAL_NO_AUTH_ACTION_COUNT", 0)  # from now on, it checks
+        disconnect()
+        try:
+            yield
+        finally:
+            disconnect()
+
+
+def test_the_worker_role_suffices_for_a_mosaic(
+    endpoint: str, credentials: dict[str, dict[str, str]]
+) -> None:
+    with acting_as(endpoint, credentials["worker"]):
+        check_writable(STORE)
+        assert objects.get(f"{STORE}/nothing.json") is None
+        published(STORE)
+        assert created(STORE).written_shards()
+        assert "red" in open_mosaic(f"{STORE}/la")
+
+
+def test_the_worker_role_deletes_nothing_and_stays_below_its_prefix(
+    endpoint: str, credentials: dict[str, dict[str, str]]
+) -> None:
+    with acting_as(endpoint, credentials["worker"]):
+        objects.put(f"{STORE}/la/collection.json", b"{}")
+        for forbidden in (
+            lambda: objects.remove(f"{STORE}/la/collection.json"),
+            lambda: objects.remove_tree(f"{STORE}/la"),
+            lambda: objects.put("s3://archive/elsewhere/x", b""),
+            lambda: objects.get("s3://archive/elsewhere/x"),
+            lambda: check_writable("s3://archive/elsewhere"),
+        ):
+            with pytest.raises(StoreError):
+                forbidden()
+        assert objects.get(f"{STORE}/la/collection.json") == b"{}"
+
+
+def test_the_prune_role_deletes_generations_and_nothing_else(
+    endpoint: str, credentials: dict[str, dict[str, str]]
+) -> None:
+    chunk, item = f"{STORE}/la/slots/2020-11-04/abc.zarr/x", f"{STORE}/la/items/2020-11-04.json"
+    with acting_as(endpoint, credentials["worker"]):
+        objects.put(chunk, b"1")
+        objects.put(item, b"{}")
+    with acting_as(endpoint, credentials["prune"]):
+        assert objects.get(item) == b"{}"
+        objects.remove(chunk)  # one by one: moto refuses roles the request for many at once
+        assert objects.get(chunk) is None
+        for forbidden in (lambda: objects.remove(item), lambda: objects.put(item, b"")):
+            with pytest.raises(StoreError):
+                forbidden()
+        assert objects.get(item) == b"{}"
+
+
+def test_policies_allow_named_actions_on_the_prefix_only() -> None:
+    allowed = {}
+    for name in ("worker", "prune"):
+        actions: set[str] = set()
+        for statement in statements(name):
+            asked = statement["Action"]
+            actions |= {asked} if isinstance(asked, str) else set(asked)
+            if statement["Resource"] == "arn:aws:s3:::archive":
+                assert statement["Action"] == "s3:ListBucket"
+                prefixes = statement["Condition"]["StringLikeIfExists"]["s3:prefix"]
+                assert prefixes == ["mosaics", "mosaics/*"]
+            else:
+                assert statement["Resource"].startswith("arn:aws:s3:::archive/mosaics/")
+        allowed[name] = actions
+    reading = {"s3:ListBucket", "s3:GetObject"}
+    writing = {"s3:PutObject", "s3:AbortMultipartUpload"}
+    assert allowed["worker"] == reading | writing | {"s3:DeleteObject"}  # of its trial, see above
+    assert allowed["prune"] == reading | {"s3:DeleteObject"}
+
+
+def test_only_the_named_service_account_makes_a_role() -> None:
+    names = {
+        "oidc_provider_arn": "arn:aws:iam::111122223333:oidc-provider/issuer",
+        "oidc_issuer": "issuer",
+        "service_account": "system:serviceaccount:tar-pipeline:pruner",
+    }
+    text = Template((POLICIES / "trust.json").read_text()).substitute(names)
+    (statement,) = json.loads(text)["Statement"]
+    assert statement["Condition"]["StringEquals"]["issuer:sub"] == names["service_account"]
+    assert statement["Principal"] == {"Federated": names["oidc_provider_arn"]}
+
+
+def test_unencrypted_requests_are_denied() -> None:
+    (statement,) = statements("bucket")
+    assert statement["Effect"] == "Deny"
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+@pytest.fixture(autouse=True)
+def _no_filesystem_outlives_its_credentials() -> Iterator[None]:
+    yield
+    fsspec.get_filesystem_class("s3").clear_instance_cache()

@@ -1,0 +1,81 @@
+"""Overviews of a day as the flow makes them: on workers, after its shards, and again if missing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from distributed import Client
+from prefect import flow
+
+from catalog.store.layout import overview_factors
+from catalog.store.mosaic import SlotStore
+from catalog.store.overviews import shrunk
+from catalog.store.upkeep import verify
+from flows.cli.demo_region import DemoRegion
+from flows.cluster.workers import Workers
+from flows.plan.plan import Plan, slot_store
+from flows.progress import Progress, Stopwatch
+from flows.register_region import Run, make_overviews
+from tests.support.regions import files_under, plan_of
+from tests.support.scenes import same
+
+
+def written_day(region: DemoRegion, folder: Path) -> tuple[Plan, SlotStore]:
+    """A day of 392 px in shards of 128, some of them written, from noise."""
+    plan = plan_of(region, folder)
+    plan = replace(plan, lattice=replace(plan.lattice, shard_px=128, chunk_px=64))
+    store = slot_store(plan, plan.slots[0])
+    store.create(plan.lattice, ("red",), ("vh",), {"s": plan.pairs[0].sar.datetime}, {})
+    random = np.random.default_rng(0)
+    dtypes = {variable.name: variable.dtype for variable in store.variables()}
+    for shard in plan.lattice.shards()[1:6]:
+        shape = shard.window.shape
+        arrays = {
+            name: random.random(shape, np.float32)
+            if dtype == "float32"
+            else random.integers(0, 2, shape).astype(dtype)
+            for name, dtype in dtypes.items()
+        }
+        store.write_shard(shard, arrays)
+    return plan, store
+
+
+def test_a_rerun_makes_what_is_missing_and_nothing_else(
+    small_region: DemoRegion, tmp_path: Path, client: Client
+) -> None:
+    plan, store = written_day(small_region, tmp_path)
+    run = Run(plan, Workers(client), Progress(), Stopwatch())
+
+    @flow(name="overviews")
+    def overviews() -> None:
+        make_overviews(run, plan.slots[0])
+
+    overviews()
+    assert overview_factors(plan.lattice) == (2, 4)
+    below = {name: np.asarray(pixels) for name, pixels in store.pixels("r").items()}
+    for factor in (2, 4):
+        assert store.written_shards(factor) == ({(0, 0), (0, 1)} if factor == 2 else {(0, 0)})
+        level = {name: np.asarray(pixels) for name, pixels in store.pixels("r", factor).items()}
+        assert all(same(values, shrunk(below[name])) for name, values in level.items())
+        below = level
+
+    complete = files_under(tmp_path)
+    overviews()
+    assert files_under(tmp_path) == complete
+
+    # A run that was killed between a shard and its receipt.
+    receipts, *_ = store.parts
+    Path(f"{receipts}/overviews/4/0.0.json").unlink()
+    Path(f"{store.url}/overviews/4/vh/c/0/0").unlink()
+    overviews()
+    again = files_under(tmp_path)
+    assert {name: content for name, (_, content) in again.items()} == {
+        name: content for name, (_, content) in complete.items()
+    }
+    made = {name for name in again if again[name][0] != complete[name][0]}
+    assert made
+    assert all("overviews/4/" in name for name in made)
+    store.seal()
+    assert verify(store).faults == ()

@@ -1,0 +1,136 @@
+"""The demo: a whole region through the real STAC API, Prefect server, Dask processes and Zarr."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import pytest
+import rasterio
+import xarray as xr
+from distributed import Client
+from rasterio.windows import Window as RasterWindow
+
+import catalog
+from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion
+from flows.cli.main import main
+from flows.register_region import register_region
+from tests.support.regions import DemoRun, files_under, request_of
+
+
+@pytest.fixture(scope="module")
+def store(demo_run: DemoRun) -> Path:
+    return demo_run.store
+
+
+@pytest.fixture(scope="module")
+def region(demo_run: DemoRun) -> DemoRegion:
+    return demo_run.region
+
+
+@pytest.fixture(scope="module")
+def report(demo_run: DemoRun) -> dict[str, Any]:
+    return demo_run.report
+
+
+def test_every_pair_is_registered(report: dict[str, Any]) -> None:
+    assert report["status"] == "registered"
+    assert len(report["pairs"]) == 4
+    assert all(pair["accepted"] for pair in report["pairs"]), report["pairs"]
+    assert all(pair["expected_error_px"] < 1.5 for pair in report["pairs"])
+    assert report["tiles"] == 1
+    assert (report["shards"], report["shards_written"]) == (1, 1)
+    assert {"plan", "estimate", "compose", "publish", "report"} <= report["seconds"].keys()
+
+
+def test_the_true_misregistration_is_removed(report: dict[str, Any]) -> None:
+    truth = report["truth"]
+    assert truth["before_px"] >= 2.5
+    assert truth["after_px"] <= 0.5
+    assert truth["after_p90_px"] <= 1.0
+    assert truth["registered_share"] >= 0.97
+
+
+def test_a_stranger_is_told_what_happened(report: dict[str, Any], demo_run: DemoRun) -> None:
+    text = demo_run.told
+    assert "3 optical, 2 SAR" in text
+    assert "4: 4 accepted, 0 refused" in text
+    assert f"{report['truth']['before_px']:.2f} px before" in text
+    assert "S2-DEMO-EARLY: the nearest overlapping SAR scene" in text
+    assert f'catalog.open_mosaic("{report["mosaic"]}")' in text
+    assert f"{report['mosaic']}/preview.png" in text
+
+
+def test_the_mosaic_is_the_scenes_pixels(report: dict[str, Any], region: DemoRegion) -> None:
+    mosaic = catalog.open_mosaic(report["mosaic"]).isel(time=0)
+    assert str(mosaic.rio.crs) == "EPSG:32632"
+    with rasterio.open(region.catalog.parent / "S2-DEMO-WEST.tif") as scene:
+        x, y = mosaic.x.values[50:90], mosaic.y.values[100:140]
+        column, row = ~scene.transform @ (x[0], y[0])
+        window = RasterWindow(int(column), int(row), 40, 40)
+        expected = scene.read(1, window=window).astype(np.float32)
+    assert np.array_equal(mosaic["red"].values[100:140, 50:90], expected)
+
+
+def test_a_day_opens_with_plain_xarray_too(report: dict[str, Any]) -> None:
+    (slot,) = report["slots"]
+    plain = xr.open_zarr(slot["url"], decode_coords="all", chunks=None)
+    mosaic = catalog.open_mosaic(report["mosaic"]).isel(time=0)
+    assert plain.rio.crs == mosaic.rio.crs
+    assert np.array_equal(plain["vh"].values, mosaic["vh"].values, equal_nan=True)
+    assert plain.attrs["optical_scenes"] == ["S2-DEMO-EAST", "S2-DEMO-WEST"]
+    assert plain.attrs["weights_sha256"] == report["weights_sha256"]
+
+
+def test_report_and_picture_lie_beside_the_mosaic(report: dict[str, Any], store: Path) -> None:
+    written = json.loads((store / "demo" / "report.json").read_text())
+    assert written["pairs"] == report["pairs"]
+    assert written["truth"] == report["truth"]
+    assert (store / "demo" / "preview.png").read_bytes().startswith(b"\x89PNG")
+    item = pystac.Item.from_file(str(store / "demo" / "items" / "2024-06-12.json"))
+    assert item.properties["tar:generation"] == report["slots"][0]["generation"]
+
+
+def test_a_rerun_writes_nothing_and_says_so(
+    report: dict[str, Any],
+    region: DemoRegion,
+    store: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert report
+    before = files_under(store)
+    code = main(
+        ["run", "--catalog", str(region.catalog), "--store", str(store),
+         "--optical", OPTICAL_COLLECTION, "--sar", SAR_COLLECTION, "--region", "demo",
+         "--bbox", *(str(edge) for edge in region.bbox),
+         "--start", region.start, "--end", region.end]
+    )  # fmt: skip
+    assert code == 0
+    assert "Nothing to do" in capsys.readouterr().out
+    assert files_under(store) == before
+
+
+def test_the_flow_itself_has_nothing_to_do_either(
+    report: dict[str, Any], region: DemoRegion, store: Path
+) -> None:
+    before = files_under(store)
+    again = register_region(request_of(region, store))
+    assert again["status"] == "nothing to do"
+    assert again["pairs"] == report["pairs"]
+    assert files_under(store) == before
+
+
+def test_another_store_gets_the_same_bytes(
+    report: dict[str, Any], region: DemoRegion, store: Path, tmp_path: Path, client: Client
+) -> None:
+    """Whichever workers do it, and in whatever order they finish."""
+    register_region(request_of(region, tmp_path, scheduler=client.scheduler.address))
+    told = {"demo/report.json"}  # it tells of seconds and of where the store is
+    first, second = files_under(store), files_under(tmp_path)
+    assert first.keys() == second.keys()
+    for name in first.keys() - told:
+        assert first[name][1] == second[name][1], name
+    assert report["slots"][0]["generation"] in "".join(second)

@@ -1,0 +1,72 @@
+"""Small regions for the tests of the flow: drawn by the demo, planned like any other."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from catalog.archives.items import Scene
+from catalog.archives.search import catalog_api, search
+from flows.cli.demo import demo_request, run_demo
+from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion, write_region
+from flows.plan.plan import Plan, plan_region
+from flows.plan.request import RegionRequest
+
+WEIGHTS_HASH = "0" * 64
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """What `tar-pipeline demo` left, and what it told."""
+
+    region: DemoRegion
+    store: Path
+    report: dict[str, Any]
+    told: str
+
+    @property
+    def day(self) -> str:
+        return str(self.report["slots"][0]["slot"])
+
+
+def run_small_demo(folder: Path) -> DemoRun:
+    """The demo, 400 px squared: one tile, one shard."""
+    region = write_region(folder / "scenes", size_px=400)
+    told = Console(file=io.StringIO(), width=160)
+    report = run_demo(folder, told, size_px=400)
+    return DemoRun(region, folder / "mosaic", report, told.file.getvalue())  # type: ignore[attr-defined]
+
+
+def request_of(region: DemoRegion, store: Path | str, **changes: Any) -> RegionRequest:
+    """The demo's request, with changes, checked like one that a person typed."""
+    values = demo_request(region, store).model_dump()
+    return RegionRequest.of(**{**values, **changes})
+
+
+def plan_of(region: DemoRegion, store: Path, **changes: Any) -> Plan:
+    """The plan of `request_of`, without the checkpoint."""
+    return plan_region(request_of(region, store, **changes), WEIGHTS_HASH)
+
+
+def scenes_of(region: DemoRegion) -> dict[str, Scene]:
+    """All scenes of a region by id, through the embedded API."""
+    request = demo_request(region, Path("/nowhere"))
+    with catalog_api(request.catalog) as url:
+        return {
+            scene.id: scene
+            for collection in (OPTICAL_COLLECTION, SAR_COLLECTION)
+            for scene in search(url, collection, request.bbox, request.start, request.end)
+        }
+
+
+def files_under(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file below a folder: when it was written, and what is in it."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -1,0 +1,140 @@
+"""`tar-pipeline serve` as its users run it: a process, spoken to over Prefect's REST API."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import yaml
+
+from catalog.child_server import free_port
+from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion
+
+ROOT = Path(__file__).resolve().parents[2]
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+PATIENCE_SECONDS = 240
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RunningService:
+    """A served pipeline; its nightly has one region, `night`, and its cron fires every minute."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    output: Path
+    region: DemoRegion
+    store: Path
+
+    def api(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        return httpx.request(method, f"{self.url}/api{path}", json=body, timeout=30)
+
+    def ask(self, path: str, **body: Any) -> Any:
+        """The JSON that a POST (with a body) or a GET answers."""
+        answer = self.api("POST" if body else "GET", path, body or None)
+        answer.raise_for_status()
+        return answer.json()
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        (found,) = self.ask("/deployments/filter", deployments={"name": {"any_": [name]}})
+        return dict(found)
+
+    def parameters(self, **changes: Any) -> dict[str, Any]:
+        """What a person would type into the form for the drawn region."""
+        west, south, east, north = self.region.bbox
+        return {
+            "region": "demo", "west": west, "south": south, "east": east, "north": north,
+            "start": self.region.start, "end": self.region.end,
+            "catalog": str(self.region.catalog), "store": str(self.store),
+            "optical": OPTICAL_COLLECTION, "sar": SAR_COLLECTION,
+            **changes,
+        }  # fmt: skip
+
+    def create(self, **changes: Any) -> httpx.Response:
+        """Create an on-demand run, as the form's Submit does."""
+        deployment = self.deployment("on-demand")["id"]
+        body = {"parameters": self.parameters(**changes), "state": {"type": "SCHEDULED"}}
+        return self.api("POST", f"/deployments/{deployment}/create_flow_run", body)
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        return dict(self.ask(f"/flow_runs/{run_id}"))
+
+    def ended(self, run_id: str) -> dict[str, Any]:
+        """The final state of a run, waited for."""
+        self.wait(lambda: self.run(run_id)["state_type"] in ENDED, f"the end of run {run_id}")
+        return dict(self.run(run_id)["state"])
+
+    def logs(self, run_id: str) -> str:
+        found = self.ask("/logs/filter", logs={"flow_run_id": {"any_": [run_id]}})
+        return "\n".join(log["message"] for log in found)
+
+    def artifacts(self, run_id: str) -> dict[str, dict[str, Any]]:
+        """Those of a run, by key without the region's name."""
+        found = self.ask("/artifacts/filter", artifacts={"flow_run_id": {"any_": [run_id]}})
+        return {a["key"].partition("-")[2]: a for a in found if a["key"]}
+
+    def wait(self, ready: Callable[[], T], what: str) -> T:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, f"the service ended: {self.output.read_text()}"
+            if found := ready():
+                return found
+            time.sleep(0.5)
+        raise AssertionError(
+            f"no {what} in {PATIENCE_SECONDS} s: {self.output.read_text()[-3000:]}"
+        )
+
+
+@contextmanager
+def served(folder: Path, region: DemoRegion) -> Iterator[RunningService]:
+    """The service for the length of the block, with a home of its own."""
+    regions, deployments = folder / "regions.yaml", folder / "prefect.yaml"
+    regions.write_text(yaml.safe_dump(_regions(folder, region)))
+    deployments.write_text(yaml.safe_dump(_deployments(region)))
+    port = free_port()
+    output = folder / "output.txt"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(port),
+             "--regions", str(regions), "--prefect-file", str(deployments)],
+            env=os.environ | {"PREFECT_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)},
+            cwd=folder, stdout=file, stderr=file,
+        )  # fmt: skip
+    service = RunningService(f"http://127.0.0.1:{port}", process, output, region, folder / "store")
+    try:
+        service.wait(lambda: "Prefect UI" in output.read_text(), "UI")
+        yield service
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+
+
+def _regions(folder: Path, region: DemoRegion) -> dict[str, Any]:
+    return {
+        "defaults": {"catalog": str(region.catalog), "store": str(folder / "nightly")},
+        "regions": [
+            {"name": "night", "bbox": list(region.bbox), "optical": OPTICAL_COLLECTION,
+             "sar": SAR_COLLECTION}
+        ],
+    }  # fmt: skip
+
+
+def _deployments(region: DemoRegion) -> dict[str, Any]:
+    """The repository's own, but for a night every minute and the days of the drawn scenes."""
+    content = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())
+    nightly = next(each for each in content["deployments"] if each["name"] == "nightly")
+    nightly["parameters"] |= {"until": region.end, "days_back": 14}
+    nightly["schedules"][0]["cron"] = "* * * * *"
+    return dict(content)

@@ -1,0 +1,137 @@
+"""Fields are recovered from noisy matches, and refused where there is nothing to recover."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.interpolate import BSpline
+
+from tar_engine.fields.field import ControlLattice, Field
+from tar_engine.fields.fit import fit, judge
+from tar_engine.fields.matches import Matches
+
+
+def grid(side: int = 512, step: int = 16) -> np.ndarray:
+    axis = np.arange(step / 2, side, step)
+    return np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+
+
+def one(xy: np.ndarray) -> np.ndarray:
+    """1 for every match: its confidence, or its error in pixels."""
+    return np.ones(len(xy))
+
+
+def terrain(xy: np.ndarray) -> np.ndarray:
+    """A smooth displacement of up to 5 px, mostly along x."""
+    x, y = xy.T * (2 * np.pi / 400)
+    return np.stack([4 * np.sin(x) * np.cos(y) + 1, np.sin(y)], axis=-1)
+
+
+def noisy(xy: np.ndarray, displacement: np.ndarray, outliers: float, seed: int = 0) -> Matches:
+    random = np.random.default_rng(seed)
+    sar_xy = xy + displacement + random.normal(0, 0.4, xy.shape)
+    wrong = random.random(len(xy)) < outliers
+    sar_xy[wrong] = xy[wrong] + random.uniform(-8, 8, (wrong.sum(), 2))
+    return Matches(xy, sar_xy, one(xy), one(xy))
+
+
+def test_a_shift_is_fitted_as_a_shift() -> None:
+    xy = grid()
+    answer = fit(noisy(xy, np.full_like(xy, 3.0), 0.2))
+    assert answer.field.kind == "shift"
+    assert answer.verdict.accepted
+    assert np.abs(answer.field.at(xy) - 3.0).max() < 0.2
+    assert answer.verdict.median_displacement_px == pytest.approx(3 * 2**0.5, abs=0.2)
+
+
+def test_an_affine_is_fitted_as_an_affine() -> None:
+    xy = grid()
+    displacement = 0.02 * (xy[:, ::-1] - 256)
+    answer = fit(noisy(xy, displacement, 0.2))
+    assert answer.field.kind == "affine"
+    assert np.abs(answer.field.at(xy) - displacement).max() < 0.3
+
+
+def test_terrain_is_fitted_as_a_smooth_field() -> None:
+    xy = grid()
+    answer = fit(noisy(xy, terrain(xy), 0.2))
+    assert answer.field.kind == "smooth"
+    assert answer.verdict.accepted
+    assert np.median(np.hypot(*(answer.field.at(xy) - terrain(xy)).T)) < 0.3
+    assert (answer.unseen_px < 2).mean() == pytest.approx(0.8, abs=0.1)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_random_matches_are_refused_with_a_reason(seed: int) -> None:
+    random, xy = np.random.default_rng(seed), grid(256)
+    matches = Matches(xy, xy + random.uniform(-8, 8, xy.shape), random.random(len(xy)), one(xy))
+    verdict = fit(matches).verdict
+    assert not verdict.accepted
+    assert "agree" in verdict.reason
+    assert verdict.expected_error_px == np.inf
+
+
+def test_too_few_matches_are_refused() -> None:
+    xy = grid(64)[:8]
+    verdict = fit(Matches(xy, xy, one(xy), one(xy))).verdict
+    assert not verdict.accepted
+    assert "8 matches" in verdict.reason
+
+
+def test_a_pair_is_judged_by_its_neighbourhood_s_field() -> None:
+    xy = grid()
+    right = xy[:, 0] > 384
+    foreign_xy = xy + np.random.default_rng(2).uniform(-8, 8, xy.shape)
+    good = noisy(xy, terrain(xy), 0.1)
+    shared = fit(good)
+    assert judge(good.select(right), shared.field, shared.unseen_px[right]).accepted
+    mixed = Matches(xy, np.where(right[:, None], foreign_xy, good.sar_xy), one(xy), one(xy))
+    shared = fit(mixed)
+    assert judge(mixed.select(~right), shared.field, shared.unseen_px[~right]).accepted
+    assert not judge(mixed.select(right), shared.field, shared.unseen_px[right]).accepted
+
+
+def test_a_field_bent_through_a_few_matches_is_no_evidence_for_them() -> None:
+    xy = grid(192)
+    wrong = np.random.default_rng(5).uniform(-8, 8, xy.shape)
+    matches = Matches(xy, xy + wrong, one(xy), one(xy))
+    found = fit(matches)
+    assert not judge(matches, Field("smooth", np.eye(2, 3)), found.unseen_px).accepted
+
+
+def test_a_window_of_the_field_equals_its_points() -> None:
+    xy = grid()
+    field = fit(noisy(xy, terrain(xy), 0.0)).field
+    window = field.displacement(100, 37, 60, 40)
+    points = np.stack(np.meshgrid(np.arange(100, 160), np.arange(37, 77)), -1).reshape(-1, 2)
+    assert np.allclose(window.reshape(2, -1).T, field.at(points.astype(float)), atol=1e-4)
+
+
+def test_the_best_affine_of_a_smooth_field_is_its_plane() -> None:
+    lattice = ControlLattice(-96.0, -96.0, 48.0, 16, 16)
+    x = -96.0 + 48.0 * np.arange(16)
+    control = np.stack([np.tile(0.01 * x, (16, 1)), np.full((16, 16), 2.0)])
+    field = Field("smooth", np.eye(2, 3), lattice, control)
+    affine = field.best_affine(512, 512)
+    assert np.allclose(affine, [[1.01, 0, 0], [0, 1, 2]], atol=1e-9)
+
+
+def test_a_field_survives_its_arrays() -> None:
+    xy = grid()
+    field = fit(noisy(xy, terrain(xy), 0.0)).field
+    again = Field.from_arrays(field.to_arrays())
+    assert np.array_equal(again.at(xy), field.at(xy))
+
+
+@given(u=st.floats(1.0, 6.9))
+def test_the_spline_is_scipy_s(u: float) -> None:
+    lattice = ControlLattice(0.0, 0.0, 10.0, 10, 10)
+    first, weights = lattice.basis_1d(np.array([u * 10]), 0.0, 10)
+    dense = np.zeros(10)
+    dense[first[0] : first[0] + 4] = weights[0]
+    knots = np.arange(-2, 12, dtype=float)
+    reference = BSpline.design_matrix(np.array([u]), knots, 3).toarray()[0]
+    assert np.allclose(dense, reference, atol=1e-9)
