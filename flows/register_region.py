@@ -29,10 +29,11 @@ from catalog.store.layout import overview_factors
 from catalog.store.mosaic import Receipt, SlotStore
 from catalog.store.overviews import overview_shards, write_overview_shard
 from catalog.store.publish import publish
-from flows.cluster.lease import one_run_per_region
+from flows.cluster.lease import region_lease
 from flows.cluster.retries import with_retries
 from flows.cluster.stream import GivenUp, JobsFailed, only, stream
 from flows.cluster.workers import DispatchError, Workers, cluster
+from flows.outcome import SlotOutcome
 from flows.plan.plan import (
     Group,
     Plan,
@@ -48,12 +49,7 @@ from flows.progress import Progress, Stopwatch
 from flows.report import artifacts
 from flows.report.accountability import IncompleteRun, in_one_sentence, verdict_on
 from flows.report.preview import draw_preview
-from flows.report.report import (
-    SlotOutcome,
-    earlier_outcomes,
-    report_is_missing,
-    run_report,
-)
+from flows.report.report import earlier_outcomes, report_is_missing, run_report
 from flows.report.slot_report import save_reports
 from flows.stages.compose import ShardJob, compose_shard, has_classes, layers_of, slot_shards
 from flows.stages.fit import GroupEstimate, estimates_from_bytes, estimates_to_bytes, settle_found
@@ -83,7 +79,6 @@ class TooManyTilesFailed(RuntimeError):
 
 
 @flow(name="register-region", flow_run_name="{request.region} {request.start} {request.end}")
-@one_run_per_region
 def register_region(request: RegionRequest) -> dict[str, Any]:
     """Register the SAR scenes of a region to its optical scenes; one mosaic per optical day.
 
@@ -92,6 +87,11 @@ def register_region(request: RegionRequest) -> dict[str, Any]:
     Raises `flows.plan.plan.PlanError` when nothing can be done, and `IncompleteRun`, which has the
     report, when something was promised and not delivered; what was finished is kept.
     """
+    with region_lease(request.store, request.region):
+        return _registered(request)
+
+
+def _registered(request: RegionRequest) -> dict[str, Any]:
     clock = Stopwatch()
     with clock("plan"):
         plan = make_plan(request)

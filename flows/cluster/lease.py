@@ -8,11 +8,9 @@ they would only do the same work twice. A run without a Prefect server of its ow
 
 from __future__ import annotations
 
-import functools
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any
 from uuid import UUID
 
 from prefect import get_run_logger, runtime
@@ -20,8 +18,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLeaseHolder
 from prefect.concurrency.sync import concurrency
 from prefect.settings import get_current_settings
-
-from flows.plan.request import RegionRequest
 
 LEASE_SECONDS = 60.0  # Prefect's least; renewed at three quarters of it
 WAIT_SECONDS = 3600.0
@@ -31,49 +27,39 @@ class BusyError(RuntimeError):
     """Another run of the region held it for as long as this one was ready to wait."""
 
 
-def one_run_per_region(
-    run: Callable[[RegionRequest], dict[str, Any]],
-) -> Callable[[RegionRequest], dict[str, Any]]:
-    """Make `run(request)` wait while another run works on the same region of the same store."""
-
-    @functools.wraps(run)
-    def alone(request: RegionRequest) -> dict[str, Any]:
-        with region_lease(request):
-            return run(request)
-
-    return alone
-
-
 @contextmanager
-def region_lease(request: RegionRequest, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
-    """Hold the region's slot for the length of the block, inside a flow. Raises `BusyError`."""
+def region_lease(store_url: str, region: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
+    """Hold the region's slot for the length of the block, inside a flow, after waiting for it.
+
+    Raises `BusyError`.
+    """
     if get_current_settings().api.url is None:
         yield
         return
-    name = limit_name(request)
+    name = limit_name(store_url, region)
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(name, limit=1)
         if client.read_global_concurrency_limit_by_name(name).active_slots:
             get_run_logger().warning(
                 "another run works on region %s of %s: waiting for its end, up to %d minutes",
-                request.region, request.store, wait_seconds // 60,
+                region, store_url, wait_seconds // 60,
             )  # fmt: skip
     with ExitStack() as stack:
         try:
             stack.enter_context(_slot(name, wait_seconds))
         except TimeoutError as error:
             raise BusyError(
-                f"region {request.region}: another run still works on it after "
+                f"region {region}: another run still works on it after "
                 f"{wait_seconds / 60:.0f} minutes of waiting; run this one again later (if none "
                 f"does, look at the concurrency limit {name!r} in Prefect)"
             ) from error
         yield
 
 
-def limit_name(request: RegionRequest) -> str:
+def limit_name(store_url: str, region: str) -> str:
     """The limit of a region of a store. Prefect takes no slashes in names."""
-    address = hashlib.sha256(f"{request.store}/{request.region}".encode()).hexdigest()
-    return f"region {request.region} {address[:12]}"
+    address = hashlib.sha256(f"{store_url}/{region}".encode()).hexdigest()
+    return f"region {region} {address[:12]}"
 
 
 def _slot(name: str, wait_seconds: float) -> AbstractContextManager[None]:

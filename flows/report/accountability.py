@@ -7,14 +7,13 @@ neither is the run's failure. A tile, a shard or a day that was given up is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from flows.plan.plan import Plan
-    from flows.report.report import SlotOutcome
+from flows.outcome import SlotOutcome
+from flows.plan.plan import Plan
 
 COLUMNS = ("expected", "done", "refused", "skipped", "failed")
 FAILURES_SHOWN = 12  # on a terminal; report.json has them all

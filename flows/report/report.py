@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,54 +15,17 @@ from rich.text import Text
 from catalog import objects
 from catalog.archives.pairs import Unpaired
 from catalog.errors import shown
-from flows.cluster.stream import JobsFailed
+from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan, SlotPlan, slot_store
 from flows.progress import Stopwatch
 from flows.report.accountability import accountability, verdict_on
-from flows.stages.fit import GroupEstimate, PairVerdict, estimates_from_bytes
+from flows.stages.fit import estimates_from_bytes
 from flows.stages.group_matches import EngineTime
 
 Report = dict[str, Any]
 Row = Sequence[str | Text]
 ROWS_SHOWN = 40  # of a table on a terminal; report.json has them all
 SCENES_SHOWN = 6  # that share one reason; as above
-
-
-@dataclass(frozen=True)
-class SlotOutcome:
-    """What one run did for one day."""
-
-    slot: SlotPlan
-    estimates: tuple[GroupEstimate, ...]
-    unreadable: Mapping[str, str] = field(default_factory=dict)  # scene id to reason
-    tiles: int = 0  # tried in this run; 0 when a killed run had left the estimates
-    failed_tiles: Mapping[str, str] = field(default_factory=dict)  # name to reason
-    engine: EngineTime = field(default_factory=EngineTime)
-    shards: int = 0
-    shards_written: int = 0
-    shards_kept: int = 0
-    failed_shards: Mapping[str, str] = field(default_factory=dict)  # name to reason
-    failure: str | None = None  # why the day is not published, where it should be
-
-    def with_shards(self, *, written: int, kept: int, missing: int = 0) -> Self:
-        shards = written + kept + missing
-        return replace(self, shards=shards, shards_written=written, shards_kept=kept)
-
-    def failed(self, error: Exception) -> Self:
-        """The day was given up."""
-        reasons = {}
-        if isinstance(error, JobsFailed):
-            reasons = {name: given_up.reason for name, given_up in error.failed.items()}
-        return replace(self, failure=" ".join(str(error).split()), failed_shards=reasons)
-
-    @property
-    def verdicts(self) -> tuple[PairVerdict, ...]:
-        return tuple(verdict for estimate in self.estimates for verdict in estimate.verdicts)
-
-    @property
-    def accepted(self) -> int:
-        """How many pairs were."""
-        return sum(verdict.accepted for verdict in self.verdicts)
 
 
 def run_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> Report:

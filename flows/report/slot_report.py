@@ -28,6 +28,7 @@ from catalog import objects
 from catalog.errors import SceneReadError
 from catalog.grid import Window
 from catalog.store.layout import QUALITY
+from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan, SlotPlan, provenance, slot_store
 from flows.report.preview import (
     DESPECKLE_PX,
@@ -38,7 +39,7 @@ from flows.report.preview import (
     overview,
     stack,
 )
-from flows.report.report import Report, SlotOutcome, earlier_outcomes, save_report
+from flows.report.report import Report, earlier_outcomes, save_report
 
 logger = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]

@@ -8,11 +8,11 @@ import os
 import pytest
 from distributed import Client, Scheduler, SpecCluster, Worker, get_worker
 
-from flows.cluster import workers
 from flows.cluster.workers import (
     GPU,
     IN_FLIGHT_PER_THREAD,
     LOOPBACK,
+    WORKER_SETTINGS,
     DispatchError,
     Workers,
     cluster,
@@ -36,10 +36,7 @@ def test_local_workers_are_processes_that_offer_a_gpu_or_its_stand_in(client: Cl
     assert all(worker["nthreads"] == 1 for worker in workers)
     assert client.submit(os.getpid).result() != os.getpid()
     kept = client.submit(os.environ.get, "MALLOC_TRIM_THRESHOLD_").result()
-    assert (
-        kept
-        == workers.WORKER_SETTINGS["distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"]
-    )
+    assert kept == WORKER_SETTINGS["distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"]
 
 
 def test_workers_do_not_dump_failed_tasks_on_the_terminal(client: Client) -> None:
@@ -58,7 +55,7 @@ def test_an_external_scheduler_is_used_and_left_alone(client: Client) -> None:
 def test_a_scheduler_that_does_not_answer_is_one_clear_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(workers, "ANSWER_SECONDS", 1)
+    monkeypatch.setattr("flows.cluster.workers.ANSWER_SECONDS", 1)
     with (
         pytest.raises(DispatchError, match="no Dask scheduler answers at tcp"),
         cluster("tcp://127.0.0.1:9"),

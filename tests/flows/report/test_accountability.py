@@ -12,6 +12,7 @@ from rich.console import Console
 from catalog.errors import StoreError
 from flows.cli.demo_region import DemoRegion
 from flows.cluster.stream import GivenUp, JobsFailed
+from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan
 from flows.progress import Stopwatch
 from flows.report.accountability import (
@@ -23,7 +24,7 @@ from flows.report.accountability import (
     table_rows,
     verdict_on,
 )
-from flows.report.report import SlotOutcome, run_report
+from flows.report.report import run_report
 from flows.stages.fit import GroupEstimate, PairVerdict
 from flows.stages.group_matches import EngineTime
 from tests.support.regions import plan_of

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from catalog.archives.pairs import Unpaired
 from flows.cli.demo_region import DemoRegion
+from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan
 from flows.progress import Stopwatch
 from flows.report.report import (
     Report,
-    SlotOutcome,
     print_plan,
     print_result,
     report_json,

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from catalog import objects
+from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan, plan_request
-from flows.report.report import SlotOutcome, earlier_outcomes
+from flows.report.report import earlier_outcomes
 from flows.report.slot_report import save_slot_reports, slot_report, slot_report_url
 from tests.support.browser import needs_chromium, open_page
 from tests.support.regions import DemoRun, request_of
