@@ -201,6 +201,8 @@ def test_an_image_gets_what_it_needs_and_no_key_or_data() -> None:
     assert rules[0] == "*"
     allowed = {rule[1:].rstrip("/") for rule in rules if rule.startswith("!")}
     needed = {"pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert needed | set(packages["packages"]) <= allowed
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "packages"
+    ]
+    assert needed | {pattern.rstrip("*") for pattern in packages["find"]["include"]} <= allowed
     assert not [a for a in allowed if fnmatch(a, "*.env") or a in ("tests", ".git", ".venv")]
