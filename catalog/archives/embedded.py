@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from catalog.child_server import answers, ending_with_parent, free_port
 from catalog.errors import SearchError
+from catalog.retrying import retry
 
 START_SECONDS = 30.0
 START_ATTEMPTS = 3  # a free port can be taken by another program before the server has it
@@ -119,22 +120,30 @@ def _start(files: list[Path], items_file: Path) -> tuple[subprocess.Popen[bytes]
             "Python; reinstall tar-pipeline",
             url=str(items_file),
         )
-    complaint = ""
-    for _ in range(START_ATTEMPTS):
-        address = f"127.0.0.1:{free_port()}"
-        log = files[0].with_name("server.log")
-        with log.open("wb") as output:
-            server = subprocess.Popen(
-                ending_with_parent([program, "serve", *map(str, files), "--addr", address]),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-        if answers(f"http://{address}/", server, START_SECONDS):
-            return server, f"http://{address}"
-        server.kill()
-        server.wait()
-        complaint = log.read_text(errors="replace").strip()[-500:]
+    return retry(
+        lambda: _start_once(program, files, items_file),
+        lambda error: isinstance(error, SearchError),
+        attempts=START_ATTEMPTS,
+    )
+
+
+def _start_once(
+    program: str, files: list[Path], items_file: Path
+) -> tuple[subprocess.Popen[bytes], str]:
+    address = f"127.0.0.1:{free_port()}"
+    log = files[0].with_name("server.log")
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            ending_with_parent([program, "serve", *map(str, files), "--addr", address]),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    if answers(f"http://{address}/", server, START_SECONDS):
+        return server, f"http://{address}"
+    server.kill()
+    server.wait()
+    complaint = log.read_text(errors="replace").strip()[-500:]
     raise SearchError(
         f"the embedded STAC API for {items_file} did not start: {complaint or 'no message'}",
         url=str(items_file),

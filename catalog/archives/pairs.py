@@ -96,8 +96,9 @@ def pair_scenes(
         for scene in sar
     }
     usable_sar = [scene for scene in sar if not sar_faults[scene.id]]
+    tree = shapely.STRtree([scene.footprint for scene in usable_sar])
     candidates = [
-        _Candidates(scene, region, usable_sar, max_gap, min_overlap_share)
+        _Candidates(scene, region, usable_sar, tree, max_gap, min_overlap_share)
         for scene in optical
         if not optical_faults[scene.id]
     ]
@@ -143,6 +144,7 @@ class _Candidates:
     optical: Scene
     region: BaseGeometry
     sar: Sequence[Scene]
+    sar_footprints: shapely.STRtree
     max_gap: timedelta
     min_share: float
 
@@ -152,18 +154,28 @@ class _Candidates:
         return self.optical.footprint.intersection(self.region)
 
     @cached_property
+    def overlapping(self) -> tuple[Scene, ...]:
+        """The SAR scenes that cover a part of the target."""
+        return tuple(scene for scene in self._near if scene.id in self.share)
+
+    @cached_property
     def share(self) -> Mapping[str, float]:
         """By id, the share of the target that each overlapping SAR scene covers."""
-        shares = {scene.id: self.target.intersection(scene.footprint).area for scene in self.sar}
+        shares = {scene.id: self.target.intersection(scene.footprint).area for scene in self._near}
         return {scene_id: area / self.target.area for scene_id, area in shares.items() if area > 0}
+
+    @cached_property
+    def _near(self) -> list[Scene]:
+        """The SAR scenes of which the bounding box meets that of the target."""
+        return [self.sar[place] for place in sorted(self.sar_footprints.query(self.target))]
 
     @cached_property
     def eligible(self) -> tuple[Scene, ...]:
         """SAR scenes near enough in time that cover enough."""
         return tuple(
             scene
-            for scene in self.sar
-            if self.share.get(scene.id, 0.0) >= self.min_share and self.gap(scene) <= self.max_gap
+            for scene in self.overlapping
+            if self.share[scene.id] >= self.min_share and self.gap(scene) <= self.max_gap
         )
 
     def gap(self, sar: Scene) -> timedelta:
@@ -201,21 +213,16 @@ class _Candidates:
         """Why there is no eligible SAR scene."""
         if not all_sar:
             return "the search found no SAR scene"
-        if not self.share:
+        if not self.overlapping:
             return "no SAR scene overlaps it within the region"
-        in_time = [
-            scene
-            for scene in self.sar
-            if scene.id in self.share and self.gap(scene) <= self.max_gap
-        ]
+        in_time = [scene for scene in self.overlapping if self.gap(scene) <= self.max_gap]
         if in_time:
             best = max(in_time, key=lambda scene: self.share[scene.id])
             return (
                 f"the best overlapping SAR scene, {best.id}, covers {self.share[best.id]:.1%} of "
                 f"it, less than the {self.min_share:.0%} needed"
             )
-        overlapping = [scene for scene in self.sar if scene.id in self.share]
-        nearest = min(overlapping, key=self.gap)
+        nearest = min(self.overlapping, key=self.gap)
         return (
             f"the nearest overlapping SAR scene, {nearest.id}, is {_days(self.gap(nearest))} "
             f"away, more than the {_days(self.max_gap)} allowed"

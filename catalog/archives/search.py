@@ -29,12 +29,13 @@ from catalog.archives.items import Scene, scene_from_item
 from catalog.archives.providers import PLAIN_STAC, Provider
 from catalog.errors import ArgumentError, SearchError, shown, without_secrets
 from catalog.grid import BBox, validated_bbox
+from catalog.retrying import ATTEMPTS, FIRST_WAIT_SECONDS
 
 logger = logging.getLogger(__name__)
 
 PAGE_SIZE = 100
 TIMEOUT_SECONDS = (10.0, 60.0)  # to connect, to answer
-RETRIES = 4  # with 0.5, 1, 2 and 4 seconds before them
+RETRIES = ATTEMPTS - 1  # the first at once, or when the answer says to come again
 MAX_REPEATED_PAGES = 3  # with nothing new on them, one after the other
 RETRIED_STATUSES = (429, 500, 502, 503, 504)
 # Two items of one pass whose footprints agree to this share are one scene, processed twice.
@@ -168,7 +169,7 @@ def _once_each(pages: Iterable[Mapping[str, Any]], api_url: str) -> list[dict[st
 def _client(api_url: str) -> Client:
     retry = Retry(
         total=RETRIES,
-        backoff_factor=0.5,
+        backoff_factor=FIRST_WAIT_SECONDS,
         status_forcelist=RETRIED_STATUSES,
         allowed_methods=None,  # a search is a POST, and repeating it is harmless
     )

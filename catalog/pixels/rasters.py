@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import logging
 import re
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyproj
@@ -31,6 +29,7 @@ from catalog.archives.items import Asset, Scene
 from catalog.archives.providers import POLARISATIONS
 from catalog.errors import SceneReadError, raise_portably, shown, without_secrets
 from catalog.pixels.open_files import file_of, is_open, opened
+from catalog.retrying import attempts_at, retry
 from catalog.sentinel1.gcps import gcp_fault, has_only_gcps
 
 logger = logging.getLogger(__name__)
@@ -46,9 +45,8 @@ GDAL_OPTIONS: dict[str, str | int] = {
     "GDAL_CACHEMAX": 128 * 2**20,  # bytes; the default, 5 % of memory, is too much per worker
 }
 # GDAL retries a request that is answered by an error or cut off; one that is never answered, or an
-# open that read garbage, it does not. These are the seconds before whole new attempts.
-REMOTE_ATTEMPT_DELAYS = (0.5, 1.0, 2.0, 4.0)
-# These answers are the truth, and asking again would not change them.
+# open that read garbage, it does not: those get a whole new attempt. These answers are the truth,
+# and asking again would not change them.
 DEFINITE = re.compile(
     "HTTP response code: 40[134]|specified (key|bucket) does not exist|request signature we "
     "calculated|Access ?Denied|InvalidAccessKeyId"
@@ -105,34 +103,52 @@ def attempt(scene: Scene, asset: Asset, operation: Callable[[DatasetReader], T])
 
     Raises SceneReadError naming the scene and the file.
     """
-    remote = urlsplit(asset.href).scheme in ("http", "https", "s3")
-    delays = list(REMOTE_ATTEMPT_DELAYS if remote else ())
-    options, anew = GDAL_OPTIONS, False
-    while True:
-        path, kept = asset.href, False
-        try:
-            file = file_of(asset)
-            path, kept = file.path, not anew and is_open(file)
-            with opened(file, options) as source:
-                _require_sound(source, scene, asset)
-                return operation(source)
-        except RasterioError as error:
-            if kept:  # perhaps only this open file is bad: keys run out, connections break
-                anew = True
-                continue
-            href, why = shown(asset.href), without_secrets(_told(error), path)
-            if not delays or DEFINITE.search(why):
-                raise_portably(
-                    SceneReadError(
-                        f"scene {scene.id} cannot be read from {href}: {why}",
-                        scene_id=scene.id,
-                        href=href,
-                    ),
-                    cause=RasterioError(why).with_traceback(error.__traceback__),
-                )
-            logger.warning("reading %s failed (%s); once more", href, why)
-            time.sleep(delays.pop(0))
-            options = {**GDAL_OPTIONS, **FORGET}
+    href, options = shown(asset.href), dict(GDAL_OPTIONS)
+
+    def ask_anew(error: BaseException) -> None:
+        logger.warning("reading %s failed (%s); once more", href, error)
+        options.update(FORGET)
+
+    try:
+        return retry(
+            lambda: _attempt_once(scene, asset, operation, options),
+            _may_pass,
+            attempts=attempts_at(asset.href),
+            before_wait=ask_anew,
+        )
+    except RasterioError as error:
+        message = f"scene {scene.id} cannot be read from {href}: {error}"
+        raise_portably(SceneReadError(message, scene_id=scene.id, href=href), cause=error)
+
+
+def _attempt_once(
+    scene: Scene,
+    asset: Asset,
+    operation: Callable[[DatasetReader], T],
+    options: Mapping[str, str | int],
+    *,
+    anew: bool = False,
+) -> T:
+    """Open an asset, or take the open file, and do something with it.
+
+    Raises RasterioError without secrets, and SceneReadError for a file that is not as it should be.
+    """
+    path, kept = asset.href, False
+    try:
+        file = file_of(asset)
+        path, kept = file.path, is_open(file) and not anew
+        with opened(file, options) as source:
+            _require_sound(source, scene, asset)
+            return operation(source)
+    except RasterioError as error:
+        if kept:  # perhaps only this open file is bad: keys run out, connections break
+            return _attempt_once(scene, asset, operation, options, anew=True)
+        why = without_secrets(_told(error), path)
+        raise RasterioError(why).with_traceback(error.__traceback__) from None
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, RasterioError) and not DEFINITE.search(str(error))
 
 
 def check_blocks(source: DatasetReader) -> None:

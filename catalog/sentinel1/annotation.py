@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import fsspec
@@ -17,14 +15,18 @@ from catalog import aws
 from catalog.archives.providers import Access
 from catalog.archives.signing import signed
 from catalog.errors import ArgumentError, shown, without_secrets
+from catalog.retrying import attempts_at, retry
 
 LIGHT_M_PER_S = 299_792_458.0
 LARGEST_BYTES = 64 * 2**20  # annotations are some megabytes
-REMOTE_DELAYS = (0.5, 1.0, 2.0)
 
 
 class AnnotationError(ValueError):
     """An XML file that is missing or is not what it should be; the message names it."""
+
+
+class UnreachableError(AnnotationError):
+    """An XML file that its server did not give, which may pass."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,11 @@ def geolocation_grid(href: str, access: Access) -> GeolocationGrid:
 
 def xml_of(href: str, access: Access) -> ElementTree.Element:
     """The parsed XML behind a path or URL. Raises AnnotationError."""
-    content = _fetched(href, access)
+    content = retry(
+        lambda: _fetch(href, access),
+        lambda error: isinstance(error, UnreachableError),
+        attempts=attempts_at(href),
+    )
     # Products have no document types; entities defined in one are how XML is made to explode.
     if len(content) > LARGEST_BYTES or b"<!DOCTYPE" in content:
         raise AnnotationError(f"{shown(href)} is no annotation: too large, or with a document type")
@@ -78,24 +84,20 @@ def xml_of(href: str, access: Access) -> ElementTree.Element:
         raise AnnotationError(f"{shown(href)} is no XML: {error}") from error
 
 
-def _fetched(href: str, access: Access) -> bytes:
-    delays = list(REMOTE_DELAYS if urlsplit(href).scheme in ("http", "https", "s3") else ())
-    while True:
-        address = href
-        try:
-            address = signed(href) if access.signed else href
-            fs, path = fsspec.url_to_fs(address, **_storage_options(href, access))
-            return bytes(fs.cat_file(path))
-        except FileNotFoundError:
-            raise AnnotationError(f"{shown(href)} is not there") from None
-        except ArgumentError as error:
-            raise AnnotationError(f"{shown(href)} cannot be read: {error}") from error
-        except Exception as error:  # every storage library has its own tree of errors
-            if not delays:
-                why = without_secrets(str(error) or type(error).__name__, address)
-                # Without its cause, which may hold a signature.
-                raise AnnotationError(f"{shown(href)} cannot be read: {why}") from None
-            time.sleep(delays.pop(0))
+def _fetch(href: str, access: Access) -> bytes:
+    address = href
+    try:
+        address = signed(href) if access.signed else href
+        fs, path = fsspec.url_to_fs(address, **_storage_options(href, access))
+        return bytes(fs.cat_file(path))
+    except FileNotFoundError:
+        raise AnnotationError(f"{shown(href)} is not there") from None
+    except ArgumentError as error:
+        raise AnnotationError(f"{shown(href)} cannot be read: {error}") from error
+    except Exception as error:  # every storage library has its own tree of errors
+        why = without_secrets(str(error) or type(error).__name__, address)
+        # Without its cause, which may hold a signature.
+        raise UnreachableError(f"{shown(href)} cannot be read: {why}") from None
 
 
 def _storage_options(href: str, access: Access) -> dict[str, Any]:

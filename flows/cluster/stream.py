@@ -16,7 +16,9 @@ from flows.cluster.workers import DispatchError, Workers
 from tar_engine.errors import EngineError
 
 STALL_SECONDS = 1800  # without any job finishing; a tile or a shard takes seconds to minutes
-ATTEMPTS = 3  # at a job that raises what nobody foresaw
+# At a job that raises what nobody foresaw. Dask's own `retries` would repeat every error, those too
+# that our packages raise on purpose.
+ATTEMPTS = 3
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -105,6 +107,8 @@ def _run(
 ) -> Iterator[tuple[Job, Done[Result] | GivenUp]]:
     waiting, again = iter(jobs), deque[tuple[Job, int]]()
     under_way: dict[Future[Result], tuple[Job, int]] = {}
+    # Not `distributed.as_completed`: its timeout is one for the whole stream, not from one job that
+    # finishes to the next.
     finished: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
     nothing = object()
     try:

@@ -173,7 +173,7 @@ def registrar(weights: Path | None, sha256: str | None = None) -> Registrar:
 
 def _local_workers(count: int | None, scratch: str) -> dict[str, dict[str, Any]]:
     """One process per GPU; beside them, or where there is none, one per core up to a few."""
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = _visible_gpus()
     cores = len(os.sched_getaffinity(0))
     options = {
         "nthreads": 1,
@@ -187,11 +187,25 @@ def _local_workers(count: int | None, scratch: str) -> dict[str, dict[str, Any]]
     specs = {
         f"gpu-{index}": {
             "cls": Nanny,
-            "options": {**options, "resources": GPU, "env": {"CUDA_VISIBLE_DEVICES": str(index)}},
+            "options": {**options, "resources": GPU, "env": {"CUDA_VISIBLE_DEVICES": gpu}},
         }
-        for index in range(gpus)
+        for index, gpu in enumerate(gpus)
     }
     for index in range(count or min(cores, MAX_WORKERS)):
         resources = {} if gpus else GPU
         specs[f"cpu-{index}"] = {"cls": Nanny, "options": {**options, "resources": resources}}
     return specs
+
+
+def _visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them (index or UUID).
+
+    Each goes to one worker, as with dask-cuda, which would do this for us but brings a version of
+    Dask of its own.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return [str(index) for index in range(count)]
+    # CUDA sees those before the first that it does not know; PyTorch counted them.
+    return [name.strip() for name in named.split(",")][:count]

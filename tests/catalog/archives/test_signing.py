@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from catalog import retrying
 from catalog.archives import signing
 from catalog.archives.items import Asset
 from catalog.archives.providers import Access
 from catalog.errors import ArgumentError, SceneReadError
-from catalog.pixels import rasters
 from catalog.pixels.read import probe, read_window
 from tests.support.loopback import serving
 from tests.support.scenes import aligned_lattice, noise, same, scene, scene_of, write_raster
@@ -54,7 +54,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
     with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as address:
         monkeypatch.setenv("PC_SDK_SAS_URL", f"http://{address}/token")
         monkeypatch.setenv("GDAL_HTTP_PROXY", address)
-        monkeypatch.setattr(rasters, "REMOTE_ATTEMPT_DELAYS", (0.0,))
+        monkeypatch.setattr(retrying, "FIRST_WAIT_SECONDS", 0.0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             from planetary_computer.sas import TOKEN_CACHE

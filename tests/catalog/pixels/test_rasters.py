@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import rasterio
 
+from catalog import retrying
 from catalog.archives.items import Asset
 from catalog.errors import SceneReadError
 from catalog.grid import lattice_for
@@ -111,7 +112,7 @@ def flaky_server(folder: Path, failures: int) -> Iterator[tuple[str, list[int]]]
 
 
 def test_remote_garbage_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rasters, "REMOTE_ATTEMPT_DELAYS", (0.0, 0.0))
+    monkeypatch.setattr(retrying, "FIRST_WAIT_SECONDS", 0.0)
     values = noise((1, 64, 64))
     local = scene_of(write_raster(tmp_path / "x.tif", values), ("vh",))
     box, lattice = local.footprint.bounds, aligned_lattice()
@@ -128,7 +129,7 @@ def test_remote_garbage_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monke
 def test_signatures_of_addresses_are_told_to_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(rasters, "REMOTE_ATTEMPT_DELAYS", (0.0,))
+    monkeypatch.setattr(retrying, "FIRST_WAIT_SECONDS", 0.0)
     (tmp_path / "garbage.tif").touch()
     with flaky_server(tmp_path, failures=1000) as (url, _):
         for name in ("garbage.tif", "none.tif"):

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalog import objects
+from catalog import objects, retrying
 from catalog.archives.providers import Access
-from catalog.sentinel1 import annotation
 from catalog.sentinel1.annotation import AnnotationError, geolocation_grid
 from tests.support.grd import Radar, mountains, write_annotation
 from tests.support.loopback import serving
@@ -68,7 +67,7 @@ def test_buckets_are_read_as_their_archive_needs(
 def test_what_is_missing_is_named_without_its_signature(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(annotation, "REMOTE_DELAYS", (0.0,))
+    monkeypatch.setattr(retrying, "FIRST_WAIT_SECONDS", 0.0)
     with pytest.raises(AnnotationError, match=r"none\.xml is not there"):
         geolocation_grid(str(tmp_path / "none.xml"), Access())
     with pytest.raises(AnnotationError, match=r"127\.0\.0\.1:9/none\.xml") as caught:

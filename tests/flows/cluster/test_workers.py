@@ -6,6 +6,7 @@ import logging
 import os
 
 import pytest
+import torch
 from distributed import Client, Scheduler, SpecCluster, Worker, get_worker
 
 from flows.cluster.workers import (
@@ -15,6 +16,7 @@ from flows.cluster.workers import (
     WORKER_SETTINGS,
     DispatchError,
     Workers,
+    _local_workers,
     cluster,
 )
 
@@ -37,6 +39,35 @@ def test_local_workers_are_processes_that_offer_a_gpu_or_its_stand_in(client: Cl
     assert client.submit(os.getpid).result() != os.getpid()
     kept = client.submit(os.environ.get, "MALLOC_TRIM_THRESHOLD_").result()
     assert kept == WORKER_SETTINGS["distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "count", "given"),
+    [
+        (None, 2, ["0", "1"]),
+        ("2,3", 2, ["2", "3"]),
+        (" 3 , 1 ", 2, ["3", "1"]),
+        ("GPU-8932f937-d72c,MIG-GPU-1a2b/0/0", 2, ["GPU-8932f937-d72c", "MIG-GPU-1a2b/0/0"]),
+        ("1,-1,0", 1, ["1"]),  # CUDA stops at what it does not know
+        ("", 0, []),
+        ("NoDevFiles", 0, []),
+        (None, 0, []),
+    ],
+)
+def test_each_gpu_that_the_caller_may_see_goes_to_one_worker(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, count: int, given: list[str]
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    options = {name: spec["options"] for name, spec in _local_workers(2, "/tmp").items()}
+    engines = {name for name, each in options.items() if each["resources"] == GPU}
+    on_gpus = [each["env"]["CUDA_VISIBLE_DEVICES"] for each in options.values() if "env" in each]
+    assert on_gpus == given
+    assert engines == ({f"gpu-{n}" for n in range(count)} or {"cpu-0", "cpu-1"})
+    assert len(options) == count + 2
 
 
 def test_workers_do_not_dump_failed_tasks_on_the_terminal(client: Client) -> None:
