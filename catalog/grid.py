@@ -20,19 +20,16 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
+from catalog.crs import crs_code, default_resolution, parse_crs, utm_crs
 from catalog.errors import ArgumentError
 
 LONLAT = "EPSG:4326"
-# UTM is defined between these latitudes; nearer the poles a region has to name its CRS.
-UTM_LATITUDES = (-80.0, 84.0)
 # Longest edge, in degrees, of an outline before it is transformed: a hundredth of a degree of a
 # parallel bends by some centimetres in UTM, far below a pixel.
 OUTLINE_STEP_DEGREES = 0.01
 # More pixels than this is a typing error in the bounding box or the resolution, not a region:
 # 4e10 pixels are 2 000 km by 2 000 km at 10 m.
 MAX_LATTICE_PIXELS = 4e10
-
-DEFAULT_RESOLUTION_M = 10.0
 
 BBox = tuple[float, float, float, float]
 """(west, south, east, north) in degrees of longitude and latitude."""
@@ -266,9 +263,9 @@ def lattice_for(
     Raises ArgumentError when the box, the CRS or the resolution is unusable.
     """
     west, south, east, north = validated_bbox(bbox)
-    target = _utm_crs(west, south, east, north) if crs is None else _parsed_crs(crs)
+    target = utm_crs(west, south, east, north) if crs is None else parse_crs(crs)
     if resolution is None:
-        resolution = _default_resolution(target)
+        resolution = default_resolution(target)
     if not (math.isfinite(resolution) and resolution > 0):
         raise ArgumentError(
             f"resolution must be a positive number of CRS units, not {resolution}",
@@ -319,47 +316,3 @@ def validated_bbox(bbox: BBox) -> BBox:
     if south >= north:
         raise ArgumentError(f"bbox south {south} must be less than north {north}", argument="bbox")
     return west, south, east, north
-
-
-def crs_code(crs: pyproj.CRS) -> str | None:
-    """A CRS as "AUTHORITY:CODE", None where it has no code."""
-    authority = crs.to_authority(min_confidence=100)
-    return ":".join(authority) if authority else None
-
-
-def _parsed_crs(crs: str) -> pyproj.CRS:
-    try:
-        parsed = pyproj.CRS.from_user_input(crs)
-    except pyproj.exceptions.CRSError as error:
-        raise ArgumentError(
-            f"crs {crs!r} is not known to PROJ; write it like EPSG:32633", argument="crs"
-        ) from error
-    if not (parsed.is_projected or parsed.is_geographic) or len(parsed.axis_info) != 2:
-        raise ArgumentError(
-            f"crs {crs} ({parsed.name}) is not a map of two axes; a mosaic needs a projected or "
-            "geographic 2D system, such as EPSG:32633",
-            argument="crs",
-        )
-    return parsed
-
-
-def _default_resolution(crs: pyproj.CRS) -> float:
-    unit = crs.axis_info[0].unit_name
-    if unit != "metre":
-        raise ArgumentError(
-            f"resolution has to be given with {crs.name}, which counts in units of {unit}; the "
-            f"default, {DEFAULT_RESOLUTION_M:g} m, is for a CRS that counts metres",
-            argument="resolution",
-        )
-    return DEFAULT_RESOLUTION_M
-
-
-def _utm_crs(west: float, south: float, east: float, north: float) -> pyproj.CRS:
-    if south < UTM_LATITUDES[0] or north > UTM_LATITUDES[1]:
-        raise ArgumentError(
-            "the region reaches beyond UTM (80 S to 84 N); name a crs, such as EPSG:3413 in the "
-            "north or EPSG:3031 in the south",
-            argument="crs",
-        )
-    zone = min(int(((west + east) / 2 + 180) // 6) + 1, 60)
-    return pyproj.CRS.from_epsg((32600 if south + north >= 0 else 32700) + zone)

@@ -19,8 +19,8 @@ FORBIDDEN = {
 # From the ground up: a room may import what stands on floors below its own, never above.
 FLOORS = {
     "catalog": (
-        "errors retrying", "grid aws child_server", "objects", "archives", "sentinel1", "pixels",
-        "store",
+        "errors retrying", "crs aws child_server", "grid objects", "archives", "sentinel1",
+        "pixels", "store",
     ),
     "tar_engine": (
         "errors config coordinates", "deformation", "fields", "network", "matching", "register",

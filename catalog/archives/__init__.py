@@ -1,1 +1,7 @@
-"""From a STAC query to scenes and pairs, and what differs between archives."""
+"""From a STAC query to scenes and pairs: `search` asks, `items` and `bands` read the answers.
+
+`providers` has what differs between archives, `embedded` serves a file of items as an API, `pairs`
+says which SAR scene goes with which optical one, `signing` and `sizes` know files from outside.
+Nothing here opens a raster. It imports the ground floor of `catalog` alone; `catalog.sentinel1`,
+`catalog.pixels`, `catalog.store` and `flows` may import it.
+"""

@@ -13,18 +13,11 @@ import shapely
 from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
-from catalog.archives.providers import (
-    ALIASES,
-    MSI_BANDS,
-    PLAIN_STAC,
-    POLARISATIONS,
-    Access,
-    Provider,
-)
+from catalog.archives.bands import choose_assets, is_raster
+from catalog.archives.providers import MSI_BANDS, PLAIN_STAC, POLARISATIONS, Access, Provider
 from catalog.errors import SearchError, shown
 
 READABLE_SCHEMES = ("", "file", "http", "https", "s3")
-RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt")
 # Sentinel-2's numbers are ten thousand times the reflectance; from processing baseline 04.00 on
 # they are a thousand more, whatever the sensing date: the past is processed anew.
 REFLECTANCE_SCALE = 0.0001
@@ -157,29 +150,16 @@ def _assets(
     item: Mapping[str, Any], api_url: str, provider: Provider, wanted: Sequence[str] | None
 ) -> tuple[tuple[Asset, ...], str | None]:
     """The item's data assets in the order of their bands, or why there are none."""
-    bands_of = _bands_by_key(item, provider, wanted or provider.bands)
-    chosen = [] if wanted else [key for key in provider.composites if key in bands_of]
-    chosen = [key for key in chosen if bands_of[key] == provider.composites[key]]
-    if not chosen:
-        keys = {bands[0]: key for key, bands in reversed(bands_of.items()) if len(bands) == 1}
-        if wanted:  # an asset of several bands is better than none
-            shared = [(band, key) for key, bands in bands_of.items() for band in bands]
-            keys = dict(reversed(shared)) | keys
-        missing = [band for band in wanted or () if band not in keys]
-        if missing:
-            return (), f"it has no band {', '.join(missing)}, which was asked for"
-        chosen = list(dict.fromkeys(keys[b] for b in wanted or provider.bands if b in keys))
-    if not chosen:
-        return (), (
-            f"none of its assets ({', '.join(item['assets']) or 'it has none'}) is a raster of "
-            f"{', '.join(provider.bands)}"
-        )
-    if _by_baseline(provider, bands_of[chosen[0]]) and _added_number(item, provider) is None:
+    bands_of, fault = choose_assets(item, provider, wanted)
+    if fault is not None:
+        return (), fault
+    first = next(iter(bands_of.values()))
+    if _by_baseline(provider, first) and _added_number(item, provider) is None:
         return (), (
             "its processing baseline is not told, so nobody knows whether its numbers carry an "
             "offset"
         )
-    assets = tuple(_asset(key, bands_of[key], item, api_url, provider) for key in chosen)
+    assets = tuple(_asset(key, bands, item, api_url, provider) for key, bands in bands_of.items())
     refused = next((asset.href for asset in assets if not _is_readable(asset.href)), None)
     if refused is not None:
         return (), f"its asset {shown(refused)} is neither a local file, http(s):// nor s3://"
@@ -240,7 +220,7 @@ def _mask(item: Mapping[str, Any], api_url: str, provider: Provider) -> Mask | N
         (provider.cloud_probability, "cloud probability"),
     ):
         for key in keys:
-            if key in item["assets"] and _is_raster(item["assets"][key]):
+            if key in item["assets"] and is_raster(item["assets"][key]):
                 asset = _asset(key, (key.lower(),), item, api_url, provider)
                 if _is_readable(asset.href):
                     return Mask(asset, kind)  # type: ignore[arg-type]
@@ -262,62 +242,6 @@ def _added_number(item: Mapping[str, Any], provider: Provider) -> float | None:
     if named := BASELINE_IN_NAME.search(str(properties.get("s2:product_uri") or item["id"])):
         return BASELINE_OFFSET if int(named[1]) >= OFFSET_BASELINE else 0.0
     return None
-
-
-def _bands_by_key(
-    item: Mapping[str, Any], provider: Provider, names: Sequence[str]
-) -> dict[str, tuple[str, ...]]:
-    """The item's rasters that hold bands of these names: common names by asset key."""
-    rasters = {key: asset for key, asset in item["assets"].items() if _is_raster(asset)}
-    if provider.asset_keys:
-        found = {
-            name: next((key for key in provider.asset_keys.get(name, ()) if key in rasters), None)
-            for name in names
-        }
-        return {key: (name,) for name, key in found.items() if key is not None}
-    return {
-        key: _bands(key, asset, item["properties"], provider, names)
-        for key, asset in rasters.items()
-    }
-
-
-def _bands(
-    key: str,
-    asset: Mapping[str, Any],
-    properties: Mapping[str, Any],
-    provider: Provider,
-    names: Sequence[str],
-) -> tuple[str, ...]:
-    """Common names of an asset's bands as far as they can be told, () when they cannot."""
-    known = {*names, *provider.bands}
-
-    def common_name(*given: str) -> str:
-        common = (ALIASES.get(name.lower(), name.lower()) for name in given)
-        return next((name for name in common if name in known), "")
-
-    for field_name in ("bands", "eo:bands"):
-        declared = tuple(
-            common_name(*(band.get(word, "") for word in ("eo:common_name", "common_name", "name")))
-            for band in asset.get(field_name, ())
-        )
-        if declared and all(declared):
-            return declared
-    if key in provider.composites:
-        return provider.composites[key]
-    if name := common_name(key):
-        return (name,)
-    polarisations = asset.get("sar:polarizations") or properties.get("sar:polarizations", ())
-    if len(polarisations) == 1 and "data" in asset.get("roles", ()):
-        return (common_name(polarisations[0]),)
-    return ()
-
-
-def _is_raster(asset: Mapping[str, Any]) -> bool:
-    if {"thumbnail", "overview", "metadata"} & set(asset.get("roles") or ()):
-        return False
-    media_type = asset.get("type") or ""
-    path = urlsplit(asset["href"]).path.lower()
-    return media_type.startswith(("image/tiff", "image/jp2")) or path.endswith(RASTER_SUFFIXES)
 
 
 def _is_readable(href: str) -> bool:

@@ -90,7 +90,7 @@ def search(
     last = datetime.combine(end, time.max, tzinfo=UTC)
     region = shapely.box(west, south, east, north)
 
-    items = _items(api_url, collection, bbox, first, last)
+    items = _fetch_items(api_url, collection, bbox, first, last)
     scenes = [scene_from_item(item, api_url, provider, bands) for item in items]
     wanted = [
         scene
@@ -113,14 +113,14 @@ def newest_processing(scenes: Iterable[Scene]) -> tuple[Scene, ...]:
     return tuple(sorted(kept, key=lambda scene: (scene.datetime, scene.id)))
 
 
-def _items(
+def _fetch_items(
     api_url: str, collection: str, bbox: BBox, first: datetime, last: datetime
 ) -> list[dict[str, Any]]:
     try:
         with warnings.catch_warnings():
             # Conformance is checked below, and there it is an error rather than a warning.
             warnings.simplefilter("ignore", PystacClientWarning)
-            client = _client(api_url)
+            client = _open_client(api_url)
             if not client.conforms_to(ConformanceClasses.ITEM_SEARCH):
                 raise SearchError(
                     f"{api_url} is no STAC API with item search (it does not declare that "
@@ -166,7 +166,7 @@ def _once_each(pages: Iterable[Mapping[str, Any]], api_url: str) -> list[dict[st
     return list(found.values())
 
 
-def _client(api_url: str) -> Client:
+def _open_client(api_url: str) -> Client:
     retry = Retry(
         total=RETRIES,
         backoff_factor=FIRST_WAIT_SECONDS,

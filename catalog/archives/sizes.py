@@ -32,7 +32,7 @@ def file_sizes(scenes: Sequence[Scene]) -> FileSizes:
     said = {href: asset.size_bytes for href, asset in assets.items() if asset.size_bytes}
     silent = [asset for href, asset in assets.items() if href not in said]
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        answers = threads.map(_asked, silent[:ASKED])
+        answers = threads.map(_ask_for_size, silent[:ASKED])
         told = {a.href: size for a, size in zip(silent[:ASKED], answers, strict=True) if size}
     known = {**said, **told}
     if not known:
@@ -44,7 +44,7 @@ def file_sizes(scenes: Sequence[Scene]) -> FileSizes:
     return FileSizes(len(assets), estimate, f"estimated from {len(known)} of {len(assets)} files")
 
 
-def _asked(asset: Asset) -> int | None:
+def _ask_for_size(asset: Asset) -> int | None:
     """The size of one file by a question to its server (a HEAD), None when it does not say."""
     try:
         fs, path = objects.filesystem(asset.href)

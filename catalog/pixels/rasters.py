@@ -143,7 +143,7 @@ def _attempt_once(
     except RasterioError as error:
         if kept:  # perhaps only this open file is bad: keys run out, connections break
             return _attempt_once(scene, asset, operation, options, anew=True)
-        why = without_secrets(_told(error), path)
+        why = without_secrets(_message_of(error), path)
         raise RasterioError(why).with_traceback(error.__traceback__) from None
 
 
@@ -305,7 +305,7 @@ def _require_sound(source: DatasetReader, scene: Scene, asset: Asset) -> None:
         raise SceneReadError(f"scene {scene.id}: {href} {fault}", scene_id=scene.id, href=href)
 
 
-def _told(error: RasterioError) -> str:
+def _message_of(error: RasterioError) -> str:
     """What rasterio says; where that only points to its cause, what the cause says."""
     return str(error).replace("See previous exception for details.", str(error.__cause__))
 

@@ -23,7 +23,8 @@ from rasterio.io import DatasetReader
 from scipy.interpolate import RBFInterpolator
 from shapely.geometry.base import BaseGeometry
 
-LONLAT = "EPSG:4326"
+from catalog.grid import LONLAT
+
 FEWEST_POINTS = 4
 # Assets of one scene have one grid of points, but each file may round it differently: a decimetre.
 SAME_POINT_DEGREES = 1e-6

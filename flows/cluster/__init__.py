@@ -1,1 +1,6 @@
-"""Where work runs: Dask workers, streams of futures, retries, the hold on a region."""
+"""Where work runs: `workers` are those of Dask, `stream` sends them many jobs, a few at a time.
+
+A job that fails, or kills its worker, is isolated and named there. `retries` says which failures
+Prefect tries again, `lease` keeps two runs from one region. It knows the errors and the engine of
+the other packages but nothing of plans, pairs or shards; every other room of `flows` may import it.
+"""

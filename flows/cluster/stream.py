@@ -122,7 +122,7 @@ def _run(
                 future.add_done_callback(finished.put)
             if not under_way:
                 return
-            future = _next(finished)
+            future = _next_finished(finished)
             job, attempt = under_way.pop(future)
             outcome = _outcome(future, workers)
             if isinstance(outcome, GivenUp) and _worth_another(outcome.error, attempt):
@@ -133,7 +133,7 @@ def _run(
         workers.client.cancel(list(under_way))
 
 
-def _next(finished: queue.SimpleQueue[Future[Result]]) -> Future[Result]:
+def _next_finished(finished: queue.SimpleQueue[Future[Result]]) -> Future[Result]:
     try:
         return finished.get(timeout=STALL_SECONDS)
     except queue.Empty:

@@ -27,7 +27,7 @@ GPU = {"GPU": 1}
 ANSWER_SECONDS = 10  # that a scheduler has to answer
 WORKERS_SECONDS = 120  # that workers have to come back to a scheduler that was lost
 IN_FLIGHT_PER_THREAD = 2  # one running, one waiting: bounds memory, hides latency
-LOOK_AGAIN_SECONDS = 5  # at which workers there are: they come and go
+REFRESH_SECONDS = 5  # between looks at which workers there are: they come and go
 AHEAD = 1  # priority of reading: before the matching of tiles that are read already
 MAX_WORKERS = 4  # of a local cluster; a bigger machine is better served by its own scheduler
 WORKER_MEMORY = "3GiB"
@@ -56,12 +56,12 @@ class Workers:
         self.scheduler = str(client.scheduler_info(0)["address"])
         self._cpu: list[str] | None = None
         self._in_flight = IN_FLIGHT_PER_THREAD
-        self._look_again = 0.0
+        self._refresh_at = 0.0
 
     @property
     def in_flight(self) -> int:
         """How many jobs may be under way at once, in the whole cluster."""
-        self._look()
+        self._refresh()
         return self._in_flight
 
     def match(self, function: Callable[..., Result], *args: Any) -> Future[Result]:
@@ -70,22 +70,22 @@ class Workers:
 
     def read_ahead(self, function: Callable[..., Result], *args: Any) -> Future[Result]:
         """Run on a worker without a GPU, before whatever waits there."""
-        return self._beside_engines(function, *args, priority=AHEAD)
+        return self._submit_beside_engines(function, *args, priority=AHEAD)
 
     def run(self, function: Callable[..., Result], *args: Any) -> Future[Result]:
         """Run on a worker without a GPU; where all own one, on any."""
-        return self._beside_engines(function, *args)
+        return self._submit_beside_engines(function, *args)
 
-    def _beside_engines(
+    def _submit_beside_engines(
         self, function: Callable[..., Result], *args: Any, priority: int = 0
     ) -> Future[Result]:
-        self._look()
+        self._refresh()
         # A preference: when those workers are gone, others will do.
         where = {} if self._cpu is None else {"workers": self._cpu, "allow_other_workers": True}
         return self.client.submit(function, *args, priority=priority, pure=False, **where)
 
-    def _look(self) -> None:
-        if time.monotonic() < self._look_again:
+    def _refresh(self) -> None:
+        if time.monotonic() < self._refresh_at:
             return
         workers = self.client.scheduler_info(-1)["workers"]
         engines = [address for address, worker in workers.items() if "GPU" in worker["resources"]]
@@ -93,7 +93,7 @@ class Workers:
         self._cpu = cpu or None
         threads = sum(worker["nthreads"] for worker in workers.values())
         self._in_flight = IN_FLIGHT_PER_THREAD * max(1, threads)
-        self._look_again = time.monotonic() + LOOK_AGAIN_SECONDS
+        self._refresh_at = time.monotonic() + REFRESH_SECONDS
 
     def require_engine(self, seconds: float = 0.0) -> None:
         """Raise `DispatchError` unless a worker offers `GPU`, or comes to within `seconds`."""
@@ -115,7 +115,7 @@ class Workers:
         if self.client.status == "running":
             return
         self.client = connect(self.scheduler)
-        self._look_again = 0.0
+        self._refresh_at = 0.0
         self.require_engine(WORKERS_SECONDS)
 
 

@@ -72,7 +72,7 @@ def test_a_writable_bucket_is_left_empty(bucket: str) -> None:
     assert contents(bucket) == {}
 
 
-def test_a_missing_bucket_is_told() -> None:
+def test_a_missing_bucket_is_a_store_error() -> None:
     with pytest.raises(StoreError, match="s3://nothing cannot be written"):
         check_writable("s3://nothing")
     with pytest.raises(StoreError, match="s3://nothing"):

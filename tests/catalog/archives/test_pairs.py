@@ -80,7 +80,7 @@ def test_neighbours_that_touch_are_no_pair() -> None:
     assert "overlaps no usable optical" in reason(pairing, "s")
 
 
-def test_the_gap_is_inclusive_and_its_excess_is_told() -> None:
+def test_the_gap_is_inclusive_and_its_excess_is_the_reason() -> None:
     optical = [scene("o")]
     at_limit = [scene("s", when=NOON - SIX_DAYS)]
     assert ids(pair(optical, at_limit)) == [("o", "s")]

@@ -85,7 +85,7 @@ def test_without_bands_asked_for_the_usual_ones_are_read(
     assert not [asset.key for asset in found.assets if "jp2" in asset.key or asset.key == "visual"]
 
 
-def test_a_band_that_an_item_lacks_is_told(tmp_path: Path) -> None:
+def test_an_item_without_a_band_asked_for_says_so(tmp_path: Path) -> None:
     item = write_scene(tmp_path, CONVENTIONS["earth search, collection 1"], reflectances())
     found = scene_from_item(item, API, PROVIDERS["earth-search"], ("red", "cirrus"))
     assert found.unusable == "it has no band cirrus, which was asked for"

@@ -104,7 +104,7 @@ def test_bad_arguments_are_named_before_anything_is_asked() -> None:
     assert caught.value.argument == "bbox"
 
 
-def test_an_unreachable_api_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_api_is_a_search_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog.archives.search, "RETRIES", 1)
     with pytest.raises(SearchError, match=r"127\.0\.0\.1:9.*cannot be reached") as caught:
         search(API, "optical", WORLD, DAY, DAY)
@@ -112,7 +112,7 @@ def test_an_unreachable_api_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.__cause__ is not None
 
 
-def test_a_catalogs_token_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_catalogs_token_stays_out_of_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog.archives.search, "RETRIES", 0)
     with (
         pytest.raises(SearchError, match=r"http://127\.0\.0\.1:9/stac cannot be reached") as caught,
@@ -122,7 +122,7 @@ def test_a_catalogs_token_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "S3CRET" not in repr(caught.value)
 
 
-def test_what_is_no_api_is_told() -> None:
+def test_what_is_no_api_is_a_search_error() -> None:
     landing = {
         "type": "Catalog",
         "id": "x",
@@ -163,7 +163,9 @@ def test_transient_failures_are_retried(monkeypatch: pytest.MonkeyPatch, tmp_pat
         ('{"features": [7]}', "item that is no object"),
     ],
 )
-def test_a_bad_catalog_file_is_told(tmp_path: Path, content: str | None, words: str) -> None:
+def test_a_bad_catalog_file_is_a_search_error(
+    tmp_path: Path, content: str | None, words: str
+) -> None:
     path = tmp_path / "items.json"
     if content is not None:
         path.write_text(content)

@@ -117,7 +117,9 @@ def test_each_scene_comes_once_from_an_awkward_api(
     assert answered.count("page") >= 10
 
 
-def test_a_page_that_never_ends_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_comes_for_ever_is_a_search_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(catalog.archives.search, "PAGE_SIZE", 5)
     with (
         catalog_api(many_items(tmp_path, 40)) as real,

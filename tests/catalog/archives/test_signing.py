@@ -66,7 +66,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
         TOKEN_CACHE.clear()
 
 
-def test_files_are_signed_when_opened_and_nobody_is_told(
+def test_files_are_signed_when_opened_and_logs_hold_no_token(
     tmp_path: Path, asked: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     values = noise((1, 64, 64))
@@ -87,7 +87,7 @@ def test_files_are_signed_when_opened_and_nobody_is_told(
     assert "S3CRET" not in told
 
 
-def test_a_token_service_that_does_not_answer_is_told(
+def test_a_token_service_that_does_not_answer_is_a_read_error(
     asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TOKEN, "msft:expiry", "never")

@@ -126,7 +126,7 @@ def test_remote_garbage_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monke
             probe(remote)
 
 
-def test_signatures_of_addresses_are_told_to_nobody(
+def test_signatures_of_addresses_stay_out_of_errors_and_logs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(retrying, "FIRST_WAIT_SECONDS", 0.0)

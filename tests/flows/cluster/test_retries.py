@@ -36,7 +36,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         JobsFailed({"shard 0.0": GivenUp(StoreError("cannot write: 500", "s3://b"))}),
     ],
 )
-def test_what_may_pass(error: Exception) -> None:
+def test_what_may_pass_is_tried_again(error: Exception) -> None:
     assert may_pass(error)
 
 
@@ -54,7 +54,7 @@ def test_what_may_pass(error: Exception) -> None:
         ValueError("a bug"),
     ],
 )
-def test_what_cannot(error: Exception | None) -> None:
+def test_what_cannot_pass_fails_at_once(error: Exception | None) -> None:
     assert not may_pass(error)
 
 

@@ -69,7 +69,7 @@ def test_few_jobs_are_in_flight_however_many_there_are(workers: Workers) -> None
     assert most <= IN_FLIGHT_PER_THREAD + 1  # the one just handed over is not counted yet
 
 
-def test_what_nobody_foresaw_is_tried_again(workers: Workers, tmp_path: Path) -> None:
+def test_an_unforeseen_error_is_tried_again(workers: Workers, tmp_path: Path) -> None:
     file = tmp_path / "marks"
     assert only(workers, lambda: workers.run(count_and_fail, file, ATTEMPTS - 1), "a job") == "now"
 
@@ -92,7 +92,7 @@ def test_a_job_that_never_succeeds_is_given_up_and_the_rest_goes_on(
     assert file.read_text() == "x" * ATTEMPTS
 
 
-def test_a_single_job_that_is_given_up_is_told_by_its_name(
+def test_the_error_of_a_single_job_that_is_given_up_names_it(
     workers: Workers, tmp_path: Path
 ) -> None:
     with pytest.raises(JobsFailed, match="the field of a group: ValueError: not yet"):
@@ -105,7 +105,7 @@ def test_a_single_job_that_is_given_up_is_told_by_its_name(
         only(workers, lambda: workers.run(refuse), "the field of a group")
 
 
-def test_what_is_raised_on_purpose_is_told_at_once(workers: Workers) -> None:
+def test_what_is_raised_on_purpose_is_not_tried_again(workers: Workers) -> None:
     ((_, outcome),) = stream(workers, lambda _: workers.run(refuse), [None])
     assert isinstance(outcome, GivenUp)
     assert outcome.reason == "it is truncated"
