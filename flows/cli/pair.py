@@ -35,14 +35,13 @@ from catalog.pixels.resample import resample
 from catalog.sentinel1.gcps import gcp_fault, gcp_grid_of, has_only_gcps, outline_of
 from flows.cluster.workers import registrar
 from flows.plan.plan import Group
-from flows.plan.request import RequestError
+from flows.plan.request import LARGEST_OFFSET_PX, MAX_OFFSET_PX, RequestError
 from flows.stages.fit import settle
 from flows.stages.group_matches import Collected
 from flows.stages.match import corners_of, group_tiles, match_tile, read_tile
 
 Floats = npt.NDArray[np.float32]
 BLOCK_PX = 512
-LARGEST_OFFSET_PX = 256.0  # further off is no misregistration, and the search would not fit memory
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,11 @@ class PairResult:
 
 
 def register_files(
-    optical: Path, sar: Path, out: Path, max_offset_px: float = 32.0, weights: Path | None = None
+    optical: Path,
+    sar: Path,
+    out: Path,
+    max_offset_px: float = MAX_OFFSET_PX,
+    weights: Path | None = None,
 ) -> PairResult:
     """Write `sar` on the pixels of `optical` to `out` (float32 GeoTIFF); nothing when refused.
 

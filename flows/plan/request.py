@@ -1,27 +1,74 @@
 """What a person asks for: one region, one span of days, two collections, one store.
 
-This is the edge where people type (the command line, the Prefect UI, a schedule), so it is the one
-place that uses pydantic, and every mistake ends in one sentence that names the argument.
+This is the edge where people type, so it is the one place that uses pydantic, and every mistake
+ends in one sentence that names the argument. Each field is declared here and nowhere else: its
+type, limits, default and help are those of the command line (`flows.cli.options`), of the form in
+the Prefect UI (`flows.service.on_demand`) and of the regions file (`flows.service.regions`).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from catalog.archives.pairs import BEST_ORBIT, ORBIT_POLICY
-from catalog.archives.providers import PLAIN_STAC, optical_bands, provider_at, provider_named
+from catalog.archives.providers import (
+    PLAIN_STAC,
+    PROVIDERS,
+    optical_bands,
+    provider_at,
+    provider_named,
+)
 from catalog.errors import has_secret, shown
 from catalog.grid import validated_bbox
-from catalog.store.mosaic import validated_region
+from catalog.store.mosaic import REGION_NAME, validated_region
+
+MAX_OFFSET_PX = 32.0
+LARGEST_OFFSET_PX = 256.0  # further off is no misregistration, and the search would not fit memory
+DEFAULT = "(default: "  # in a field's help: what stands in for it, where no value says that
+EDGES = ("west", "south", "east", "north")
+BBOX_FORM = {  # four fields with names; a list of four numbers is no help to who fills in a form
+    "type": "object",
+    "properties": {
+        edge: {"type": "number", "title": edge, "position": i, "minimum": -limit, "maximum": limit}
+        for i, (edge, limit) in enumerate(zip(EDGES, (180, 90, 180, 90), strict=True))
+    },
+    "required": list(EDGES),
+    "additionalProperties": False,
+}
 
 
 class RequestError(ValueError):
     """A request that cannot be carried out; the message is one sentence that names the argument."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a field is asked for: under which heading, with which word for its value."""
+
+    group: str
+    metavar: str
+    is_path: bool = False
+    """May be a path; a relative one starts where the request was written down."""
+
+
+WHAT, WHERE, HOW = "what", "where to", "how"
 
 
 class RegionRequest(BaseModel):
@@ -34,41 +81,104 @@ class RegionRequest(BaseModel):
         frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True
     )
 
-    provider: str = Field(PLAIN_STAC.name, description="The archive; `tar-pipeline providers`.")
-    catalog: str = Field(min_length=1, description="STAC API URL, or path of an ItemCollection.")
-    optical: str = Field(min_length=1, description="Collection of the optical scenes.")
-    sar: str = Field(min_length=1, description="Collection of the SAR scenes.")
-    bbox: tuple[float, float, float, float] = Field(
-        description="West, south, east, north in degrees."
+    provider: Annotated[str, Asked(WHAT, "NAME")] = Field(
+        PLAIN_STAC.name,
+        json_schema_extra={"enum": list(PROVIDERS)},
+        description="archive that brings the next three, see tar-pipeline providers "
+        "(default: the one at the catalog's address, or else stac)",
     )
-    start: date = Field(description="First day: of the optical scenes, by the sun.")
-    end: date = Field(description="Last day, inclusive.")
-    store: str = Field(
-        min_length=1, description="Where mosaics go: a folder or s3://bucket/prefix."
+    catalog: Annotated[str, Asked(WHAT, "URL|FILE", is_path=True)] = Field(
+        "",
+        validate_default=True,
+        description="STAC API, or path of an ItemCollection JSON, which is served for the run "
+        "(default: the provider's)",
     )
-    region: str = Field("region", description="Name of the region inside the store.")
-    bands: tuple[str, ...] | None = Field(
-        None, description="Optical bands by common name; default: red, green, blue, nir."
+    optical: Annotated[str, Asked(WHAT, "COLLECTION")] = Field(
+        "",
+        validate_default=True,
+        description="collection of the optical scenes (default: the provider's)",
     )
-    max_gap_days: float = Field(6.0, ge=0, le=365, description="Between optical and SAR, days.")
-    min_overlap: Annotated[float, Field(gt=0, le=1)] = 0.05  # of the optical scene's part
-    max_cloud_cover: Annotated[float, Field(ge=0, le=100)] = 80.0  # percent; 100 = off
-    orbit: str = Field(
+    sar: Annotated[str, Asked(WHAT, "COLLECTION")] = Field(
+        "",
+        validate_default=True,
+        description="collection of the SAR scenes (default: the provider's)",
+    )
+    bbox: Annotated[
+        tuple[float, float, float, float],
+        Asked(WHAT, "W S E N"),
+        WithJsonSchema(BBOX_FORM, mode="validation"),
+    ] = Field(description="west, south, east, north in degrees")
+    start: Annotated[date, Asked(WHAT, "YYYY-MM-DD")] = Field(
+        description="first day of the optical scenes, by the sun where they are"
+    )
+    end: Annotated[date, Asked(WHAT, "YYYY-MM-DD")] = Field(description="last day, inclusive")
+    store: Annotated[str, Asked(WHERE, "PATH|s3://…", is_path=True)] = Field(
+        min_length=1,
+        description="where mosaics go: a folder or s3://bucket/prefix; credentials come from the "
+        "AWS environment, never from here",
+    )
+    region: Annotated[str, Asked(WHERE, "NAME")] = Field(
+        "region",
+        json_schema_extra={"pattern": f"^{REGION_NAME.pattern}$"},
+        description="name of the region in the store: lower-case letters, digits, - and _",
+    )
+    bands: Annotated[tuple[str, ...] | None, Asked(WHAT, "BAND")] = Field(
+        None,
+        description="optical bands by common name, in this order (default: red green blue nir)",
+    )
+    max_gap_days: Annotated[float, Asked(HOW, "DAYS")] = Field(
+        6.0,
+        ge=0,
+        le=365,
+        description="longest time between an optical scene and its SAR partner, days",
+    )
+    min_overlap: Annotated[float, Asked(HOW, "SHARE")] = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="smallest share of an optical scene's part of the region that a SAR partner "
+        "may add",
+    )
+    max_cloud_cover: Annotated[float, Asked(HOW, "PERCENT")] = Field(
+        80.0,
+        ge=0,
+        le=100,
+        description="optical scenes with more cloud are left out, percent; 100 keeps all",
+    )
+    orbit: Annotated[str, Asked(HOW, "ORBIT")] = Field(
         BEST_ORBIT,
         pattern=f"^({ORBIT_POLICY})$",
-        description="Of the SAR scenes: best, ascending, descending, or a relative orbit's number.",
+        description="of the SAR scenes: best, ascending, descending, or the number of a relative "
+        "orbit",
     )
-    dem: str | None = Field(
-        None, description="Collection of a DEM, to correct SAR with ground control points by."
+    dem: Annotated[str | None, Asked(HOW, "COLLECTION")] = Field(
+        None,
+        description="collection of a DEM, as cop-dem-glo-30, to correct terrain in GRD scenes by "
+        "(default: none)",
     )
-    crs: str | None = Field(None, description="Of the mosaic; default: UTM zone of the centre.")
-    resolution: float | None = Field(
-        None, gt=0, description="Pixel size, in units of the CRS; default: 10 m."
+    crs: Annotated[str | None, Asked(WHERE, "EPSG:…")] = Field(
+        None, description="CRS of the mosaic (default: UTM zone of the region's centre)"
     )
-    max_offset_px: float = Field(32.0, gt=0, le=256, description="Largest displacement looked for.")
-    weights: Path | None = Field(None, description="Checkpoint; default: the shipped weights.")
-    weights_sha256: str | None = Field(None, description="Refuse any other checkpoint.")
-    scheduler: str | None = Field(None, description="tcp://… of a Dask scheduler; default: local.")
+    resolution: Annotated[float | None, Asked(WHERE, "UNITS")] = Field(
+        None, gt=0, description="pixel size, in units of the CRS (default: 10 m)"
+    )
+    max_offset_px: Annotated[float, Asked(HOW, "PX")] = Field(
+        MAX_OFFSET_PX,
+        gt=0,
+        le=LARGEST_OFFSET_PX,
+        description="largest misregistration looked for, pixels",
+    )
+    weights: Annotated[Path | None, Asked(HOW, "FILE", is_path=True)] = Field(
+        None, description="a checkpoint of your own (default: the shipped one)"
+    )
+    weights_sha256: Annotated[str | None, Asked(HOW, "HEX")] = Field(
+        None, description="refuse any checkpoint but the one with this checksum (default: any)"
+    )
+    scheduler: Annotated[str | None, Asked(HOW, "tcp://…")] = Field(
+        None,
+        json_schema_extra={"pattern": "^(tcp|tls)://"},
+        description="address of a Dask scheduler (default: processes on this machine)",
+    )
 
     @classmethod
     def of(cls, **values: Any) -> Self:
@@ -77,6 +187,22 @@ class RegionRequest(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise RequestError(_first_complaint(error)) from error
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """As a form shows it: fields by their names, in order; empty where the default is words."""
+        schema = handler(core_schema)
+        if handler.mode == "validation":
+            fields = handler.resolve_ref_schema(schema)["properties"]
+            for position, (name, field) in enumerate(fields.items()):
+                field |= {"title": name, "position": position}  # a database may keep no order
+                if DEFAULT in field["description"]:
+                    field.pop("default", None)
+                if "anyOf" in field:  # of a type or null, which forms show as a choice of types
+                    field |= field.pop("anyOf")[0]
+        return schema
 
     @model_validator(mode="before")
     @classmethod
@@ -101,6 +227,18 @@ class RegionRequest(BaseModel):
     def _orbit_may_be_a_number(cls, orbit: Any) -> Any:
         return str(orbit) if isinstance(orbit, int) else orbit
 
+    @field_validator("bbox", mode="before")
+    @classmethod
+    def _bbox_may_name_its_edges(cls, bbox: Any) -> Any:
+        if isinstance(bbox, dict) and bbox.keys() == set(EDGES):
+            return tuple(bbox[edge] for edge in EDGES)
+        return bbox
+
+    @field_validator("optical", "sar")
+    @classmethod
+    def _collection_is_given(cls, collection: str) -> str:
+        return _given(collection)
+
     @field_validator("bands")
     @classmethod
     def _bands_are_known(cls, bands: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -109,7 +247,7 @@ class RegionRequest(BaseModel):
     @field_validator("catalog")
     @classmethod
     def _catalog_exists(cls, catalog: str) -> str:
-        if "://" in catalog:
+        if "://" in _given(catalog):
             if not catalog.startswith(("http://", "https://")):
                 raise ValueError(f"{shown(catalog)!r} is neither an http(s) URL nor a path")
             return _without_secret(catalog)
@@ -167,6 +305,19 @@ class RegionRequest(BaseModel):
         return self
 
 
+def asked(name: str) -> Asked:
+    """How a field of a request is asked for."""
+    (found,) = (each for each in RegionRequest.model_fields[name].metadata if type(each) is Asked)
+    return found
+
+
+def _given(name: str) -> str:
+    """The name itself, unless neither the person nor the provider has given one."""
+    if not name:
+        raise ValueError("is missing; give it, or the provider that has it")
+    return name
+
+
 def _without_secret(address: str) -> str:
     """The address itself, unless it could carry a secret: a request is stored and shown."""
     if has_secret(address):
@@ -184,8 +335,6 @@ def _first_complaint(error: ValidationError) -> str:
     cause = problem.get("ctx", {}).get("error")
     message = str(cause) if isinstance(cause, ValueError) else problem["msg"]
     names = [str(part) for part in problem["loc"] if isinstance(part, str)]
-    if problem["type"] == "missing" and names in (["catalog"], ["optical"], ["sar"]):
-        return f"{names[0]}: is missing; give it, or the provider that has it"
     if not names or message.startswith(names[0]):
         return message
     given = "" if isinstance(cause, ValueError) else f" (got {problem['input']!r})"

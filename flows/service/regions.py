@@ -18,9 +18,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shapely.errors import ShapelyError
 
-from flows.plan.request import RegionRequest, RequestError
+from flows.plan.request import RegionRequest, RequestError, asked
 
-PATHS = ("catalog", "store", "weights")  # relative ones start at the file's folder
 GIVEN_BY_THE_RUN = ("start", "end", "region")  # days; and the name is called `name` here
 ANY_DAY = date(2000, 1, 1)
 
@@ -41,7 +40,7 @@ class Region:
     name: str
     fields: Mapping[str, Any]
 
-    def request(self, start: date, end: date) -> RegionRequest:
+    def request(self, start: date | str, end: date | str) -> RegionRequest:
         """The request of these days, both included. Raises `RequestError`."""
         return RegionRequest.of(**self.fields, region=self.name, start=start, end=end)
 
@@ -89,8 +88,9 @@ def _region(
     for field in GIVEN_BY_THE_RUN:
         if field in fields:
             raise RequestError(f"{where}: {field}: does not belong into a regions file")
-    for field in PATHS:
-        if isinstance(fields.get(field), str) and "://" not in fields[field]:
+    for field in RegionRequest.model_fields:
+        path_given = asked(field).is_path and isinstance(fields.get(field), str)
+        if path_given and "://" not in fields[field]:  # a relative one starts at the file's folder
             fields[field] = str(path.resolve().parent / Path(fields[field]).expanduser())
     try:
         if "geometry" in fields:

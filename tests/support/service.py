@@ -18,6 +18,7 @@ import yaml
 
 from catalog.child_server import free_port
 from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion
+from flows.plan.request import EDGES
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -48,21 +49,22 @@ class RunningService:
         (found,) = self.ask("/deployments/filter", deployments={"name": {"any_": [name]}})
         return dict(found)
 
-    def parameters(self, **changes: Any) -> dict[str, Any]:
+    def request(self, **changes: Any) -> dict[str, Any]:
         """What a person would type into the form for the drawn region."""
-        west, south, east, north = self.region.bbox
         return {
-            "region": "demo", "west": west, "south": south, "east": east, "north": north,
+            "region": "demo",
+            "bbox": dict(zip(EDGES, self.region.bbox, strict=True)),
             "start": self.region.start, "end": self.region.end,
             "catalog": str(self.region.catalog), "store": str(self.store),
             "optical": OPTICAL_COLLECTION, "sar": SAR_COLLECTION,
             **changes,
         }  # fmt: skip
 
-    def create(self, **changes: Any) -> httpx.Response:
+    def create(self, dry_run: Any = True, **changes: Any) -> httpx.Response:
         """Create an on-demand run, as the form's Submit does."""
         deployment = self.deployment("on-demand")["id"]
-        body = {"parameters": self.parameters(**changes), "state": {"type": "SCHEDULED"}}
+        parameters = {"request": self.request(**changes), "dry_run": dry_run}
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
         return self.api("POST", f"/deployments/{deployment}/create_flow_run", body)
 
     def run(self, run_id: str) -> dict[str, Any]:

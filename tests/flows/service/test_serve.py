@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import catalog
 from flows.cli.demo_region import DemoRegion
 from flows.cli.main import main
+from flows.plan.request import RegionRequest
 from tests.support.browser import needs_chromium, page_text
 from tests.support.service import RunningService, served
 
@@ -31,20 +33,46 @@ def test_both_deployments_are_there(service: RunningService) -> None:
     assert nightly["schedules"][0]["schedule"]["timezone"] == "Europe/Rome"
     assert Path(nightly["parameters"]["regions_file"]).is_absolute()
     assert on_demand["enforce_parameter_schema"]
-    form = on_demand["parameter_openapi_schema"]["properties"]
+    form = form_of(on_demand)
     assert all(field["description"] for field in form.values())
     assert form["dry_run"]["default"] is True
-    assert form["resolution_m"]["enum"] == [10, 20, 60]
-    assert form["start"]["format"] == "date"
+    assert form["request.start"]["format"] == "date"
+
+
+def test_every_field_of_a_request_is_in_the_form(service: RunningService) -> None:
+    fields = {f"request.{name}" for name in RegionRequest.model_fields}
+    form = form_of(service.deployment("on-demand"))
+    assert form.keys() == fields | {"dry_run"}
+    for name, field in RegionRequest.model_fields.items():
+        shown = form[f"request.{name}"]
+        assert shown["description"] == field.description
+        # What may stay empty says what stands in for it; no one has to choose between types.
+        assert field.is_required() or "default" in shown or "(default: " in shown["description"]
+        assert "anyOf" not in shown
+
+
+def form_of(deployment: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The fields of a deployment's form, those of the request by their path."""
+    schema = deployment["parameter_openapi_schema"]
+    of_request = schema["definitions"]["RegionRequest"]["properties"]
+    assert schema["properties"].keys() == {"request", "dry_run"}
+    return {
+        "dry_run": schema["properties"]["dry_run"],
+        **{f"request.{name}": field for name, field in of_request.items()},
+    }
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("west", 200),
+        ("bbox", {"west": 200, "south": 46, "east": 12, "north": 47}),
+        ("bbox", {"west": 11, "south": 46, "east": 12}),
+        ("provider", "nasa"),
         ("region", "No Name"),
-        ("resolution_m", 15),
-        ("dry_run", "perhaps"),
+        ("resolution", 0),
+        ("max_offset_px", 257),
+        ("weights", 5),
+        ("tiles", 3),
         ("max_cloud_cover", -1),
         ("store", ""),
         ("scheduler", "http://nowhere"),
@@ -56,7 +84,7 @@ def test_bad_parameters_are_refused_with_the_field(
 ) -> None:
     answer = service.create(**{field: value})
     assert answer.status_code == 409
-    assert f"'{field}'" in answer.json()["detail"]
+    assert field in answer.json()["detail"]
 
 
 def test_a_dry_run_plans_and_writes_nothing(service: RunningService) -> None:
@@ -142,10 +170,12 @@ def test_the_form_has_every_field_and_its_help(service: RunningService, tmp_path
     deployment = service.deployment("on-demand")
     url = f"{service.url}/deployments/deployment/{deployment['id']}/run"
     text = page_text(url, tmp_path)
-    for name, field in deployment["parameter_openapi_schema"]["properties"].items():
-        assert f"{name} " in text
+    for name, field in form_of(deployment).items():
+        assert f"{name.removeprefix('request.')} " in text
         assert " ".join(field["description"].split()) in text
-    assert "10 20 60" in text  # a choice, not a field to type into
+    assert "west south east north" in text
+    assert "earth-search planetary-computer copernicus stac" in text  # a choice, not to type into
+    assert 'type "None"' not in text  # nor is anyone asked whether a field has a value
     assert "Submit" in text
 
 

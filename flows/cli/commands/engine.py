@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import Progress
+
+from flows.cli.terminal import DONE, add_json, output, require_place, write_json
 
 if TYPE_CHECKING:
     from tar_engine import Registrar
@@ -44,21 +45,17 @@ def evaluate(args: argparse.Namespace) -> int:
     from tar_engine.training.evaluate import reliability_table, table
     from tar_engine.training.patches import load_pairs
 
-    if args.json:
-        _require_folder("json", args.json)
+    console = output(args)
     data = load_pairs(args.pairs_dir)
     registrar = Registrar.load(args.weights, args.device)
     registrar.network.tafe.mode = args.text
     results = _measured(registrar, data, args.protocol)
-    print(table(results))
+    tables = table(results)
     if args.calibration:
-        print(f"\nIs expected_error_px true?\n{reliability_table(results)}")
-    if args.json:
-        from flows.report.report import json_values
-
-        # JSON knows no infinity; an error that is one (a refusal) becomes null.
-        args.json.write_text(json.dumps(json_values(results), indent=1) + "\n", encoding="utf-8")
-    return 0
+        tables += f"\n\nIs expected_error_px true?\n{reliability_table(results)}"
+    console.print(tables, highlight=False, markup=False, soft_wrap=True)
+    write_json(args, results)  # an error that is infinite (a refusal) becomes null
+    return DONE
 
 
 def train(args: argparse.Namespace) -> int:
@@ -72,7 +69,7 @@ def train(args: argparse.Namespace) -> int:
     from tar_engine.training.train import train as train_network
     from tar_engine.training.training_set import synthetic_pairs
 
-    _require_folder("out", args.out or args.pack)
+    require_place("out", args.out or args.pack)
     if args.pairs < 1 or args.batch < 1:
         raise RequestError("pairs, batch: both must be at least 1")
     parts = [load_pairs(path) for path in args.pairs_dirs]
@@ -84,7 +81,7 @@ def train(args: argparse.Namespace) -> int:
     if args.pack:
         data.save(args.pack)
         print(f"{len(data)} pairs packed into {args.pack}")
-        return 0
+        return DONE
     bank = _text_bank(args.text_encoder)
     config = TrainConfig(
         pairs=args.pairs,
@@ -104,7 +101,7 @@ def train(args: argparse.Namespace) -> int:
     print(f"saved {args.out}")
     if args.validate:
         _validate(args.out, bank, load_pairs(args.validate), args.device)
-    return 0
+    return DONE
 
 
 def _validate(file: Path, bank: TextBank, data: PatchPairs, device: str) -> None:
@@ -121,33 +118,28 @@ def _validate(file: Path, bank: TextBank, data: PatchPairs, device: str) -> None
     save_checkpoint(file, registrar.network, bank, history)
 
 
-def add_evaluate(commands: Any, common: argparse.ArgumentParser) -> None:
-    """The `evaluate` command's arguments."""
-    parser = commands.add_parser(
-        "evaluate", parents=[common], help="accuracy on aligned pairs, warped in a known way",
-        description="Measure how well the engine registers.", epilog=EVALUATE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+def describe_evaluate(parser: argparse.ArgumentParser) -> None:
+    """The `evaluate` command's options."""
+    from flows.cli.options import add_request_option
+
+    parser.description = "Measure how well the engine registers."
+    parser.epilog = EVALUATE_EPILOG
     parser.add_argument("pairs_dir", type=Path, metavar="PAIRS_DIR")
     parser.add_argument("--protocol", nargs="+", default=PROTOCOL_NAMES, choices=PROTOCOL_NAMES,
                         metavar="NAME", help="default: all of them")  # fmt: skip
     parser.add_argument("--calibration", action="store_true",
                         help="also print whether the stated errors are true")  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every case there")
-    parser.add_argument("--weights", type=Path, metavar="FILE",
-                        help="a checkpoint of your own (default: the shipped one)")  # fmt: skip
+    add_request_option(parser, "weights")
     _add_text(parser, "what the text bank is replaced by, to measure what it is worth")
     _add_device(parser)
+    add_json(parser)
     parser.set_defaults(command=evaluate)
 
 
-def add_train(commands: Any, common: argparse.ArgumentParser) -> None:
-    """The `train` command's arguments."""
-    parser = commands.add_parser(
-        "train", parents=[common], help="train the network",
-        description="Train the engine's network on aligned pairs under random warps.",
-        epilog=TRAIN_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+def describe_train(parser: argparse.ArgumentParser) -> None:
+    """The `train` command's options."""
+    parser.description = "Train the engine's network on aligned pairs under random warps."
+    parser.epilog = TRAIN_EPILOG
     parser.add_argument("pairs_dirs", type=Path, nargs="+", metavar="PAIRS",
                         help="folders of pairs, or files made by --pack")  # fmt: skip
     parser.add_argument("--scenes", type=Path, metavar="DIR",
@@ -182,14 +174,6 @@ def _add_text(parser: argparse.ArgumentParser, help_text: str) -> None:
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-
-
-def _require_folder(argument: str, file: Path) -> None:
-    """Before hours of work, not after them."""
-    from flows.plan.request import RequestError
-
-    if not file.parent.is_dir() or file.is_dir():
-        raise RequestError(f"{argument}: {file} cannot be a file, there is no folder for it")
 
 
 def _measured(registrar: Registrar, data: PatchPairs, protocols: list[str]) -> dict[str, Any]:

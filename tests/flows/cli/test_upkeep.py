@@ -22,7 +22,7 @@ def test_the_commands_tell_people_and_programs(
 
     assert main(["status", place]) == 0
     assert "published" in capsys.readouterr().out
-    assert main(["status", place, "--json"]) == 0
+    assert main(["status", place, "--json", "-"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["generation"] for row in rows] == [FIRST, SECOND, HALF]
     assert [row["published"] for row in rows] == [False, True, False]
@@ -34,7 +34,7 @@ def test_the_commands_tell_people_and_programs(
     assert "2 generations" in told
     assert "Dry run: nothing was removed" in told
     assert len(generations(place, "la")) == 3
-    assert main(["prune", place, "--yes", "--json"]) == 0
+    assert main(["prune", place, "--yes", "--json", "-"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [each["generation"] for each in told["removed"]] == [FIRST, HALF]
     assert [each.store for each in generations(place, "la")] == [new]
@@ -44,7 +44,7 @@ def test_the_commands_tell_people_and_programs(
     Path(new.url, "vh", "c", "0", "0").unlink()
     assert main(["verify", f"{place}/la"]) == 1
     assert f"la 2020-11-04 {SECOND}: shard 0.0 of vh is missing" in capsys.readouterr().out
-    assert main(["verify", place, "--json"]) == 1
+    assert main(["verify", place, "--json", "-"]) == 1
     (result,) = json.loads(capsys.readouterr().out)
     assert result["faults"] == [{"shard": "0.0", "variable": "vh", "what": "is missing"}]
     assert not Path(old.url).exists()
@@ -58,7 +58,9 @@ def test_young_generations_are_kept_and_pruning_them_warns(
     assert main(["prune", str(tmp_path), "--yes"]) == 0
     assert "kept, a run may be writing it" in capsys.readouterr().out
     assert Path(half.url).exists()
-    assert main(["prune", str(tmp_path), "--older-than-hours", "0"]) == 0
+    file = tmp_path.with_name("pruned.json")
+    assert main(["prune", str(tmp_path), "--older-than-hours", "0", "--json", str(file)]) == 0
+    assert [each["generation"] for each in json.loads(file.read_text())["left_over"]] == [HALF]
     assert "make sure that no run is writing" in " ".join(capsys.readouterr().out.split())
     assert main(["status", "/no/such/store"]) == 1
     assert "there is no region in /no/such/store" in capsys.readouterr().err

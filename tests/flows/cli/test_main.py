@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion
-from flows.cli.main import main
+from flows.cli.main import COMMANDS, main
 from tar_engine.errors import InputError, TextError, WeightsError
 from tests.support.regions import files_under
 
@@ -117,11 +118,15 @@ def test_debug_shows_where_an_error_came_from(small_region: DemoRegion, tmp_path
 def test_a_region_without_a_pair_ends_well_and_says_so(
     small_region: DemoRegion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(small_region, tmp_path, **{"max-gap-days": ["1"]}) == 0
+    file = tmp_path / "result.json"
+    words = ["--json", str(file)]
+    assert run(small_region, tmp_path / "store", *words, **{"max-gap-days": ["1"]}) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "nothing to register" in told
     assert "1.8 days away, more than the 1 days allowed" in told
-    assert list(files_under(tmp_path)) == ["region/report.json"]
+    assert list(files_under(tmp_path / "store")) == ["region/report.json"]
+    report = json.loads((tmp_path / "store" / "region" / "report.json").read_text())
+    assert json.loads(file.read_text()) | {"seconds": 0} == report | {"seconds": 0}
 
 
 def test_a_missing_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,9 +137,11 @@ def test_a_missing_option_is_explained(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["providers"], ["pair"], ["demo"], ["status"], ["verify"], ["prune"]]
+    "command", [[], *([name] for name in COMMANDS)], ids=lambda words: " ".join(words) or "all"
 )
-def test_help_teaches(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_a_help_that_fits_a_terminal(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([*command, "--help"])
     assert stopped.value.code == 0
@@ -153,6 +160,37 @@ def test_providers_are_listed_with_what_they_need(capsys: pytest.CaptureFixture[
     assert "sentinel-1-grd (ground control points, requester pays)" in shown
 
 
+def test_json_on_standard_output_is_alone_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["providers", "--json", "-"]) == 0
+    told = capsys.readouterr()
+    names = [each["name"] for each in json.loads(told.out)]
+    assert names == ["earth-search", "planetary-computer", "copernicus", "stac"]
+    assert all(name in told.err for name in names)
+
+
+def test_a_dry_run_tells_programs_its_plan(
+    small_region: DemoRegion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "plan.json"
+    assert run(small_region, tmp_path / "store", "--dry-run", "--json", str(file)) == 0
+    assert "nothing was written" in capsys.readouterr().out
+    plan = json.loads(file.read_text())
+    assert (plan["region"], plan["scenes"]) == ("region", {"optical": 3, "sar": 2})
+    (day,) = plan["slots"]
+    assert (day["slot"], day["published"], len(day["pairs"])) == ("2024-06-12", False, 4)
+    assert all(0 < pair["overlap_share"] <= 1 for pair in day["pairs"])
+    assert [each["scene"] for each in plan["unpaired"]] == ["S2-DEMO-EARLY"]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("command", [["providers"], ["status", "x"], ["pair", "a", "b", "--out=c"]])
+def test_a_json_file_without_a_folder_is_told_before_any_work(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--json", str(tmp_path / "no" / "x.json")]) == 2
+    assert "json: " in capsys.readouterr().err
+
+
 def test_help_does_not_wait_for_heavy_packages() -> None:
     loaded = subprocess.run(
         [
@@ -168,7 +206,7 @@ def test_help_does_not_wait_for_heavy_packages() -> None:
     assert loaded.stdout.strip() == "[]"
 
 
-def test_pair_refuses_with_its_own_exit_code(
+def test_pair_registers_two_rasters_and_tells_what_came_of_it(
     small_region: DemoRegion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = small_region.catalog.parent
@@ -177,8 +215,12 @@ def test_pair_refuses_with_its_own_exit_code(
     assert "sar: /nope.tif cannot be opened" in capsys.readouterr().err
     code = main(
         ["pair", *(str(folder / f"{n}.tif") for n in ("S2-DEMO-EAST", "S1-DEMO-SOUTH")),
-         "--out", str(out)]
+         "--out", str(out), "--json", "-"]
     )  # fmt: skip
     assert code == 0
-    assert "Registered" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "Registered" in told.err
+    result = json.loads(told.out)
+    assert (result["accepted"], result["out"]) == (True, str(out))
+    assert result["expected_error_px"] < 1.5
     assert out.exists()

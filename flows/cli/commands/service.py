@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import os
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from flows.cli.terminal import DONE, FAILED, PARTIAL, prepare_prefect
+from flows.cli.terminal import (
+    DONE,
+    FAILED,
+    PARTIAL,
+    add_json,
+    output,
+    prepare_prefect,
+    require_file,
+    write_json,
+)
 
-INFRA = Path(__file__).resolve().parents[2] / "infra"  # of a checkout
+INFRA = Path(__file__).resolve().parents[3] / "infra"  # of a checkout
 SERVE_EPILOG = """\
 Server, work pool, worker and the deployments `nightly` and `on-demand` of the Prefect file, on this
 machine, until Ctrl-C. Runs and their history live in PREFECT_HOME (default: ~/.prefect). Nobody is
@@ -20,7 +27,8 @@ asked for a password: keep it on loopback, or behind something that asks.
 """
 BACKFILL_EPILOG = """\
 Newest window first. What is published is left alone, so the same command again does what is
-missing; a window that fails does not stop the others. Exit code 1 when one failed.
+missing; a window that fails does not stop the others. Exit code 1 when all of them failed, 4 when
+some did.
 """
 
 
@@ -30,7 +38,7 @@ def serve(args: argparse.Namespace) -> int:
     from flows.service.serve import serve as run_service
 
     for name, file in {"prefect-file": args.prefect_file, "regions": args.regions}.items():
-        _require_file(name, file)
+        require_file(name, file)
     run_service(
         Service(args.host, args.port, args.runs, args.prefect_file, args.regions), Console()
     )
@@ -47,7 +55,8 @@ def nightly(args: argparse.Namespace) -> int:
     state = run_nightly(
         args.regions, args.days_back, args.until, args.region or (), return_state=True
     )
-    Console().print(f"{state.name}: {state.message}", markup=False, soft_wrap=True)
+    output(args).print(f"{state.name}: {state.message}", markup=False, soft_wrap=True)
+    write_json(args, {"state": state.name, "message": state.message})
     if state.is_completed():
         return DONE
     return PARTIAL if state.name == "Partial" else FAILED
@@ -60,22 +69,35 @@ def backfill(args: argparse.Namespace) -> int:
     from flows.service.backfill import print_outcomes
     from flows.service.regions import load_regions
 
-    console = Console()
+    console = output(args)
     requests = [
         region.request(args.start, args.end) for region in load_regions(args.regions, args.region)
     ]
     outcomes = run_backfill(requests, args.window_days, console)
     print_outcomes(console, outcomes)
-    return DONE if all(outcome.finished for outcome in outcomes) else FAILED
+    write_json(
+        args,
+        [
+            {
+                "region": outcome.request.region,
+                "start": outcome.request.start.isoformat(),
+                "end": outcome.request.end.isoformat(),
+                "finished": outcome.finished,
+                "told": outcome.told,
+            }
+            for outcome in outcomes
+        ],
+    )
+    finished = [outcome.finished for outcome in outcomes]
+    if all(finished):
+        return DONE
+    return PARTIAL if any(finished) else FAILED
 
 
-def add_serve(commands: Any, common: argparse.ArgumentParser) -> None:
-    """`tar-pipeline serve`."""
-    parser = commands.add_parser(
-        "serve", parents=[common], help="Prefect server, worker and deployments, on this machine",
-        description="Run regions every night and on demand.", epilog=SERVE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+def describe_serve(parser: argparse.ArgumentParser) -> None:
+    """The `serve` command's options."""
+    parser.description = "Run regions every night and on demand."
+    parser.epilog = SERVE_EPILOG
     _add_regions(parser)
     parser.add_argument("--prefect-file", type=Path, default=INFRA / "prefect.yaml", metavar="FILE",
                         help="the deployments (default: infra/prefect.yaml)")  # fmt: skip
@@ -86,40 +108,38 @@ def add_serve(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=serve)
 
 
-def add_nightly(commands: Any, common: argparse.ArgumentParser) -> None:
-    """`tar-pipeline nightly`."""
-    parser = commands.add_parser(
-        "nightly", parents=[common], help="what runs every night, now",
-        description="Register yesterday and the days before it in every region of the file. "
-        "Exit code 1 when all of them failed, 4 when some did.",
-    )  # fmt: skip
+def describe_nightly(parser: argparse.ArgumentParser) -> None:
+    """The `nightly` command's options."""
+    parser.description = (
+        "Register yesterday and the days before it in every region of the file.\n"
+        "Exit code 1 when all of them failed, 4 when some did."
+    )
     _add_regions(parser)
     parser.add_argument("--region", action="append", metavar="NAME",
                         help="only this one; may be repeated")  # fmt: skip
     parser.add_argument("--days-back", type=int, default=4, metavar="DAYS",
                         help="days before the last one, for scenes that came late "
                         "(default: %(default)s)")  # fmt: skip
-    parser.add_argument("--until", type=dt.date.fromisoformat, metavar="DATE",
+    parser.add_argument("--until", type=dt.date.fromisoformat, metavar="YYYY-MM-DD",
                         help="last day (default: yesterday, UTC)")  # fmt: skip
+    add_json(parser)
     parser.set_defaults(command=nightly)
 
 
-def add_backfill(commands: Any, common: argparse.ArgumentParser) -> None:
-    """`tar-pipeline backfill`."""
-    parser = commands.add_parser(
-        "backfill", parents=[common], help="days of the past, newest first",
-        description="Register a range of days of regions of the file, window by window.",
-        epilog=BACKFILL_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+def describe_backfill(parser: argparse.ArgumentParser) -> None:
+    """The `backfill` command's options."""
+    from flows.cli.options import add_request_option
+
+    parser.description = "Register a range of days of regions of the file, window by window."
+    parser.epilog = BACKFILL_EPILOG
     _add_regions(parser)
     parser.add_argument("--region", required=True, action="append", metavar="NAME",
                         help="of the file; may be repeated")  # fmt: skip
-    parser.add_argument("--start", required=True, type=dt.date.fromisoformat, metavar="DATE",
-                        help="first day, YYYY-MM-DD")  # fmt: skip
-    parser.add_argument("--end", required=True, type=dt.date.fromisoformat, metavar="DATE",
-                        help="last day, inclusive")  # fmt: skip
+    add_request_option(parser, "start")
+    add_request_option(parser, "end")
     parser.add_argument("--window-days", type=_count, default=7, metavar="DAYS",
                         help="days of one run (default: %(default)s)")  # fmt: skip
+    add_json(parser)
     parser.set_defaults(command=backfill)
 
 
@@ -132,10 +152,3 @@ def _count(text: str) -> int:
     if int(text) < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return int(text)
-
-
-def _require_file(name: str, file: Path) -> None:
-    from flows.plan.request import RequestError
-
-    if not os.access(file, os.R_OK):
-        raise RequestError(f"{name}: there is no file {file} (give one with --{name})")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from flows.cli.terminal import DONE, FAILED, output
+from flows.cli.terminal import DONE, FAILED, add_json, add_store, output, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,10 +43,8 @@ examples:
 def status(args: argparse.Namespace) -> int:
     """What lies in a store."""
     rows = [_described(each) for each in _generations(args.store)]
-    if args.json:
-        print(json.dumps(rows, indent=2, allow_nan=False))
-    else:
-        _print_status(rows)
+    _print_status(output(args), rows)
+    write_json(args, rows)
     return DONE
 
 
@@ -62,10 +59,8 @@ def verify(args: argparse.Namespace) -> int:
             results.append({**_name(each), "shards": found.shards,
                             "faults": [vars(fault) for fault in found.faults]})  # fmt: skip
     sound = not any(result["faults"] for result in results)
-    if args.json:
-        print(json.dumps(results, indent=2))
-    else:
-        _print_verified(results)
+    _print_verified(output(args), results)
+    write_json(args, results)
     return DONE if sound else FAILED
 
 
@@ -78,53 +73,44 @@ def prune(args: argparse.Namespace) -> int:
     gone = left_over(found, age)
     young = [each for each in found if not each.published and each not in gone]
     removed = [each for each in gone if args.yes and remove(each, age)]
-    if args.json:
-        told = {"removed": removed, "left_over": gone, "too_young": young}
-        print(json.dumps({k: [_measured(each) for each in v] for k, v in told.items()}, indent=2))
-    else:
-        _print_pruned(args, gone, young, removed)
+    _print_pruned(args, gone, young, removed)
+    told = {"removed": removed, "left_over": gone, "too_young": young}
+    write_json(args, {key: [_measured(each) for each in found] for key, found in told.items()})
     return DONE
 
 
-def add_upkeep(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add `status`, `verify` and `prune` to the command line."""
-    _add(
-        commands, common, "status", status, "what lies in a store",
-        "List the days of a store: shards, size, what became of the pixels and of the pairs.",
-        STATUS_EPILOG,
-    )  # fmt: skip
-    _add(
-        commands, common, "verify", verify, "check every shard of a store",
-        "Compare every shard of every published day with its checksums.", VERIFY_EPILOG,
-    )  # fmt: skip
-    parser = _add(
-        commands, common, "prune", prune, "remove what no item points to",
-        "List the generations that no item points to; with --yes, remove them.", PRUNE_EPILOG,
-    )  # fmt: skip
+def describe_status(parser: argparse.ArgumentParser) -> None:
+    """The `status` command's options."""
+    parser.description = (
+        "List the days of a store: shards, size, what became of the pixels and of the pairs."
+    )
+    parser.epilog = STATUS_EPILOG
+    add_store(parser)
+    add_json(parser)
+    parser.set_defaults(command=status)
+
+
+def describe_verify(parser: argparse.ArgumentParser) -> None:
+    """The `verify` command's options."""
+    parser.description = "Compare every shard of every published day with its checksums."
+    parser.epilog = VERIFY_EPILOG
+    add_store(parser)
+    add_json(parser)
+    parser.set_defaults(command=verify)
+
+
+def describe_prune(parser: argparse.ArgumentParser) -> None:
+    """The `prune` command's options."""
+    parser.description = "List the generations that no item points to; with --yes, remove them."
+    parser.epilog = PRUNE_EPILOG
+    add_store(parser)
     parser.add_argument("--yes", action="store_true", help="remove them; without it, a dry run")
     parser.add_argument(
         "--older-than-hours", type=_hours, default=SETTLED_HOURS, metavar="HOURS",
         help="since anything of it was written (default: %(default)g)",
     )  # fmt: skip
-
-
-def _add(
-    commands: Any,
-    common: argparse.ArgumentParser,
-    name: str,
-    command: Any,
-    summary: str,
-    description: str,
-    epilog: str,
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, parents=[common], help=summary, description=description, epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("store", metavar="STORE", help="PATH or s3://…, or one region STORE/REGION")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.set_defaults(command=command)
-    return parser
+    add_json(parser)
+    parser.set_defaults(command=prune)
 
 
 def _hours(text: str) -> float:
@@ -172,7 +158,8 @@ def _described(each: Generation) -> dict[str, Any]:
     }
 
 
-def _print_status(rows: Sequence[dict[str, Any]]) -> None:
+def _print_status(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    from dask.utils import format_bytes
     from rich.table import Table
     from rich.text import Text
 
@@ -188,13 +175,12 @@ def _print_status(rows: Sequence[dict[str, Any]]) -> None:
         table.add_row(
             row["region"], row["slot"],
             Text("published", "green") if row["published"] else Text(f"only {_id(row)}", "yellow"),
-            str(row["shards"]), _size(row["bytes"]), *shares,
+            str(row["shards"]), format_bytes(row["bytes"]), *shares,
             "–" if row["pairs"] is None else str(row["pairs"]), str(len(row["refused"])),
         )  # fmt: skip
-    console = output()
     console.print(table)
     console.print(
-        f"\n{_size(sum(row['bytes'] for row in rows))} in {_count(len(rows), 'generation')}"
+        f"\n{format_bytes(sum(row['bytes'] for row in rows))} in {_count(len(rows), 'generation')}"
     )
     for row in rows:
         for pair in row["refused"] if row["published"] else ():
@@ -204,8 +190,7 @@ def _print_status(rows: Sequence[dict[str, Any]]) -> None:
             )  # fmt: skip
 
 
-def _print_verified(results: Sequence[dict[str, Any]]) -> None:
-    console = output()
+def _print_verified(console: Console, results: Sequence[dict[str, Any]]) -> None:
     for result in results:
         where = f"{result['region']} {result['slot']} {result['generation']}"
         if not result["faults"]:
@@ -227,7 +212,9 @@ def _print_pruned(
     young: Sequence[Generation],
     removed: Sequence[Generation],
 ) -> None:
-    console = output()
+    from dask.utils import format_bytes
+
+    console = output(args)
     now = datetime.now(UTC)
     for each in gone:
         fate = "kept, it has come into use" if args.yes else "would be removed"
@@ -236,7 +223,7 @@ def _print_pruned(
     for each in young:
         _print_line(console, each, now, "kept, a run may be writing it")
     counted, word = (removed, "removed") if args.yes else (gone, "left over")
-    size = _size(sum(each.bytes for each in counted))
+    size = format_bytes(sum(each.bytes for each in counted))
     console.print(f"{_count(len(counted), 'generation')}, {size} {word}.")
     if gone and not args.yes:
         console.print("Dry run: nothing was removed; --yes removes them.")
@@ -248,9 +235,12 @@ def _print_pruned(
 
 
 def _print_line(console: Console, each: Generation, now: datetime, told: str) -> None:
+    from dask.utils import format_bytes
+
+    size = format_bytes(each.bytes)
     hours = (now - each.touched).total_seconds() / 3600
     console.print(
-        f"  {each.store.region} {each.store.slot} {each.store.generation}: {_size(each.bytes)}, "
+        f"  {each.store.region} {each.store.slot} {each.store.generation}: {size}, "
         f"untouched for {hours:.1f} h: {told}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
@@ -262,12 +252,3 @@ def _id(row: dict[str, Any]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from flows.cli.terminal import DONE, output
+from flows.cli.terminal import DONE, add_json, add_store, output, write_json
 
 EPILOG = """\
 Without --bands the file holds all that is measured: optical, SAR, displacement, expected error.
@@ -17,6 +16,24 @@ examples:
   tar-pipeline export s3://mosaics --region bolzano --slot 2024-06-04 --out quality.tif \\
       --bands quality
 """
+
+
+def describe_export(parser: argparse.ArgumentParser) -> None:
+    """The `export` command's options."""
+    parser.description = (
+        "Write a published day as one cloud-optimised GeoTIFF, with its provenance as\ntags."
+    )
+    parser.epilog = EPILOG
+    add_store(parser)
+    parser.add_argument("--region", metavar="NAME", help="needed where the store has several")
+    parser.add_argument("--slot", required=True, metavar="DAY", help="a day that is published")
+    parser.add_argument("--out", required=True, type=Path, metavar="X.tif",
+                        help="appears when it is complete")  # fmt: skip
+    parser.add_argument(
+        "--bands", nargs="+", metavar="NAME", help="which, in this order (default: all measured)"
+    )
+    add_json(parser)
+    parser.set_defaults(command=export)
 
 
 def export(args: argparse.Namespace) -> int:
@@ -34,23 +51,7 @@ def export(args: argparse.Namespace) -> int:
         )
     slot = published_slot(*chosen[0], args.slot)
     exported = export_cog(slot, args.out, args.bands)
-    output().print(f"{args.out}: {', '.join(exported)}", highlight=False, soft_wrap=True)
+    output(args).print(f"{args.out}: {', '.join(exported)}", highlight=False, soft_wrap=True)
+    write_json(args, {"out": str(args.out), "region": chosen[0][1], "slot": args.slot,
+                      "bands": list(exported)})  # fmt: skip
     return DONE
-
-
-def add_export(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add `export` to the command line."""
-    parser = commands.add_parser(
-        "export", parents=[common], help="a published day as a GeoTIFF",
-        description="Write a published day as one cloud-optimised GeoTIFF, with its provenance as\n"
-        "tags.",
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("store", metavar="STORE", help="PATH or s3://…, or one region STORE/REGION")
-    parser.add_argument("--region", metavar="NAME", help="needed where the store has several")
-    parser.add_argument("--slot", required=True, metavar="DAY", help="a day that is published")
-    parser.add_argument("--out", required=True, type=Path, metavar="X.tif")
-    parser.add_argument(
-        "--bands", nargs="+", metavar="NAME", help="which, in this order (default: all measured)"
-    )
-    parser.set_defaults(command=export)

@@ -1,0 +1,173 @@
+"""`tar-pipeline run`: a region of a STAC catalog, planned, registered, told."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from flows.cli.terminal import (
+    DONE,
+    FAILED,
+    PARTIAL,
+    add_json,
+    complain,
+    output,
+    prepare_prefect,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from flows.plan.plan import Plan
+
+EPILOG = """\
+examples:
+  tar-pipeline run --provider earth-search --bbox 11.2 46.4 11.5 46.6 --start 2024-06-01 \\
+      --end 2024-06-10 --store mosaics --region bolzano --dry-run
+      which scenes pair, which do not and why; leave out --dry-run to register them
+
+  tar-pipeline run --catalog items.json --optical sentinel-2-visual --sar sentinel-1-rtc \\
+      --bbox 11.2 46.4 11.5 46.6 --start 2024-06-01 --end 2024-06-10 --store s3://mosaics
+      scenes of your own, described by an ItemCollection
+
+--json FILE holds what report.json does; with --dry-run, the plan.
+
+The same command again continues a run that was stopped, and does nothing once all is done.
+Readers never see half a mosaic: a day appears when it is complete. Exit code 4 when something of
+what the plan promised is missing; the same command tries just that again.
+
+Open the result:
+  import catalog
+  mosaic = catalog.open_mosaic("STORE/REGION")     # xarray.Dataset: time, y, x
+"""
+
+
+def describe_run(parser: argparse.ArgumentParser) -> None:
+    """The `run` command's options: a request's fields, and whether to carry it out."""
+    from flows.cli.options import add_request_options
+
+    parser.description = (
+        "Find the scenes of a region, register SAR to optical, leave one mosaic\nper optical day."
+    )
+    parser.epilog = EPILOG
+    add_request_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
+    add_json(parser)
+    parser.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Register a region of a STAC catalog."""
+    prepare_prefect()
+    from flows.cli.options import request_values
+    from flows.plan.plan import plan_request
+    from flows.plan.request import RegionRequest
+    from flows.progress import Stopwatch
+    from flows.report.report import print_plan, run_report
+
+    console = output(args)
+    request = RegionRequest.of(**request_values(args))
+    with Console(stderr=True).status("searching and pairing scenes"):
+        plan = plan_request(request)
+    print_plan(console, plan, pairs=args.dry_run)
+    if args.dry_run:
+        write_json(args, plan_values(plan))
+        console.print("\nDry run: nothing was written.")
+        return DONE
+    if plan.pairs and plan.unfinished:
+        code, report = _register(console, plan)
+        write_json(args, report)
+        return code
+    _tell_why_nothing_is_done(console, plan)
+    if args.json:
+        write_json(args, run_report(plan, (), Stopwatch()))
+    return DONE
+
+
+def plan_values(plan: Plan) -> dict[str, Any]:
+    """A plan as JSON values: what would be paired, what is left out and why, what is there."""
+    return {
+        "region": plan.request.region,
+        "mosaic": plan.mosaic_url,
+        "scenes": {"optical": len(plan.optical), "sar": len(plan.sar)},
+        "slots": [
+            {
+                "slot": slot.slot,
+                "generation": slot.generation,
+                "published": slot.published,
+                "pairs": [
+                    {
+                        "optical": pair.optical.id,
+                        "sar": pair.sar.id,
+                        "overlap_share": pair.overlap_share,
+                        "gap_days": pair.gap.total_seconds() / 86400,
+                    }
+                    for pair in slot.pairs
+                ],
+            }
+            for slot in plan.slots
+        ],
+        "unpaired": [{"scene": each.scene.id, "reason": each.reason} for each in plan.unpaired],
+        "warnings": [{"scene": each.scene.id, "warning": each.text} for each in plan.warnings],
+    }
+
+
+def _register(console: Console, plan: Plan) -> tuple[int, dict[str, Any]]:
+    """Carry the plan out, and tell what became of it: the exit code and the report."""
+    from flows.register_region import register_region
+    from flows.report.accountability import IncompleteRun, print_accountability
+    from flows.report.report import print_result
+
+    console.print()
+    code = DONE
+    try:
+        report = register_region(plan.request)
+    except IncompleteRun as incomplete:
+        report = incomplete.report
+        code = PARTIAL if report["status"] == "partial" else complain(str(incomplete), FAILED)
+    print_result(console, report, already_told=plan.unpaired)
+    print_accountability(console, report["accountability"])
+    if code != FAILED:
+        _tell_where_it_is(console, report, code)
+    return code, report
+
+
+def _tell_where_it_is(console: Console, report: dict[str, Any], code: int) -> None:
+    done = "Done" if code == DONE else "[yellow]Partly done[/]; the same command tries the rest;"
+    console.print(
+        f"\n{done} in {report['seconds']['total']:.0f} s.\n"
+        f"  mosaic    {report['mosaic']}\n"
+        f"  picture   {report['mosaic']}/preview.png\n"
+        f"  report    {report['mosaic']}/report.json\n"
+        f"  by day    {report['mosaic']}/reports/DAY.html\n"
+        f'  open it   catalog.open_mosaic("{report["mosaic"]}")',
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _tell_why_nothing_is_done(console: Console, plan: Plan) -> None:
+    """Nothing pairs, or all of it is published; where its report.json is missing, it is written."""
+    from flows.progress import Stopwatch
+    from flows.report.preview import draw_preview
+    from flows.report.report import earlier_outcomes, report_is_missing, run_report, save_report
+    from flows.report.slot_report import save_reports
+
+    clock = Stopwatch()
+    if not plan.pairs:
+        save_report(plan, run_report(plan, (), clock), picture=None)
+        console.print(
+            "\nNo optical scene has a SAR partner here, so there is nothing to register; the "
+            f"reasons are above and in {escape(plan.mosaic_url)}/report.json",
+            soft_wrap=True,
+        )
+        return
+    told = f"all of it is published in {escape(plan.mosaic_url)}"
+    console.print(f"\n[green]Nothing to do:[/] {told}", soft_wrap=True)
+    if report_is_missing(plan):  # the run that published it died before its report
+        with clock("report"):
+            picture = draw_preview(plan, earlier_outcomes(plan))
+        save_reports(plan, run_report(plan, (), clock), picture, ())
+        console.print("report.json was missing beside it, and has been written now")
