@@ -17,7 +17,8 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 
 from flows.plan.plan import Plan
 from flows.progress import Progress
-from flows.report.accountability import table_rows
+from flows.report.accountability import tabulate
+from flows.report.schema import Report
 from flows.report.workload import Workload, steps_left, workload
 
 THUMBNAIL_PX = 1000  # longest side
@@ -74,27 +75,26 @@ def live_progress(plan: Plan) -> Progress:
     return Progress(show, expected=sum(steps_left(plan)))
 
 
-def show_result(plan: Plan, report: dict[str, Any], picture: bytes | None) -> None:
+def show_result(plan: Plan, report: Report, picture: bytes | None) -> None:
     """What became of each pair, refusals first; and the preview, embedded: it needs no server."""
     rows = [
         {
-            "day": pair["slot"],
-            "optical": pair["optical"],
-            "sar": pair["sar"],
-            "accepted": pair["accepted"],
-            "displacement (px)": _hundredths(pair["median_displacement_px"]),
-            "expected error (px)": _hundredths(pair["expected_error_px"]),
-            "matches": pair["matches"],
-            "reason": pair["reason"],
+            "day": pair.slot,
+            "optical": pair.optical,
+            "sar": pair.sar,
+            "accepted": pair.accepted,
+            "displacement (px)": _round(pair.median_displacement_px),
+            "expected error (px)": _round(pair.expected_error_px),
+            "matches": pair.matches,
+            "reason": pair.reason,
         }
-        for pair in sorted(report["pairs"], key=lambda pair: pair["accepted"])
+        for pair in sorted(report.pairs, key=lambda pair: pair.accepted)
     ]
-    rows += [{"scene": left["scene"], "reason": left["reason"]} for left in report["unpaired"]]
+    rows += [left.model_dump() for left in report.unpaired]
     show_table(_key(plan, "result"), _title(plan), rows)
-    account = report["accountability"]
-    show_table(
-        _key(plan, "accountability"), _title(plan), table_rows(account) + account["failures"]
-    )
+    account = report.accountability
+    failures = [failure.model_dump() for failure in account.failures]
+    show_table(_key(plan, "accountability"), _title(plan), tabulate(account) + failures)
     if picture is not None:
         image = f"data:image/png;base64,{base64.b64encode(thumbnail(picture)).decode()}"
         _create("image", _key(plan, "preview"), _title(plan), image)
@@ -134,7 +134,7 @@ def _key(plan: Plan, name: str) -> str:
     return f"{re.sub('[^a-z0-9]+', '-', plan.request.region).strip('-') or 'region'}-{name}"
 
 
-def _hundredths(value: float | None) -> float | None:
+def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 

@@ -29,7 +29,8 @@ from catalog.errors import SceneReadError
 from catalog.grid import Window
 from catalog.store.layout import QUALITY
 from flows.outcome import SlotOutcome
-from flows.plan.plan import Plan, SlotPlan, provenance, slot_store
+from flows.plan.generation import SlotPlan
+from flows.plan.plan import Plan, provenance, slot_store
 from flows.report.preview import (
     DESPECKLE_PX,
     as_colour,
@@ -39,7 +40,8 @@ from flows.report.preview import (
     overview,
     stack,
 )
-from flows.report.report import Report, earlier_outcomes, save_report
+from flows.report.report import earlier_outcomes, save_report
+from flows.report.schema import Report
 
 logger = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
@@ -108,7 +110,7 @@ def save_reports(
     StoreError.
     """
     save_slot_reports(plan, outcomes)
-    save_report(plan, report, picture)
+    save_report(plan.mosaic_url, report, picture)
 
 
 def save_slot_reports(plan: Plan, outcomes: Sequence[SlotOutcome]) -> None:

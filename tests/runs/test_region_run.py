@@ -18,6 +18,7 @@ import catalog
 from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion
 from flows.cli.main import main
 from flows.register_region import register_region
+from flows.report.schema import encode_report
 from tests.support.regions import DemoRun, files_under, request_of
 
 
@@ -117,9 +118,9 @@ def test_the_flow_itself_has_nothing_to_do_either(
     report: dict[str, Any], region: DemoRegion, store: Path
 ) -> None:
     before = files_under(store)
-    again = register_region(request_of(region, store))
-    assert again["status"] == "nothing to do"
-    assert again["pairs"] == report["pairs"]
+    again = register_region(request_of(region, store)).report
+    assert again.status == "nothing to do"
+    assert json.loads(encode_report(again))["pairs"] == report["pairs"]
     assert files_under(store) == before
 
 

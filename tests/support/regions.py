@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from flows.cli.demo import demo_request, run_demo
 from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion, write_region
 from flows.plan.plan import Plan, plan_region
 from flows.plan.request import RegionRequest
+from flows.report.schema import encode_report
 
 WEIGHTS_HASH = "0" * 64
 
 
 @dataclass(frozen=True)
 class DemoRun:
-    """What `tar-pipeline demo` left, and what it told."""
+    """What `tar-pipeline demo` left, its report as programs read it, and what it told."""
 
     region: DemoRegion
     store: Path
@@ -37,7 +39,7 @@ def run_small_demo(folder: Path) -> DemoRun:
     """The demo, 400 px squared: one tile, one shard."""
     region = write_region(folder / "scenes", size_px=400)
     told = Console(file=io.StringIO(), width=160)
-    report = run_demo(folder, told, size_px=400)
+    report = json.loads(encode_report(run_demo(folder, told, size_px=400)))
     return DemoRun(region, folder / "mosaic", report, told.file.getvalue())  # type: ignore[attr-defined]
 
 
