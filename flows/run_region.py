@@ -85,7 +85,7 @@ def register_slots(plan: Plan, clock: Stopwatch) -> list[SlotOutcome]:
         with (
             clock("workers"),
             cluster(plan.request.scheduler) as workers,
-            artifacts.live_progress(plan) as progress,
+            artifacts.show_progress(plan) as progress,
         ):
             run = Run(plan, workers, progress, clock)
             outcomes.extend(register_slot(run, slot) for slot in plan.unfinished)

@@ -22,7 +22,7 @@ from catalog.grid import Lattice, lattice_for
 from catalog.store.mosaic import SlotStore, check_writable
 from catalog.store.publish import published, published_properties
 from flows.cluster.workers import DispatchError, check_scheduler
-from flows.plan.days import paired_by_day, scenes_of
+from flows.plan.days import find_scenes, pair_by_day
 from flows.plan.generation import SlotPlan, configuration, plan_slot
 from flows.plan.groups import find_hidden
 from flows.plan.request import RegionRequest
@@ -90,11 +90,11 @@ def plan_region(request: RegionRequest, weights_sha256: str) -> Plan:
     by itself with SAR scenes that may lie outside the window.
     """
     lattice = lattice_for(request.bbox, crs=request.crs, resolution=request.resolution)
-    found_optical, found_sar = scenes_of(request)
+    found_optical, found_sar = find_scenes(request)
     checked = check_scenes([*found_optical, *found_sar])
     optical, sar = checked.scenes[: len(found_optical)], checked.scenes[len(found_optical) :]
     hidden = find_hidden(_without(optical, checked.unusable), shapely.box(*request.bbox))
-    pairing = paired_by_day(
+    pairing = pair_by_day(
         _without(optical, [*checked.unusable, *hidden]), _without(sar, checked.unusable), request
     )
     return compare_with_store(

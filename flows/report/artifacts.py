@@ -19,7 +19,7 @@ from flows.plan.plan import Plan
 from flows.progress import Progress
 from flows.report.accountability import tabulate
 from flows.report.schema import Report
-from flows.report.workload import Workload, steps_left, workload
+from flows.report.workload import Workload, count_steps, estimate_workload
 
 THUMBNAIL_PX = 1000  # longest side
 ROWS_KEPT = 500  # the UI is no place for more
@@ -27,7 +27,7 @@ ROWS_KEPT = 500  # the UI is no place for more
 
 def show_plan(plan: Plan) -> None:
     """What the work comes to, which scenes will be registered, and which have no partner."""
-    numbers = workload_markdown(plan, workload(plan))
+    numbers = describe_workload(plan, estimate_workload(plan))
     _create("markdown", _key(plan, "workload"), _title(plan), numbers)
     rows: list[dict[str, Any]] = [
         {
@@ -45,7 +45,7 @@ def show_plan(plan: Plan) -> None:
     show_table(_key(plan, "plan"), _title(plan), rows)
 
 
-def workload_markdown(plan: Plan, work: Workload) -> str:
+def describe_workload(plan: Plan, work: Workload) -> str:
     """The plan in numbers, with what each of them rests on."""
     size = "unknown" if work.bytes is None else f"{work.bytes / 1e9:.2f} GB"
     return f"""\
@@ -58,11 +58,11 @@ def workload_markdown(plan: Plan, work: Workload) -> str:
 | files | {work.files} of {work.scenes} scenes, {size} ({work.bytes_basis}) |
 | tiles | {work.tiles} |
 | shards | {work.shards} |
-| estimated time | {_duration(work.seconds)} ({work.seconds_basis}) |
+| estimated time | {_describe_duration(work.seconds)} ({work.seconds_basis}) |
 """
 
 
-def live_progress(plan: Plan) -> Progress:
+def show_progress(plan: Plan) -> Progress:
     """Progress bars, and the run's progress artifact: a percentage, and what is being done."""
     title = _title(plan)
     artifact = _create("progress", _key(plan, "progress"), title, 0.0)
@@ -72,7 +72,7 @@ def live_progress(plan: Plan) -> Progress:
         with get_client(sync_client=True) as client:
             client.update_artifact(artifact, update)
 
-    return Progress(show, expected=sum(steps_left(plan)))
+    return Progress(show, expected=sum(count_steps(plan)))
 
 
 def show_result(plan: Plan, report: Report, picture: bytes | None) -> None:
@@ -138,7 +138,7 @@ def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def _duration(seconds: float) -> str:
+def _describe_duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

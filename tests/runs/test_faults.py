@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 from distributed import Client
+from prefect.client.schemas.objects import StateType
 
 import catalog
 from catalog.errors import SceneReadError, StoreError
 from flows.cli.demo_region import DemoRegion
 from flows.cli.main import main
 from flows.cli.terminal import FAILED, PARTIAL
-from flows.plan.request import RegionRequest
 from flows.register_region import register_region
 from flows.stages.compose import ShardJob, compose_shard
 from flows.stages.group_matches import TileMatches
 from flows.stages.match import Tile, TileImages, match_tiles
 from tests.support.kills import start_flow
-from tests.support.regions import files_under, request_of
+from tests.support.regions import arguments_of, files_under, last_flow_run, request_of
 
 
 def copy_of(region: DemoRegion, folder: Path) -> DemoRegion:
@@ -68,20 +68,6 @@ def southern_half(region: DemoRegion) -> tuple[float, float, float, float]:
     """In fine pixels it has a wide shard, and a narrow one that is finished before it."""
     west, south, east, north = region.bbox
     return west, south, east, (south + north) / 2
-
-
-def arguments_of(request: RegionRequest) -> list[str]:
-    """The request on the command line."""
-    options = {
-        "catalog": [request.catalog], "optical": [request.optical], "sar": [request.sar],
-        "bbox": [*map(str, request.bbox)], "start": [str(request.start)],
-        "end": [str(request.end)], "store": [request.store], "region": [request.region],
-    }  # fmt: skip
-    if request.scheduler is not None:
-        options["scheduler"] = [request.scheduler]
-    if request.resolution is not None:
-        options["resolution"] = [str(request.resolution)]
-    return ["run", *(word for name, words in options.items() for word in (f"--{name}", *words))]
 
 
 def _wait_for_receipts(process: subprocess.Popen[bytes], store: Path) -> Path:
@@ -216,6 +202,13 @@ def test_a_region_without_any_pair_ends_well(small_region: DemoRegion, tmp_path:
     assert json.loads((tmp_path / "demo" / "report.json").read_text())["pairs"] == []
 
 
+def assert_prefect_state(name: str, message: str) -> None:
+    """Of the last run: it did not complete, and says so in these words."""
+    state = last_flow_run().state
+    assert state is not None
+    assert (state.type, state.name, state.message) == (StateType.FAILED, name, message)
+
+
 def test_a_store_that_fails_fails_the_run_and_publishes_nothing(
     small_region: DemoRegion,
     tmp_path: Path,
@@ -231,6 +224,7 @@ def test_a_store_that_fails_fails_the_run_and_publishes_nothing(
     result = register_region(request)
     assert result.ending == "Failed"
     assert "shard 0.0: the disk is full" in result.summary
+    assert_prefect_state("Failed", result.summary)
     assert not list(tmp_path.rglob("items/*.json"))
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
     assert (report["status"], report["slots"]) == ("failed", [])
@@ -279,6 +273,7 @@ def test_a_poisonous_tile_is_recorded_and_the_day_is_published_without_it(
         result = register_region(request)
         assert result.ending == "Partial"
         assert "2 of 4 tiles" in result.summary
+        assert_prefect_state("Partial", result.summary)
         report = json.loads((tmp_path / "demo" / "report.json").read_text())
         account = report["accountability"]
         assert (report["status"], account["days"]["done"]) == ("partial", 1)

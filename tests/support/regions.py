@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
 from rich.console import Console
 
 from catalog.archives.items import Scene
@@ -49,9 +52,30 @@ def request_of(region: DemoRegion, store: Path | str, **changes: Any) -> RegionR
     return RegionRequest.of(**{**values, **changes})
 
 
+def arguments_of(request: RegionRequest) -> list[str]:
+    """The request on the command line."""
+    options = {
+        "catalog": [request.catalog], "optical": [request.optical], "sar": [request.sar],
+        "bbox": [*map(str, request.bbox)], "start": [str(request.start)],
+        "end": [str(request.end)], "store": [request.store], "region": [request.region],
+    }  # fmt: skip
+    if request.scheduler is not None:
+        options["scheduler"] = [request.scheduler]
+    if request.resolution is not None:
+        options["resolution"] = [str(request.resolution)]
+    return ["run", *(word for name, words in options.items() for word in (f"--{name}", *words))]
+
+
 def plan_of(region: DemoRegion, store: Path, **changes: Any) -> Plan:
     """The plan of `request_of`, without the checkpoint."""
     return plan_region(request_of(region, store, **changes), WEIGHTS_HASH)
+
+
+def last_flow_run() -> FlowRun:
+    """The run that Prefect saw start last."""
+    with get_client(sync_client=True) as api:
+        (run,) = api.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)
+    return run
 
 
 def scenes_of(region: DemoRegion) -> dict[str, Scene]:
