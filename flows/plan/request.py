@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -58,6 +59,17 @@ class RequestError(ValueError):
     """A request that cannot be carried out; the message is one sentence that names the argument."""
 
 
+class InName(Enum):
+    """How a field of a request gets into the names of generations (`flows.plan.generation`).
+
+    What changes pixels has to change the name, so every field says which of these it is.
+    """
+
+    BY_VALUE = "it changes pixels in a way that only its value tells"
+    BY_CONTENT = "what it leads to is in the name: the lattice, the pairs, the weights' hash"
+    NOT = "it changes no pixel"
+
+
 @dataclass(frozen=True)
 class Asked:
     """How a field is asked for: under which heading, with which word for its value."""
@@ -81,100 +93,103 @@ class RegionRequest(BaseModel):
         frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True
     )
 
-    provider: Annotated[str, Asked(WHAT, "NAME")] = Field(
+    provider: Annotated[str, InName.BY_VALUE, Asked(WHAT, "NAME")] = Field(
         PLAIN_STAC.name,
         json_schema_extra={"enum": list(PROVIDERS)},
         description="archive that brings the next three, see tar-pipeline providers "
         "(default: the one at the catalog's address, or else stac)",
     )
-    catalog: Annotated[str, Asked(WHAT, "URL|FILE", is_path=True)] = Field(
+    catalog: Annotated[str, InName.BY_CONTENT, Asked(WHAT, "URL|FILE", is_path=True)] = Field(
         "",
         validate_default=True,
         description="STAC API, or path of an ItemCollection JSON, which is served for the run "
         "(default: the provider's)",
     )
-    optical: Annotated[str, Asked(WHAT, "COLLECTION")] = Field(
+    optical: Annotated[str, InName.BY_CONTENT, Asked(WHAT, "COLLECTION")] = Field(
         "",
         validate_default=True,
         description="collection of the optical scenes (default: the provider's)",
     )
-    sar: Annotated[str, Asked(WHAT, "COLLECTION")] = Field(
+    sar: Annotated[str, InName.BY_CONTENT, Asked(WHAT, "COLLECTION")] = Field(
         "",
         validate_default=True,
         description="collection of the SAR scenes (default: the provider's)",
     )
     bbox: Annotated[
         tuple[float, float, float, float],
+        InName.BY_CONTENT,
         Asked(WHAT, "W S E N"),
         WithJsonSchema(BBOX_FORM, mode="validation"),
     ] = Field(description="west, south, east, north in degrees")
-    start: Annotated[date, Asked(WHAT, "YYYY-MM-DD")] = Field(
+    start: Annotated[date, InName.BY_CONTENT, Asked(WHAT, "YYYY-MM-DD")] = Field(
         description="first day of the optical scenes, by the sun where they are"
     )
-    end: Annotated[date, Asked(WHAT, "YYYY-MM-DD")] = Field(description="last day, inclusive")
-    store: Annotated[str, Asked(WHERE, "PATH|s3://…", is_path=True)] = Field(
+    end: Annotated[date, InName.BY_CONTENT, Asked(WHAT, "YYYY-MM-DD")] = Field(
+        description="last day, inclusive"
+    )
+    store: Annotated[str, InName.NOT, Asked(WHERE, "PATH|s3://…", is_path=True)] = Field(
         min_length=1,
         description="where mosaics go: a folder or s3://bucket/prefix; credentials come from the "
         "AWS environment, never from here",
     )
-    region: Annotated[str, Asked(WHERE, "NAME")] = Field(
+    region: Annotated[str, InName.NOT, Asked(WHERE, "NAME")] = Field(
         "region",
         json_schema_extra={"pattern": f"^{REGION_NAME.pattern}$"},
         description="name of the region in the store: lower-case letters, digits, - and _",
     )
-    bands: Annotated[tuple[str, ...] | None, Asked(WHAT, "BAND")] = Field(
+    bands: Annotated[tuple[str, ...] | None, InName.BY_VALUE, Asked(WHAT, "BAND")] = Field(
         None,
         description="optical bands by common name, in this order (default: red green blue nir)",
     )
-    max_gap_days: Annotated[float, Asked(HOW, "DAYS")] = Field(
+    max_gap_days: Annotated[float, InName.BY_CONTENT, Asked(HOW, "DAYS")] = Field(
         6.0,
         ge=0,
         le=365,
         description="longest time between an optical scene and its SAR partner, days",
     )
-    min_overlap: Annotated[float, Asked(HOW, "SHARE")] = Field(
+    min_overlap: Annotated[float, InName.BY_CONTENT, Asked(HOW, "SHARE")] = Field(
         0.05,
         gt=0,
         le=1,
         description="smallest share of an optical scene's part of the region that a SAR partner "
         "may add",
     )
-    max_cloud_cover: Annotated[float, Asked(HOW, "PERCENT")] = Field(
+    max_cloud_cover: Annotated[float, InName.BY_CONTENT, Asked(HOW, "PERCENT")] = Field(
         80.0,
         ge=0,
         le=100,
         description="optical scenes with more cloud are left out, percent; 100 keeps all",
     )
-    orbit: Annotated[str, Asked(HOW, "ORBIT")] = Field(
+    orbit: Annotated[str, InName.BY_CONTENT, Asked(HOW, "ORBIT")] = Field(
         BEST_ORBIT,
         pattern=f"^({ORBIT_POLICY})$",
         description="of the SAR scenes: best, ascending, descending, or the number of a relative "
         "orbit",
     )
-    dem: Annotated[str | None, Asked(HOW, "COLLECTION")] = Field(
+    dem: Annotated[str | None, InName.BY_VALUE, Asked(HOW, "COLLECTION")] = Field(
         None,
         description="collection of a DEM, as cop-dem-glo-30, to correct terrain in GRD scenes by "
         "(default: none)",
     )
-    crs: Annotated[str | None, Asked(WHERE, "EPSG:…")] = Field(
+    crs: Annotated[str | None, InName.BY_CONTENT, Asked(WHERE, "EPSG:…")] = Field(
         None, description="CRS of the mosaic (default: UTM zone of the region's centre)"
     )
-    resolution: Annotated[float | None, Asked(WHERE, "UNITS")] = Field(
+    resolution: Annotated[float | None, InName.BY_CONTENT, Asked(WHERE, "UNITS")] = Field(
         None, gt=0, description="pixel size, in units of the CRS (default: 10 m)"
     )
-    max_offset_px: Annotated[float, Asked(HOW, "PX")] = Field(
+    max_offset_px: Annotated[float, InName.BY_VALUE, Asked(HOW, "PX")] = Field(
         MAX_OFFSET_PX,
         gt=0,
         le=LARGEST_OFFSET_PX,
         description="largest misregistration looked for, pixels",
     )
-    weights: Annotated[Path | None, Asked(HOW, "FILE", is_path=True)] = Field(
+    weights: Annotated[Path | None, InName.BY_CONTENT, Asked(HOW, "FILE", is_path=True)] = Field(
         None, description="a checkpoint of your own (default: the shipped one)"
     )
-    weights_sha256: Annotated[str | None, Asked(HOW, "HEX")] = Field(
+    weights_sha256: Annotated[str | None, InName.BY_CONTENT, Asked(HOW, "HEX")] = Field(
         None, description="refuse any checkpoint but the one with this checksum (default: any)"
     )
-    scheduler: Annotated[str | None, Asked(HOW, "tcp://…")] = Field(
+    scheduler: Annotated[str | None, InName.NOT, Asked(HOW, "tcp://…")] = Field(
         None,
         json_schema_extra={"pattern": "^(tcp|tls)://"},
         description="address of a Dask scheduler (default: processes on this machine)",

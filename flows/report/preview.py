@@ -26,7 +26,8 @@ from catalog.pixels.read import read_window
 from catalog.store.layout import overview_factors
 from catalog.store.open import open_slot
 from flows.outcome import SlotOutcome
-from flows.plan.plan import Plan, SlotPlan, slot_store
+from flows.plan.generation import SlotPlan
+from flows.plan.plan import Plan, slot_store
 from flows.stages.compose import ABSTAINED, NO_SAR, REGISTERED
 
 logger = logging.getLogger(__name__)

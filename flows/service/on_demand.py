@@ -14,7 +14,7 @@ from prefect.states import Completed
 
 from flows.plan.plan import plan_request
 from flows.plan.request import RegionRequest
-from flows.register_region import register_region
+from flows.register_region import final_state, register_inside_flow
 from flows.report import artifacts
 
 
@@ -37,7 +37,4 @@ def on_demand(request: RegionRequest, dry_run: bool = True) -> State[Any]:
             message=f"Dry run: pairs: {len(plan.pairs)}, days: {len(plan.slots)}, of which to do: "
             f"{len(plan.unfinished)}. Nothing was written."
         )
-    outcome = register_region.fn(request)  # not a run of its own: all of it shows on one page
-    if isinstance(outcome, State):
-        return outcome
-    return Completed(message=f"{outcome['status']}: {outcome['mosaic']}")
+    return final_state(register_inside_flow(request))

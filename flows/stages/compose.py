@@ -19,7 +19,7 @@ from catalog.pixels.read import read_window, source_window
 from catalog.pixels.resample import resample
 from catalog.store.layout import NO_SCENE, QUALITY
 from catalog.store.mosaic import SlotStore
-from flows.plan.plan import Group
+from flows.plan.groups import Group
 from flows.stages.fit import GroupEstimate
 from tar_engine.fields.field import Field
 

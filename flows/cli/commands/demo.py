@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from flows.cli.terminal import DONE, add_json, output, prepare_prefect, write_json
@@ -26,6 +27,7 @@ def demo(args: argparse.Namespace) -> int:
     """Register a self-made region and compare with its truth."""
     prepare_prefect()
     from flows.cli.demo import run_demo
+    from flows.report.schema import encode_report
 
-    write_json(args, run_demo(args.out, output(args)))
+    write_json(args, json.loads(encode_report(run_demo(args.out, output(args)))))
     return DONE

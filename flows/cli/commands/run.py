@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -21,6 +22,8 @@ from flows.cli.terminal import (
 
 if TYPE_CHECKING:
     from flows.plan.plan import Plan
+    from flows.progress import Stopwatch
+    from flows.report.schema import Report
 
 EPILOG = """\
 examples:
@@ -65,11 +68,12 @@ def run(args: argparse.Namespace) -> int:
     from flows.plan.plan import plan_request
     from flows.plan.request import RegionRequest
     from flows.progress import Stopwatch
-    from flows.report.report import print_plan, run_report
+    from flows.report.report import compile_report, print_plan
+    from flows.report.schema import encode_report
 
-    console = output(args)
+    console, clock = output(args), Stopwatch()
     request = RegionRequest.of(**request_values(args))
-    with Console(stderr=True).status("searching and pairing scenes"):
+    with Console(stderr=True).status("searching and pairing scenes"), clock("plan"):
         plan = plan_request(request)
     print_plan(console, plan, pairs=args.dry_run)
     if args.dry_run:
@@ -77,12 +81,12 @@ def run(args: argparse.Namespace) -> int:
         console.print("\nDry run: nothing was written.")
         return DONE
     if plan.pairs and plan.unfinished:
-        code, report = _register(console, plan)
-        write_json(args, report)
+        code, report = _register(console, plan, clock)
+        write_json(args, json.loads(encode_report(report)))
         return code
     _tell_why_nothing_is_done(console, plan)
     if args.json:
-        write_json(args, run_report(plan, (), Stopwatch()))
+        write_json(args, json.loads(encode_report(compile_report(plan, (), clock))))
     return DONE
 
 
@@ -114,35 +118,33 @@ def plan_values(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _register(console: Console, plan: Plan) -> tuple[int, dict[str, Any]]:
+def _register(console: Console, plan: Plan, clock: Stopwatch) -> tuple[int, Report]:
     """Carry the plan out, and tell what became of it: the exit code and the report."""
-    from flows.register_region import register_region
-    from flows.report.accountability import IncompleteRun, print_accountability
+    from flows.register_region import register_plan
+    from flows.report.accountability import print_accountability
     from flows.report.report import print_result
 
     console.print()
-    code = DONE
-    try:
-        report = register_region(plan.request)
-    except IncompleteRun as incomplete:
-        report = incomplete.report
-        code = PARTIAL if report["status"] == "partial" else complain(str(incomplete), FAILED)
-    print_result(console, report, already_told=plan.unpaired)
-    print_accountability(console, report["accountability"])
+    result = register_plan(plan, clock)
+    code = {"Completed": DONE, "Partial": PARTIAL}.get(result.ending, FAILED)
+    if code == FAILED:
+        complain(result.summary, code)
+    print_result(console, result.report, already_told=plan.unpaired)
+    print_accountability(console, result.report.accountability)
     if code != FAILED:
-        _tell_where_it_is(console, report, code)
-    return code, report
+        _tell_where_it_is(console, result.report, code)
+    return code, result.report
 
 
-def _tell_where_it_is(console: Console, report: dict[str, Any], code: int) -> None:
+def _tell_where_it_is(console: Console, report: Report, code: int) -> None:
     done = "Done" if code == DONE else "[yellow]Partly done[/]; the same command tries the rest;"
     console.print(
-        f"\n{done} in {report['seconds']['total']:.0f} s.\n"
-        f"  mosaic    {report['mosaic']}\n"
-        f"  picture   {report['mosaic']}/preview.png\n"
-        f"  report    {report['mosaic']}/report.json\n"
-        f"  by day    {report['mosaic']}/reports/DAY.html\n"
-        f'  open it   catalog.open_mosaic("{report["mosaic"]}")',
+        f"\n{done} in {report.seconds['total']:.0f} s.\n"
+        f"  mosaic    {report.mosaic}\n"
+        f"  picture   {report.mosaic}/preview.png\n"
+        f"  report    {report.mosaic}/report.json\n"
+        f"  by day    {report.mosaic}/reports/DAY.html\n"
+        f'  open it   catalog.open_mosaic("{report.mosaic}")',
         highlight=False,
         soft_wrap=True,
     )
@@ -152,12 +154,17 @@ def _tell_why_nothing_is_done(console: Console, plan: Plan) -> None:
     """Nothing pairs, or all of it is published; where its report.json is missing, it is written."""
     from flows.progress import Stopwatch
     from flows.report.preview import draw_preview
-    from flows.report.report import earlier_outcomes, report_is_missing, run_report, save_report
+    from flows.report.report import (
+        compile_report,
+        earlier_outcomes,
+        report_is_missing,
+        save_report,
+    )
     from flows.report.slot_report import save_reports
 
     clock = Stopwatch()
     if not plan.pairs:
-        save_report(plan, run_report(plan, (), clock), picture=None)
+        save_report(plan.mosaic_url, compile_report(plan, (), clock), picture=None)
         console.print(
             "\nNo optical scene has a SAR partner here, so there is nothing to register; the "
             f"reasons are above and in {escape(plan.mosaic_url)}/report.json",
@@ -169,5 +176,5 @@ def _tell_why_nothing_is_done(console: Console, plan: Plan) -> None:
     if report_is_missing(plan):  # the run that published it died before its report
         with clock("report"):
             picture = draw_preview(plan, earlier_outcomes(plan))
-        save_reports(plan, run_report(plan, (), clock), picture, ())
+        save_reports(plan, compile_report(plan, (), clock), picture, ())
         console.print("report.json was missing beside it, and has been written now")

@@ -83,7 +83,7 @@ def backfill(args: argparse.Namespace) -> int:
                 "start": outcome.request.start.isoformat(),
                 "end": outcome.request.end.isoformat(),
                 "finished": outcome.finished,
-                "told": outcome.told,
+                "ending": outcome.ending,
             }
             for outcome in outcomes
         ],

@@ -16,7 +16,8 @@ from catalog.archives.items import Asset
 from catalog.archives.pairs import Pair
 from catalog.grid import Window
 from flows.cli.demo_region import DemoRegion
-from flows.plan.plan import Group, SlotPlan
+from flows.plan.generation import SlotPlan
+from flows.plan.groups import Group
 from flows.report.artifacts import thumbnail
 from flows.report.preview import detail_window, preview_png
 from flows.stages.compose import ABSTAINED, NO_OPTICAL, REGISTERED

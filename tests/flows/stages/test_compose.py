@@ -15,7 +15,7 @@ from catalog.archives.items import Asset, Mask, Scene
 from catalog.archives.pairs import Pair
 from catalog.grid import Lattice
 from catalog.store.mosaic import SlotStore
-from flows.plan.plan import Group
+from flows.plan.groups import Group
 from flows.stages.compose import (
     ABSTAINED,
     CLOUD,
