@@ -22,8 +22,8 @@ from catalog.archives.providers import PLAIN_STAC, provider_named
 from catalog.archives.signing import require_package
 from catalog.errors import CatalogError
 from catalog.grid import Lattice, lattice_for
-from catalog.store.mosaic import SlotStore, check_writable
 from catalog.store.publish import generation_name, published, published_properties
+from catalog.store.slot import SlotStore, check_writable
 from flows.cluster.workers import DispatchError, check_scheduler
 from flows.plan.days import paired_by_day, scenes_of
 from flows.plan.request import RegionRequest

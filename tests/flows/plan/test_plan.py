@@ -24,6 +24,7 @@ from flows.plan.plan import (
     slot_store,
     without_scenes,
 )
+from flows.stages.compose import slot_schema
 from tests.support.regions import WEIGHTS_HASH, plan_of, request_of
 from tests.support.scenes import NOON, scene
 
@@ -178,7 +179,7 @@ def test_a_day_that_lost_a_scene_is_done_for_both_requests_that_come_to_it(
         requested = {"requested_generation": lost.requested}
         provided = provenance(plan, lost) | requested
         store = slot_store(plan, lost)
-        store.create(plan.lattice, lost.optical_bands, lost.sar_bands, lost.sar_scenes, {})
+        store.create(plan.lattice, slot_schema(lost), {})
         publish(store, plan.lattice, lost.pairs, provided)
         later = plan_of(small_region, tmp_path)
         assert not later.unfinished
