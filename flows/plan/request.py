@@ -18,7 +18,7 @@ from catalog.archives.pairs import BEST_ORBIT, ORBIT_POLICY
 from catalog.archives.providers import PLAIN_STAC, optical_bands, provider_at, provider_named
 from catalog.errors import has_secret, shown
 from catalog.grid import validated_bbox
-from catalog.store.mosaic import validated_region
+from catalog.store.slot import validated_region
 
 
 class RequestError(ValueError):
