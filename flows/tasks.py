@@ -16,9 +16,9 @@ from prefect.cache_policies import NO_CACHE
 
 from catalog.errors import SceneReadError
 from catalog.grid import Shard
-from catalog.store.mosaic import Receipt, SlotStore
 from catalog.store.overviews import write_overview_shard
 from catalog.store.publish import publish
+from catalog.store.slot import Receipt, SlotStore
 from flows.cluster.retries import with_retries
 from flows.cluster.stream import GivenUp, JobsFailed, only, stream
 from flows.cluster.workers import Workers
@@ -33,7 +33,7 @@ from flows.report.preview import draw_preview
 from flows.report.report import compile_report, earlier_outcomes, report_is_missing
 from flows.report.schema import Report
 from flows.report.slot_report import save_reports
-from flows.stages.compose import ShardJob, compose_shard, has_classes, layers_of
+from flows.stages.compose import ShardJob, compose_shard, layers_of, slot_schema
 from flows.stages.fit import GroupEstimate, fit_found
 from flows.stages.group_matches import Collected, GroupMatches
 from flows.stages.match import match_group
@@ -96,14 +96,7 @@ def fit_field(run: Run, group: Group, found: GroupMatches) -> GroupEstimate:
 def create_store(plan: Plan, slot: SlotPlan) -> SlotStore:
     """The day's empty Zarr group, unless a killed run left it."""
     store = slot_store(plan, slot)
-    store.create(
-        plan.lattice,
-        slot.optical_bands,
-        slot.sar_bands,
-        slot.sar_scenes,
-        provenance(plan, slot),
-        classes=has_classes(group.optical for group in slot.groups),
-    )
+    store.create(plan.lattice, slot_schema(slot), provenance(plan, slot))
     return store
 
 
@@ -118,9 +111,9 @@ def compose_shards(
     """
     store, layers = slot_store(run.plan, slot), layers_of(slot.groups, estimates)
     done = store.written_shards()
-    bands = slot.optical_bands, slot.sar_bands, tuple(slot.sar_scenes)
+    schema = slot_schema(slot)
     jobs = [
-        ShardJob(store, run.plan.lattice, shard, layers, *bands)
+        ShardJob(store, run.plan.lattice, shard, layers, schema)
         for shard in shards
         if (shard.row, shard.col) not in done
     ]

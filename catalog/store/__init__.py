@@ -1,1 +1,9 @@
-"""The Zarr store: written shard by shard, published by an item, opened by analysts."""
+"""The mosaics of a region, on a disk or in a bucket: written shard by shard, opened by analysts.
+
+`schema` says what a slot holds per pixel, `layout` how its Zarr group is arranged, `slot` what
+belongs to one day and where it lies. `shards` and `overviews` write pixels, `stac` and `publish`
+make a day visible, `days` and `open` find and open it, `export` and `upkeep` serve who keeps it.
+
+The top floor of `catalog`: it may import every other room of it, and none of them may import it;
+`flows` may. Users take `open_mosaic` from `catalog` itself.
+"""

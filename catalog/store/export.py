@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.shutil
+import xarray as xr
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
@@ -21,9 +22,9 @@ from rasterio.windows import Window as RasterWindow
 from catalog import objects
 from catalog.errors import ArgumentError
 from catalog.grid import Window
-from catalog.store.layout import Variable
-from catalog.store.mosaic import SlotStore
 from catalog.store.publish import published_properties
+from catalog.store.schema import is_flag
+from catalog.store.slot import SlotStore
 
 BLOCK_PX = 512
 CACHE_MB = 256  # of GDAL, which would take a twentieth of the machine
@@ -55,7 +56,8 @@ def export_cog(store: SlotStore, out: Path, bands: Sequence[str] | None = None) 
     Raises ArgumentError for a band that is not there or an `out` that cannot be written,
     StoreError when the slot cannot be read.
     """
-    variables = _chosen({each.name: each for each in store.variables()}, bands)
+    slot = store.open()
+    names = _chosen(slot, bands)
     properties = published_properties(store.store_url, store.region, store.slot) or {}
     try:
         with (
@@ -63,80 +65,79 @@ def export_cog(store: SlotStore, out: Path, bands: Sequence[str] | None = None) 
             rasterio.Env(GDAL_CACHEMAX=CACHE_MB),
         ):
             plain, finished = Path(folder, "plain.tif"), Path(folder, "finished.tif")
-            _write_plain(store, variables, properties, plain)
+            _write_plain(store, slot[names], properties, plain)
             rasterio.shutil.copy(
                 plain, finished, driver="COG", COMPRESS="DEFLATE", PREDICTOR="YES",
                 BLOCKSIZE=BLOCK_PX, BIGTIFF="IF_SAFER",
-                OVERVIEW_RESAMPLING=_resampling(variables).name,
+                OVERVIEW_RESAMPLING=_resampling(slot[names]).name,
             )  # fmt: skip
             finished.replace(out)
     except (OSError, RasterioError) as error:
         raise ArgumentError(f"out: {out} cannot be written: {error}", argument="out") from error
-    return tuple(each.name for each in variables)
+    return tuple(names)
 
 
-def _chosen(there: Mapping[str, Variable], bands: Sequence[str] | None) -> list[Variable]:
+def _chosen(slot: xr.Dataset, bands: Sequence[str] | None) -> list[str]:
+    there = sorted(map(str, slot.data_vars))
     if bands is None:
-        return sorted((each for each in there.values() if not _is_flag(each)), key=_rank)
+        return sorted((name for name in there if not is_flag(slot[name])), key=_rank)
     unknown = [name for name in bands if name not in there]
     if unknown or not bands:
         raise ArgumentError(
             f"bands: {', '.join(unknown) or 'none'} asked for; there are {', '.join(there)}",
             argument="bands",
         )
-    return [there[name] for name in bands]
+    return list(bands)
 
 
-def _rank(variable: Variable) -> tuple[int, str]:
+def _rank(name: str) -> tuple[int, str]:
     """Colours first, so that a viewer shows them; other bands; what they rest on last."""
-    if variable.name in COLOURS:
-        return list(COLOURS).index(variable.name), ""
-    return len(COLOURS) + (variable.name in DERIVED), variable.name
+    if name in COLOURS:
+        return list(COLOURS).index(name), ""
+    return len(COLOURS) + (name in DERIVED), name
 
 
 def _write_plain(
-    store: SlotStore, variables: Sequence[Variable], properties: Mapping[str, Any], path: Path
+    store: SlotStore, slot: xr.Dataset, properties: Mapping[str, Any], path: Path
 ) -> None:
-    """A tiled GeoTIFF, from which GDAL makes the cloud-optimised one."""
-    pixels, attrs = store.pixels("r"), store.open_group("r").attrs.asdict()
-    first = pixels[variables[0].name]
-    side = int((first.shards or first.chunks)[0])
-    height, width = first.shape
-    whole_numbers = all(_is_flag(each) for each in variables)
-    kinds = {each.dtype for each in variables}
+    """A tiled GeoTIFF of all of `slot`, from which GDAL makes the cloud-optimised one."""
+    variables = {str(name): variable for name, variable in slot.items()}
+    side = max(slot.chunksizes["y"])  # of a shard
+    height, width = slot.sizes["y"], slot.sizes["x"]
+    whole_numbers = all(is_flag(each) for each in variables.values())
     profile = {
         "driver": "GTiff", "count": len(variables), "height": height, "width": width,
-        "dtype": np.result_type(*kinds) if whole_numbers else "float32",
+        "dtype": np.result_type(*variables.values()) if whole_numbers else "float32",
         "nodata": 0 if whole_numbers else float("nan"),
-        "crs": attrs["proj:wkt2"], "transform": attrs["spatial:transform"],
+        "crs": slot.attrs["proj:wkt2"], "transform": slot.attrs["spatial:transform"],
         "tiled": True, "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX, "bigtiff": "IF_SAFER",
         "compress": "deflate", "zlevel": 1, "sparse_ok": True,
     }  # fmt: skip
     with rasterio.open(path, "w", **profile) as target:
         target.update_tags(**_tags(store, properties))
-        for index, variable in enumerate(variables, start=1):
+        for index, variable in enumerate(variables.values(), start=1):
             _describe(target, index, variable)
-        target.colorinterp = [COLOURS.get(each.name, ColorInterp.undefined) for each in variables]
+        target.colorinterp = [COLOURS.get(name, ColorInterp.undefined) for name in variables]
         for row, col in sorted(store.written_shards()):
             window = Window(row * side, col * side, side, side).clip((height, width))
             assert window is not None
             where = RasterWindow(window.x0, window.y0, window.width, window.height)
-            for index, variable in enumerate(variables, start=1):
-                with objects.store_errors(f"read {variable.name} of", store.url):
-                    values = np.asarray(pixels[variable.name][window.slices])
+            for index, (name, variable) in enumerate(variables.items(), start=1):
+                with objects.store_errors(f"read {name} of", store.url):
+                    values = variable[window.slices].values
                 target.write(values.astype(target.dtypes[0]), index, window=where)
 
 
-def _describe(target: Any, index: int, variable: Variable) -> None:
-    attributes = variable.attributes
+def _describe(target: Any, index: int, variable: xr.DataArray) -> None:
+    attributes = variable.attrs
     target.set_band_description(index, variable.name)
     target.set_band_unit(index, attributes.get("units", ""))
-    told = {"long_name": attributes["long_name"]}
+    tags = {"long_name": attributes["long_name"]}
     if "flag_values" in attributes:
         meanings = attributes["flag_meanings"].split()
         pairs = zip(attributes["flag_values"], meanings, strict=True)
-        told["flags"] = ", ".join(f"{value} {meaning}" for value, meaning in pairs)
-    target.update_tags(index, **told)
+        tags["flags"] = ", ".join(f"{value} {meaning}" for value, meaning in pairs)
+    target.update_tags(index, **tags)
 
 
 def _tags(store: SlotStore, properties: Mapping[str, Any]) -> dict[str, str]:
@@ -154,12 +155,8 @@ def _tags(store: SlotStore, properties: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _resampling(variables: Sequence[Variable]) -> Resampling:
-    flags = [_is_flag(each) for each in variables]
+def _resampling(slot: xr.Dataset) -> Resampling:
+    flags = [is_flag(each) for each in slot.values()]
     if all(flags):
         return Resampling.mode
     return Resampling.nearest if any(flags) else Resampling.average
-
-
-def _is_flag(variable: Variable) -> bool:
-    return not variable.dtype.startswith("float")

@@ -1,6 +1,6 @@
-"""What the Zarr group of a slot looks like: variables, coordinates, CF and GeoZarr attributes.
+"""How the Zarr group of a slot is laid out: shards, levels, coordinates and GeoZarr attributes.
 
-    {generation}.zarr/                  the pixels of the lattice
+    {generation}.zarr/                  the variables of the slot's schema, on the lattice
     {generation}.zarr/overviews/2/      the same variables, every pixel from 2 x 2 of the lattice
     {generation}.zarr/overviews/4/      from 2 x 2 of those, and so on until two chunks hold it
 
@@ -11,14 +11,13 @@ and the day, so two runs of one request write the same bytes.
 from __future__ import annotations
 
 import contextlib
-import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import xarray as xr
 import zarr
 from affine import Affine
 from numpy.typing import NDArray
@@ -28,22 +27,13 @@ from zarr.codecs import ZstdCodec
 from zarr.errors import ContainsArrayError, ZarrUserWarning
 
 from catalog.grid import Lattice
-from catalog.pixels.masks import CLASSES, UNKNOWN
+from catalog.store.schema import DIMENSIONS, SlotSchema
 
 ZSTD_LEVEL = 3
 
-QUALITY = (
-    "no_optical",  # also what a shard that was never written reads as
-    "registered",
-    "abstained",  # SAR is there, but its registration cannot be trusted, so it is left out
-    "no_sar",
-    "cloud",
-)
-"""What became of a pixel: the meanings of the `quality` variable, by value."""
-
 SCENE_DIMENSION = "sar_index"
-NO_SCENE = 0
-"""`sar_scene` where no SAR is shown, and the entry of `sar_time` that is not a time."""
+SAR_TIME = {"standard_name": "time", "long_name": "when the SAR scene of this number was taken"}
+"""What the coordinate `sar_time` is, wherever it counts scenes."""
 
 MULTISCALES = "multiscales"
 GEOZARR_CONVENTIONS = [
@@ -71,18 +61,6 @@ GEOZARR_CONVENTIONS = [
     )
 ]
 
-NOT_CF_WORD = re.compile(r"[^A-Za-z0-9_.+@-]+")
-
-
-@dataclass(frozen=True)
-class Variable:
-    """A variable of pixels: what is stored, and what it means."""
-
-    name: str
-    dtype: str
-    fill: float | int
-    attributes: Mapping[str, Any]
-
 
 def overview_factors(lattice: Lattice) -> tuple[int, ...]:
     """2, 4, 8, … until two chunks are as long as the level's longest side."""
@@ -92,6 +70,12 @@ def overview_factors(lattice: Lattice) -> tuple[int, ...]:
         side = -(-side // 2)
         factors.append(2 * factors[-1] if factors else 2)
     return tuple(factors)
+
+
+def declared_factors(attrs: Mapping[str, Any]) -> list[int]:
+    """The overview levels that the attributes of a slot's group tell of, 2 first."""
+    levels = attrs.get(MULTISCALES, {}).get("layout", [])
+    return [int(level["asset"].rpartition("/")[2]) for level in levels[1:]]
 
 
 def level_path(factor: int) -> str:
@@ -110,14 +94,10 @@ def create_group(
     store: Store,
     lattice: Lattice,
     day: date,
-    variables: Sequence[Variable],
-    sar_scenes: Mapping[str, datetime],
+    schema: SlotSchema,
     attrs: Mapping[str, Any],
 ) -> None:
-    """Write a slot's metadata and coordinates where they are missing; pixels are never touched.
-
-    `sar_scenes` are ids and sensing times, in the order in which `sar_scene` counts them from 1.
-    """
+    """Write a slot's metadata and coordinates where they are missing; pixels are never touched."""
     with warnings.catch_warnings():
         # Consolidated metadata is no part of the Zarr v3 specification. It saves readers on object
         # stores a request per array, and those that do not know it ignore it.
@@ -128,74 +108,10 @@ def create_group(
         for factor in (1, *overview_factors(lattice)):
             group = root if factor == 1 else root.require_group(level_path(factor))
             group.attrs.put({**_group_attributes(lattice, factor, day), **attrs})
-            _create_coordinates(group, lattice, factor, day, sar_scenes)
-            for variable in variables:
-                _create_pixels(group, variable, lattice, factor)
+            _create_coordinates(group, lattice, factor, day, schema.sar_scenes)
+            for name, variable in schema.empty(level_lattice(lattice, factor).shape).items():
+                _create_pixels(group, str(name), variable, lattice)
         zarr.consolidate_metadata(store)
-
-
-def pixel_variables(
-    optical_bands: Sequence[str],
-    sar_bands: Sequence[str],
-    sar_scenes: Sequence[str],
-    classes: bool = False,
-) -> tuple[Variable, ...]:
-    """Every variable of pixels of a slot; `sar_scenes` are ids, as for `create_group`.
-
-    With `classes` also what the optical pixels show.
-    """
-    towards = "in pixels: SAR position minus optical position, as applied"
-    beside = {"ancillary_variables": "expected_error quality sar_scene"}
-    described: dict[str, dict[str, Any]] = {
-        band: {"long_name": f"optical {band}", "units": "1", "ancillary_variables": "quality"}
-        for band in optical_bands
-    }
-    described |= {
-        band: {
-            "long_name": f"SAR {band.upper()} registered to the optical scene",
-            "units": "1",
-            **beside,
-        }
-        for band in sar_bands
-    }
-    # UDUNITS has no pixel, so to CF these are plain numbers.
-    for name, axis in (("dx", "x"), ("dy", "y")):
-        described[name] = {"long_name": f"displacement along {axis} {towards}", "units": "1"}
-    described["expected_error"] = {
-        "long_name": "expected error of the registration in pixels",
-        "units": "1",
-    }
-    floats = [
-        Variable(name, "float32", float("nan"), attributes)
-        for name, attributes in described.items()
-    ]
-    quality = {
-        "standard_name": "quality_flag",
-        "long_name": "what became of the pixel",
-        "flag_values": list(range(len(QUALITY))),
-        "flag_meanings": " ".join(QUALITY),
-    }
-    optical_class = {
-        "long_name": "what the optical pixel shows",
-        "flag_values": list(range(len(CLASSES))),
-        "flag_meanings": " ".join(CLASSES),
-    }
-    return (
-        *floats,
-        Variable("quality", "uint8", QUALITY.index("no_optical"), quality),
-        Variable("sar_scene", "uint16", NO_SCENE, scene_attributes(sar_scenes)),
-        *([Variable("optical_class", "uint8", UNKNOWN, optical_class)] if classes else []),
-    )
-
-
-def scene_attributes(sar_scenes: Sequence[str]) -> dict[str, Any]:
-    """CF attributes of `sar_scene`, which counts these ids from 1."""
-    return {
-        "long_name": "SAR scene that the pixel shows; sar_time[sar_scene] is when it was taken",
-        "flag_values": list(range(len(sar_scenes) + 1)),
-        # CF separates meanings by blanks and allows them few characters.
-        "flag_meanings": " ".join(["none", *(NOT_CF_WORD.sub("_", each) for each in sar_scenes)]),
-    }
 
 
 def _group_attributes(lattice: Lattice, factor: int, day: date) -> dict[str, Any]:
@@ -208,7 +124,7 @@ def _group_attributes(lattice: Lattice, factor: int, day: date) -> dict[str, Any
         "zarr_conventions": known,
         **({"proj:code": lattice.crs_code} if lattice.crs_code else {}),
         "proj:wkt2": lattice.crs.to_wkt(),
-        "spatial:dimensions": ["y", "x"],
+        "spatial:dimensions": list(DIMENSIONS),
         "spatial:transform_type": "affine",
         "spatial:registration": "pixel",
         **spatial_attributes(level_lattice(lattice, factor).geobox),
@@ -277,8 +193,7 @@ def _create_sar_time(group: zarr.Group, sar_scenes: Mapping[str, datetime]) -> N
     epoch, none = datetime(1970, 1, 1, tzinfo=UTC), np.iinfo(np.int64).min
     since = [(when - epoch) // timedelta(microseconds=1) for when in sar_scenes.values()]
     attributes = {
-        "standard_name": "time",
-        "long_name": "when the SAR scene of this number was taken",
+        **SAR_TIME,
         "units": "microseconds since 1970-01-01",
         "calendar": "proleptic_gregorian",
         "_FillValue": int(none),
@@ -299,19 +214,19 @@ def _centres(lattice: Lattice, factor: int) -> tuple[NDArray[np.float64], NDArra
     return rows * e, columns * a
 
 
-def _create_pixels(group: zarr.Group, variable: Variable, lattice: Lattice, factor: int) -> None:
+def _create_pixels(group: zarr.Group, name: str, variable: xr.DataArray, lattice: Lattice) -> None:
     # An earlier attempt, or another run of the same request, wrote the same metadata.
     with contextlib.suppress(ContainsArrayError):
         group.create_array(
-            variable.name,
-            shape=level_lattice(lattice, factor).shape,
+            name,
+            shape=variable.shape,
             dtype=variable.dtype,
             shards=(lattice.shard_px, lattice.shard_px),
             chunks=(lattice.chunk_px, lattice.chunk_px),
             compressors=ZstdCodec(level=ZSTD_LEVEL),
-            fill_value=variable.fill,
-            dimension_names=("y", "x"),
-            attributes={**variable.attributes, "grid_mapping": "spatial_ref"},
+            fill_value=variable.encoding["_FillValue"],
+            dimension_names=[str(dimension) for dimension in variable.dims],
+            attributes={**variable.attrs, "grid_mapping": "spatial_ref"},
         )
 
 

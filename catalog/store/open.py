@@ -5,10 +5,8 @@ Nothing is read but metadata; pixels come when they are computed.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from datetime import date, datetime
 from functools import partial
 from typing import Any
 
@@ -18,35 +16,25 @@ import rioxarray  # noqa: F401  (gives xarray objects their .rio accessor)
 import shapely
 import xarray as xr
 from affine import Affine
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from zarr.storage import FsspecStore, LocalStore
 
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError
 from catalog.grid import BBox, Lattice, validated_bbox
-from catalog.pixels.masks import UNKNOWN
+from catalog.store.days import DayOrDays, published_groups
 from catalog.store.layout import (
     MULTISCALES,
-    NO_SCENE,
-    QUALITY,
+    SAR_TIME,
     SCENE_DIMENSION,
+    declared_factors,
     geotransform,
     level_path,
-    scene_attributes,
     spatial_attributes,
 )
-
-ITEM_ASSET = "mosaic"
-FILLS = {
-    "quality": QUALITY.index("no_optical"), "sar_scene": NO_SCENE, "optical_class": UNKNOWN
-}  # fmt: skip
+from catalog.store.schema import FLAG_FILLS, NO_SCENE, scene_attributes
 
 KEPT_ENCODING = ("grid_mapping", "units", "calendar")
-
-Day = str | date | np.datetime64
-"""A day: "2024-06-12", a date or a datetime."""
-DayOrDays = Day | tuple[Day, Day] | slice
 
 
 def open_mosaic(
@@ -76,8 +64,7 @@ def open_mosaic(
     pixel grids.
     """
     url = os.fspath(url)
-    items = _items_of(_published_days(url), time, url)
-    slots = [open_slot(_group_of_item(item), overview or 1) for item in items]
+    slots = [open_slot(group, overview or 1) for group in published_groups(url, time)]
     slots = _with_bands(slots, bands, url)
     _require_one_grid(slots, url)
     slots, scenes = _with_common_scenes(slots)
@@ -90,17 +77,17 @@ def open_mosaic(
         compat="override",
         join="outer",
         combine_attrs="drop_conflicts",
-        fill_value=FILLS,
+        fill_value=FLAG_FILLS,
     )
     # The union of different extents comes back in rising order, rows too.
     if mosaic.y.size > 1 and mosaic.y[0] < mosaic.y[-1]:
         mosaic = mosaic.isel(y=slice(None, None, -1))
     transform = slots[0].attrs["spatial:transform"]
     if bbox is not None:
-        mosaic = _clipped(mosaic, transform, bbox, url)
-    levels = [_overview_factors(slot) for slot in slots]
+        mosaic = _cut_to_box(mosaic, transform, bbox, url)
+    levels = [declared_factors(slot.attrs) for slot in slots]
     mosaic.attrs["overview_factors"] = [f for f in levels[0] if all(f in each for each in levels)]
-    return _described(mosaic, transform).assign_coords(scenes)
+    return _georeferenced(mosaic, transform).assign_coords(scenes)
 
 
 def open_slot(group_url: str, factor: int = 1) -> xr.Dataset:
@@ -127,63 +114,6 @@ def zarr_store(url: str) -> LocalStore | FsspecStore:
     return FsspecStore.from_url(url, storage_options=objects.storage_options(url))
 
 
-def _published_days(url: str) -> dict[date, str]:
-    """The items of a region by day, the earliest first."""
-    folder = objects.join(url, "items")
-    names = [name for name in objects.names(folder) if name.endswith(".json")]
-    if not names:
-        raise StoreError(
-            f"no mosaic is published at {url}; expected {{store}}/{{region}}, with items in its "
-            "folder items/",
-            url=url,
-        )
-    try:
-        days = {date.fromisoformat(name.removesuffix(".json")): name for name in names}
-    except ValueError as error:
-        raise StoreError(
-            f"{folder} holds an item that is named by no day: {error}", url=url
-        ) from error
-    return {day: objects.join(folder, days[day]) for day in sorted(days)}
-
-
-def _items_of(published: dict[date, str], time: DayOrDays | None, url: str) -> list[str]:
-    if time is None:
-        return list(published.values())
-    first, last = _span(time)
-    chosen = [item for day, item in published.items() if first <= day <= last]
-    if not chosen:
-        days = list(published)
-        there = f"{days[0]} is" if len(days) == 1 else f"{len(days)}, {days[0]} to {days[-1]}, are"
-        asked = f"on {first}" if first == last else f"from {first} to {last}"
-        raise ArgumentError(f"time: no day {asked} is published at {url}; {there}", argument="time")
-    return chosen
-
-
-def _span(time: DayOrDays) -> tuple[date, date]:
-    """First and last day, both included."""
-    if isinstance(time, slice) and time.step is None:
-        ends: Sequence[Any] = (time.start, time.stop)
-    elif isinstance(time, tuple) and len(time) == 2:
-        ends = time
-    else:
-        ends = (time, time)
-    try:
-        first, last = (None if end is None else _day(end) for end in ends)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ArgumentError(
-            f"time: {time!r} is neither a day like 2024-06-12 nor the first and the last of some",
-            argument="time",
-        ) from error
-    return first or date.min, last or date.max
-
-
-def _day(value: Day) -> date:
-    if isinstance(value, np.datetime64):
-        return date.fromisoformat(str(value.astype("datetime64[D]")))
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return date(moment.year, moment.month, moment.day)
-
-
 def _with_bands(
     slots: Sequence[xr.Dataset], bands: str | Sequence[str] | None, url: str
 ) -> list[xr.Dataset]:
@@ -204,18 +134,13 @@ def _with_bands(
 
 
 def _require_overview(slot: xr.Dataset, factor: int, group_url: str) -> None:
-    factors = _overview_factors(slot)
+    factors = declared_factors(slot.attrs)
     if factor not in factors:
         there = ", ".join(str(each) for each in factors) or "none"
         raise ArgumentError(
             f"overview: {group_url} has none of factor {factor}; there are: {there}",
             argument="overview",
         )
-
-
-def _overview_factors(slot: xr.Dataset) -> list[int]:
-    layout = slot.attrs.get(MULTISCALES, {}).get("layout", [])
-    return [int(level["asset"].rpartition("/")[2]) for level in layout[1:]]
 
 
 def _with_common_scenes(
@@ -238,20 +163,16 @@ def _with_common_scenes(
     counted = []
     for slot, without in zip(slots, bare, strict=True):
         if "sar_scene" in slot:
-            numbers = np.array([number[id_] for id_ in _scene_ids(slot)], dtype=np.uint16)
+            numbers = [number[id_] for id_ in _scene_ids(slot)]
             without["sar_scene"] = _renumbered(slot["sar_scene"], numbers)
             without["sar_scene"].attrs.update(scene_attributes(ids))
         counted.append(without)
     none = np.datetime64("NaT", "ns")
     when = np.array([none, *(times[id_] for id_ in ids)], dtype="datetime64[ns]")
-    described = {
-        "standard_name": "time",
-        "long_name": "when the SAR scene of this number was taken",
-    }
     named = {"long_name": "id of the SAR scene of this number"}
     return counted, {
         # Dask arrays, though small: only those can be indexed by pixels that are not read yet.
-        "sar_time": (SCENE_DIMENSION, dask.array.from_array(when), described),
+        "sar_time": (SCENE_DIMENSION, dask.array.from_array(when), SAR_TIME),
         "sar_id": (SCENE_DIMENSION, dask.array.from_array(np.array(["", *ids])), named),
     }
 
@@ -260,25 +181,14 @@ def _scene_ids(slot: xr.Dataset) -> list[str]:
     return list(slot["sar_time"].attrs["scene_ids"])
 
 
-def _renumbered(scene: xr.DataArray, numbers: NDArray[np.uint16]) -> xr.DataArray:
-    if np.array_equal(numbers, np.arange(len(numbers))):
+def _renumbered(scene: xr.DataArray, numbers: Sequence[int]) -> xr.DataArray:
+    if list(numbers) == list(range(len(numbers))):
         return scene
     renumbered: xr.DataArray = xr.apply_ufunc(
-        partial(np.take, numbers), scene, dask="parallelized",
-        output_dtypes=[np.uint16], keep_attrs=True,
+        partial(np.take, np.array(numbers, scene.dtype)), scene, dask="parallelized",
+        output_dtypes=[scene.dtype], keep_attrs=True,
     )  # fmt: skip
     return renumbered
-
-
-def _group_of_item(item_url: str) -> str:
-    try:
-        item = json.loads(objects.get(item_url) or b"")
-        return objects.resolve(item_url, item["assets"][ITEM_ASSET]["href"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{item_url} is not the item of a mosaic: {type(error).__name__}: {error}",
-            url=item_url,
-        ) from error
 
 
 def _require_one_grid(slots: Sequence[xr.Dataset], url: str) -> None:
@@ -296,7 +206,7 @@ def _require_one_grid(slots: Sequence[xr.Dataset], url: str) -> None:
             )
 
 
-def _clipped(mosaic: xr.Dataset, transform: Sequence[float], bbox: BBox, url: str) -> xr.Dataset:
+def _cut_to_box(mosaic: xr.Dataset, transform: Sequence[float], bbox: BBox, url: str) -> xr.Dataset:
     """The pixels that a box in longitude and latitude touches."""
     lattice = Lattice(_geobox(mosaic, transform))
     window = lattice.window_of(shapely.box(*validated_bbox(bbox)))
@@ -310,7 +220,7 @@ def _clipped(mosaic: xr.Dataset, transform: Sequence[float], bbox: BBox, url: st
     return mosaic.isel(y=rows, x=columns)
 
 
-def _described(mosaic: xr.Dataset, transform: Sequence[float]) -> xr.Dataset:
+def _georeferenced(mosaic: xr.Dataset, transform: Sequence[float]) -> xr.Dataset:
     """The dataset with attributes that say where its own pixels lie, and of no other level."""
     geobox = _geobox(mosaic, transform)
     attrs = {key: value for key, value in mosaic.attrs.items() if key != MULTISCALES}

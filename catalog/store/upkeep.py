@@ -19,9 +19,11 @@ import zarr
 
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError, has_secret, shown
-from catalog.store.layout import QUALITY, level_path
-from catalog.store.mosaic import Receipt, SlotStore, checksum
+from catalog.store.layout import level_path
 from catalog.store.publish import published
+from catalog.store.schema import NO_OPTICAL, QUALITY
+from catalog.store.shards import checksum
+from catalog.store.slot import Receipt, SlotStore
 
 GENERATION = re.compile(r"([0-9a-f]{16})\.(?:zarr|receipts|shards\.json|estimate\.npz)(?:/|$)")
 REGION_PARTS = {"slots", "items", "collection.json"}
@@ -146,7 +148,7 @@ def quality_shares(store: SlotStore) -> dict[str, float]:
         for row in sorted({row for row, _ in store.written_shards()}):
             block = np.asarray(quality[row * side : (row + 1) * side])
             counts += np.bincount(block.ravel(), minlength=len(QUALITY))[: len(QUALITY)]
-    counts[QUALITY.index("no_optical")] += height * width - counts.sum()  # never written
+    counts[NO_OPTICAL] += height * width - counts.sum()  # never written
     return {name: float(n / (height * width)) for name, n in zip(QUALITY, counts, strict=True)}
 
 

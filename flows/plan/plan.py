@@ -19,8 +19,8 @@ from catalog.archives.providers import provider_named
 from catalog.archives.signing import require_package
 from catalog.errors import CatalogError
 from catalog.grid import Lattice, lattice_for
-from catalog.store.mosaic import SlotStore, check_writable
 from catalog.store.publish import published, published_properties
+from catalog.store.slot import SlotStore, check_writable
 from flows.cluster.workers import DispatchError, check_scheduler
 from flows.plan.days import find_scenes, pair_by_day
 from flows.plan.generation import SlotPlan, configuration, plan_slot

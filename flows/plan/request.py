@@ -38,7 +38,7 @@ from catalog.archives.providers import (
 )
 from catalog.errors import has_secret, shown
 from catalog.grid import validated_bbox
-from catalog.store.mosaic import REGION_NAME, validated_region
+from catalog.store.slot import REGION_NAME, validated_region
 
 MAX_OFFSET_PX = 32.0
 LARGEST_OFFSET_PX = 256.0  # further off is no misregistration, and the search would not fit memory

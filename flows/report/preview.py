@@ -25,10 +25,10 @@ from catalog.grid import Lattice, Window
 from catalog.pixels.read import read_window
 from catalog.store.layout import overview_factors
 from catalog.store.open import open_slot
+from catalog.store.schema import ABSTAINED, NO_SAR, REGISTERED
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan, slot_store
-from flows.stages.compose import ABSTAINED, NO_SAR, REGISTERED
 
 logger = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]

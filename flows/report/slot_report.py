@@ -27,7 +27,7 @@ from scipy import ndimage
 from catalog import objects
 from catalog.errors import SceneReadError
 from catalog.grid import Window
-from catalog.store.layout import QUALITY
+from catalog.store.schema import QUALITY
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan, provenance, slot_store

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import partial
 
 from rich.console import Console
 from rich.table import Table
 
-from flows.plan.plan import plan_request
+from flows.plan.plan import Plan, plan_request
 from flows.plan.request import RegionRequest
 from flows.progress import Stopwatch
 from flows.register_region import register_plan, register_region
-from flows.run_region import RunResult
 
 
 @dataclass(frozen=True)
@@ -40,13 +38,7 @@ def backfill(
     outcomes = []
     for request, plan in zip(requests, plans, strict=True):
         for window in windows(request, window_days):
-            planned = window == plan.request
-            run = (
-                partial(register_plan, plan, Stopwatch())
-                if planned
-                else partial(register_region, window)
-            )
-            outcome = _run_window(window, run)
+            outcome = _run_window(window, plan if window == plan.request else None)
             console.print(
                 f"{window.region}  {window.start} to {window.end}  {outcome.ending}",
                 markup=False, highlight=False, soft_wrap=True,
@@ -79,10 +71,10 @@ def print_outcomes(console: Console, outcomes: list[WindowOutcome]) -> None:
     console.print(table)
 
 
-def _run_window(window: RegionRequest, run: Callable[[], RunResult]) -> WindowOutcome:
-    """Run one window to its end; whatever that is, the next one has its turn."""
+def _run_window(window: RegionRequest, plan: Plan | None) -> WindowOutcome:
+    """Run one window to its end, by its plan if there is one; then the next has its turn."""
     try:
-        result = run()
+        result = register_plan(plan, Stopwatch()) if plan else register_region(window)
     except Exception as error:
         message = " ".join(f"{type(error).__name__}: {error}".split())
         return WindowOutcome(window, False, f"Failed: {message}")

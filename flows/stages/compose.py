@@ -6,31 +6,33 @@ the shard in their group's order, the order in which the tiles were matched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from catalog.archives.items import Scene
 from catalog.grid import Lattice, Shard
-from catalog.pixels.masks import CLEAR, CLOUDY, UNKNOWN, hiding, optical_classes
+from catalog.pixels.masks import CLEAR, CLOUDY, hiding, optical_classes
 from catalog.pixels.read import read_window, source_window
 from catalog.pixels.resample import resample
-from catalog.store.layout import NO_SCENE, QUALITY
-from catalog.store.mosaic import SlotStore
+from catalog.store.schema import ABSTAINED, CLOUD, NO_SAR, NO_SCENE, REGISTERED, SlotSchema
+from catalog.store.shards import write_shard
+from catalog.store.slot import SlotStore
+from flows.plan.generation import SlotPlan
 from flows.plan.groups import Group
 from flows.stages.fit import GroupEstimate
 from tar_engine.fields.field import Field
 
-Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-NO_OPTICAL, REGISTERED, ABSTAINED, NO_SAR, CLOUD = (
-    QUALITY.index(meaning)
-    for meaning in ("no_optical", "registered", "abstained", "no_sar", "cloud")
-)
 NOTHING_SHOWN = 255  # hides more than any cloud
+
+Canvas = dict[str, npt.NDArray[Any]]
+"""The arrays (H, W) of a shard by variable, while they fill up."""
 
 
 @dataclass(frozen=True)
@@ -52,22 +54,7 @@ class ShardJob:
     lattice: Lattice
     shard: Shard
     layers: tuple[Layer, ...]
-    optical_bands: tuple[str, ...]
-    sar_bands: tuple[str, ...]
-    sar_scenes: tuple[str, ...]  # ids, in the order in which `sar_scene` counts them from 1
-
-
-@dataclass
-class Canvas:
-    """One shard while it fills up: arrays (H, W) or (bands, H, W), NaN where nothing is yet."""
-
-    optical: Floats
-    sar: Floats
-    displacement: Floats
-    expected_error: Floats
-    quality: npt.NDArray[np.uint8]
-    optical_class: npt.NDArray[np.uint8]
-    sar_scene: npt.NDArray[np.uint16]
+    schema: SlotSchema
 
 
 def layers_of(groups: Sequence[Group], estimates: Sequence[GroupEstimate]) -> tuple[Layer, ...]:
@@ -82,9 +69,11 @@ def layers_of(groups: Sequence[Group], estimates: Sequence[GroupEstimate]) -> tu
     return tuple(layers)
 
 
-def has_classes(passes: Iterable[Sequence[Scene]]) -> bool:
-    """Whether some optical scene has a mask: then the mosaic tells what its pixels show."""
-    return any(scene.mask is not None for scenes in passes for scene in scenes)
+def slot_schema(slot: SlotPlan) -> SlotSchema:
+    """What the mosaic of a day holds per pixel: classes too where some optical scene has a mask."""
+    masks = [scene.mask for group in slot.groups for scene in group.optical]
+    classes = any(mask is not None for mask in masks)
+    return SlotSchema(slot.optical_bands, slot.sar_bands, slot.sar_scenes, classes)
 
 
 def slot_shards(lattice: Lattice, groups: Sequence[Group]) -> tuple[Shard, ...]:
@@ -103,35 +92,22 @@ def compose_shard(job: ShardJob) -> None:
     Raises `SceneReadError` when a scene that could be matched cannot be read any more, and
     `StoreError` when the shard does not read back as written.
     """
-    canvas = compose(job)
-    variables = dict(zip(job.optical_bands, canvas.optical, strict=True))
-    variables |= dict(zip(job.sar_bands, canvas.sar, strict=True))
-    variables |= {"dx": canvas.displacement[0], "dy": canvas.displacement[1]}
-    variables |= {"expected_error": canvas.expected_error, "quality": canvas.quality}
-    variables |= {"sar_scene": canvas.sar_scene}
-    if has_classes(layer.optical for layer in job.layers):
-        variables |= {"optical_class": canvas.optical_class}
-    job.store.write_shard(job.shard, variables)
+    write_shard(job.store, job.shard, compose(job))
 
 
-def compose(job: ShardJob) -> Canvas:
-    """Fill a shard: layer by layer, optical first, then the SAR registered to those pixels."""
-    height, width = job.shard.window.shape
-    canvas = Canvas(
-        optical=np.full((len(job.optical_bands), height, width), np.nan, np.float32),
-        sar=np.full((len(job.sar_bands), height, width), np.nan, np.float32),
-        displacement=np.full((2, height, width), np.nan, np.float32),
-        expected_error=np.full((height, width), np.nan, np.float32),
-        quality=np.full((height, width), NO_OPTICAL, np.uint8),
-        optical_class=np.full((height, width), UNKNOWN, np.uint8),
-        sar_scene=np.full((height, width), NO_SCENE, np.uint16),
-    )
+def compose(job: ShardJob) -> xr.Dataset:
+    """Fill a shard: layer by layer, optical first, then the SAR registered to those pixels.
+
+    The variables of the slot's schema, dims (y, x) of the shard's window, in memory.
+    """
+    shard = job.schema.empty(job.shard.window.shape).copy(deep=True)
+    canvas = {str(name): variable.values for name, variable in shard.items()}
     shown_by = _fill_optical(canvas, job)
     for layer in job.layers:
         _fill_sar(canvas, job, layer, shown_by)
-    # Radar sees through: what there is of SAR stays.
-    canvas.quality[np.isin(canvas.optical_class, CLOUDY)] = CLOUD
-    return canvas
+    if job.schema.classes:  # radar sees through: what there is of SAR stays
+        canvas["quality"][np.isin(canvas["optical_class"], CLOUDY)] = CLOUD
+    return shard
 
 
 def _fill_optical(canvas: Canvas, job: ShardJob) -> dict[str, Mask]:
@@ -143,46 +119,49 @@ def _fill_optical(canvas: Canvas, job: ShardJob) -> dict[str, Mask]:
     for index, scene in enumerate(scenes.values()):
         if not (hides > CLEAR).any():  # no scene can show more
             break
-        image = read_window((scene,), job.lattice, window, job.optical_bands)
+        image = read_window((scene,), job.lattice, window, job.schema.optical_bands)
         known = np.isfinite(image).all(axis=0)
         if not known.any():  # it does not reach here, so its mask need not be opened
             continue
         classes = optical_classes(scene, job.lattice, window)
         level = hiding(classes)
         better = (level < hides) & known
-        np.copyto(canvas.optical, image, where=better)
-        np.copyto(canvas.optical_class, classes, where=better)
+        for band, values in zip(job.schema.optical_bands, image, strict=True):
+            np.copyto(canvas[band], values, where=better)
+        if job.schema.classes:
+            np.copyto(canvas["optical_class"], classes, where=better)
         shown[better], hides[better] = index, level[better]
-    canvas.quality[shown >= 0] = NO_SAR
+    canvas["quality"][shown >= 0] = NO_SAR
     return {id_: shown == index for index, id_ in enumerate(scenes)}
 
 
 def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, Mask]) -> None:
     """Register the layer's SAR scenes to the optical pixels that are still without SAR."""
-    window = job.shard.window
+    window, quality = job.shard.window, canvas["quality"]
     if layer.field is not None:
         displacement = layer.field.displacement(window.x0, window.y0, window.width, window.height)
         positions = window.positions() + displacement
         for scene in layer.sar:
-            targets = _targets(layer, scene, shown_by) & (canvas.quality == NO_SAR)
+            targets = _targets(layer, scene, shown_by) & (quality == NO_SAR)
             if not targets.any():
                 continue
             block = _bounds(targets)
-            found = source_window(scene, job.lattice, positions[:, *block], job.sar_bands)
+            found = source_window(scene, job.lattice, positions[:, *block], job.schema.sar_bands)
             if found is None:
                 continue
             image = resample(*found)
             new = np.zeros_like(targets)
             new[block] = targets[block] & np.isfinite(image).all(axis=0)
-            canvas.sar[:, new] = image[:, new[block]]
-            canvas.displacement[:, new] = displacement[:, new]
-            canvas.quality[new] = REGISTERED
-            canvas.sar_scene[new] = NO_SCENE + 1 + job.sar_scenes.index(scene.id)
+            for band, values in zip(job.schema.sar_bands, image, strict=True):
+                canvas[band][new] = values[new[block]]
+            canvas["dx"][new], canvas["dy"][new] = displacement[:, new]
+            canvas["sar_scene"][new] = NO_SCENE + 1 + list(job.schema.sar_scenes).index(scene.id)
+            quality[new] = REGISTERED
             _fill_expected_error(canvas, layer, scene, shown_by, new)
     for optical_id, sar_id in layer.refused:
         sar = next(scene for scene in layer.sar if scene.id == sar_id)
         abstained = shown_by[optical_id] & job.lattice.mask_of(sar.footprint, window)
-        canvas.quality[abstained & (canvas.quality == NO_SAR)] = ABSTAINED
+        quality[abstained & (quality == NO_SAR)] = ABSTAINED
 
 
 def _targets(layer: Layer, sar: Scene, shown_by: dict[str, Mask]) -> Mask:
@@ -216,4 +195,4 @@ def _fill_expected_error(
         of_scene = {key: error for key, error in layer.error_px.items() if key[0] == scene.id}
         if of_scene:
             error = of_scene.get((scene.id, sar.id), max(of_scene.values()))
-            canvas.expected_error[new & shown_by[scene.id]] = error
+            canvas["expected_error"][new & shown_by[scene.id]] = error

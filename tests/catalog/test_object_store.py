@@ -16,15 +16,14 @@ from catalog.archives.items import Asset, Scene
 from catalog.errors import SceneReadError, StoreError
 from catalog.grid import Window, lattice_for
 from catalog.pixels.read import probe, read_window
-from catalog.store.mosaic import SlotStore, check_writable
 from catalog.store.open import open_mosaic
 from catalog.store.publish import published as published_generation
-from tests.catalog.store.test_mosaic import BOX, created, published, shard_arrays
+from catalog.store.shards import write_shard
+from catalog.store.slot import SlotStore, check_writable
 from tests.support.object_store import Swift, aws_environment, contents, new_bucket
 from tests.support.scenes import noise, same, scene, scene_of, write_raster
-
-# One chunk a shard: few requests, since each costs an object store some 20 ms.
-LATTICE = lattice_for(BOX, shard_px=64, chunk_px=64)
+from tests.support.slots import BOX, SCHEMA, created, published, shard_pixels
+from tests.support.slots import FEW_CHUNKS as LATTICE
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +49,7 @@ def test_a_bucket_holds_what_a_folder_holds(bucket: str, tmp_path: Path) -> None
     assert remote.identical(local)
     shard = LATTICE.shards()[0]
     red = remote["red"].values[(0, *shard.window.slices)]
-    assert same(red, shard_arrays(shard)["red"])
+    assert same(red, shard_pixels(shard)["red"])
 
 
 def test_receipts_estimates_and_reruns_work_in_a_bucket(bucket: str) -> None:
@@ -58,7 +57,7 @@ def test_receipts_estimates_and_reruns_work_in_a_bucket(bucket: str) -> None:
     assert store.load_estimate() is None
     store.save_estimate(b"fields")
     shard = LATTICE.shards()[0]
-    store.write_shard(shard, shard_arrays(shard))
+    write_shard(store, shard, shard_pixels(shard))
     before = contents(bucket)
     again = created(bucket, LATTICE)
     assert again.written_shards() == {(0, 0)}
@@ -76,9 +75,7 @@ def test_a_missing_bucket_is_a_store_error() -> None:
     with pytest.raises(StoreError, match="s3://nothing cannot be written"):
         check_writable("s3://nothing")
     with pytest.raises(StoreError, match="s3://nothing"):
-        SlotStore("s3://nothing", "la", "2020-11-04", "abc").create(
-            LATTICE, ("red",), ("vh",), {}, {}
-        )
+        SlotStore("s3://nothing", "la", "2020-11-04", "abc").create(LATTICE, SCHEMA, {})
 
 
 def in_bucket(bucket: str, folder: Path) -> tuple[Scene, Scene]:
@@ -118,7 +115,7 @@ def test_what_is_not_there_or_not_allowed_is_told_at_once(
 
 def test_no_filesystem_or_secret_travels_to_a_worker(bucket: str, swift: Swift) -> None:
     store = created(bucket, LATTICE)
-    store.write_shard(LATTICE.shards()[0], shard_arrays(LATTICE.shards()[0]))  # it is connected
+    write_shard(store, LATTICE.shards()[0], shard_pixels(LATTICE.shards()[0]))  # it is connected
     pickled = pickle.dumps((store, LATTICE, LATTICE.shards()[0]))
     words = [str(argument) for _, argument, _ in pickletools.genops(pickled)]
     assert not [w for w in words if w.split(".")[0] in ("s3fs", "fsspec", "zarr", "aiobotocore")]
@@ -133,6 +130,7 @@ def test_logs_of_every_level_keep_the_secret(
     caplog.set_level(logging.DEBUG)
     _, remote = in_bucket(bucket, tmp_path)
     probe(remote)
-    created(bucket, LATTICE).write_shard(LATTICE.shards()[0], shard_arrays(LATTICE.shards()[0]))
+    shard = LATTICE.shards()[0]
+    write_shard(created(bucket, LATTICE), shard, shard_pixels(shard))
     assert caplog.text
     assert swift.secret not in caplog.text

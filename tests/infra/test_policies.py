@@ -21,10 +21,10 @@ from moto.server import ThreadedMotoServer
 
 from catalog import objects
 from catalog.errors import StoreError
-from catalog.store.mosaic import check_writable
 from catalog.store.open import open_mosaic
-from tests.catalog.store.test_mosaic import created, published
+from catalog.store.slot import check_writable
 from tests.support.object_store import disconnect
+from tests.support.slots import created, published
 
 POLICIES = Path(__file__).resolve().parents[2] / "infra/terraform/policies"
 NAMES = {"bucket_arn": "arn:aws:s3:::archive", "prefix": "mosaics"}

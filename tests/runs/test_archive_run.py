@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from shapely.geometry import box, mapping, shape
 
 import catalog
-from catalog.store.layout import QUALITY
+from catalog.store.schema import QUALITY
 from flows.cli.demo_region import DemoRegion
 from flows.plan.plan import plan_region
 from flows.plan.request import RegionRequest

@@ -196,7 +196,7 @@ def _turn_over(path: Path) -> None:
 def test_a_region_without_any_pair_ends_well(small_region: DemoRegion, tmp_path: Path) -> None:
     report = register_region(request_of(small_region, tmp_path, max_gap_days=1)).report
     assert report.status == "no overlapping pair"
-    assert report.pairs == report.slots == ()
+    assert (report.pairs, report.slots) == ((), ())
     assert len(report.unpaired) == 5
     assert list(files_under(tmp_path)) == ["demo/report.json"]
     assert json.loads((tmp_path / "demo" / "report.json").read_text())["pairs"] == []

@@ -22,8 +22,8 @@ from rio_cogeo.cogeo import cog_validate
 import catalog
 from catalog.child_server import answers, ending_with_parent, free_port
 from flows.cli.main import main
-from tests.catalog.store.test_mosaic import rioxarray_is_older_than_affine
 from tests.support.regions import DemoRun
+from tests.support.slots import rioxarray_is_older_than_affine
 
 EXAMPLE = Path(__file__).parents[1] / "example_analysis.py"
 

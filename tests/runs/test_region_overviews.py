@@ -10,8 +10,10 @@ from distributed import Client
 from prefect import flow
 
 from catalog.store.layout import overview_factors
-from catalog.store.mosaic import SlotStore
-from catalog.store.overviews import shrunk
+from catalog.store.overviews import half_resolution
+from catalog.store.schema import SlotSchema, is_flag
+from catalog.store.shards import write_shard
+from catalog.store.slot import SlotStore
 from catalog.store.upkeep import verify
 from flows.cli.demo_region import DemoRegion
 from flows.cluster.workers import Workers
@@ -28,18 +30,16 @@ def written_day(region: DemoRegion, folder: Path) -> tuple[Plan, SlotStore]:
     plan = plan_of(region, folder)
     plan = replace(plan, lattice=replace(plan.lattice, shard_px=128, chunk_px=64))
     store = slot_store(plan, plan.slots[0])
-    store.create(plan.lattice, ("red",), ("vh",), {"s": plan.pairs[0].sar.datetime}, {})
+    schema = SlotSchema(("red",), ("vh",), {"s": plan.pairs[0].sar.datetime})
+    store.create(plan.lattice, schema, {})
     random = np.random.default_rng(0)
-    dtypes = {variable.name: variable.dtype for variable in store.variables()}
     for shard in plan.lattice.shards()[1:6]:
         shape = shard.window.shape
-        arrays = {
-            name: random.random(shape, np.float32)
-            if dtype == "float32"
-            else random.integers(0, 2, shape).astype(dtype)
-            for name, dtype in dtypes.items()
-        }
-        store.write_shard(shard, arrays)
+        pixels = schema.empty(shape).copy(deep=True)
+        for variable in pixels.values():
+            flags = random.integers(0, 2, shape)
+            variable.values[...] = flags if is_flag(variable) else random.random(shape)
+        write_shard(store, shard, pixels)
     return plan, store
 
 
@@ -59,7 +59,7 @@ def test_a_rerun_makes_what_is_missing_and_nothing_else(
     for factor in (2, 4):
         assert store.written_shards(factor) == ({(0, 0), (0, 1)} if factor == 2 else {(0, 0)})
         level = {name: np.asarray(pixels) for name, pixels in store.pixels("r", factor).items()}
-        assert all(same(values, shrunk(below[name])) for name, values in level.items())
+        assert all(same(values, half_resolution(below[name])) for name, values in level.items())
         below = level
 
     complete = files_under(tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,6 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from catalog.archives.items import Asset, Mask, scene_from_item
-from catalog.archives.pairs import Pair
 from catalog.archives.providers import provider_named
 from catalog.errors import SceneReadError
 from catalog.grid import Lattice, Window
@@ -34,17 +33,10 @@ from catalog.pixels.masks import (
 from catalog.pixels.read import probe, read_window
 from catalog.store.open import open_mosaic
 from catalog.store.publish import publish
-from tests.catalog.store.test_mosaic import (
-    BOX,
-    LATTICE,
-    SAR,
-    SCENES,
-    published,
-    shard_arrays,
-    slot_store,
-)
+from catalog.store.shards import write_shard
 from tests.support.archives import CONVENTIONS, CORNER, CRS, write_scene
-from tests.support.scenes import aligned_lattice, noise, same, scene, scene_of, write_raster
+from tests.support.scenes import aligned_lattice, noise, same, scene_of, write_raster
+from tests.support.slots import LATTICE, SCHEMA, pair_of_day, published, shard_pixels, slot_store
 
 RGB = ("red", "green", "blue")
 SCENE_CLASSES = {
@@ -133,12 +125,11 @@ def test_a_mask_that_cannot_be_read_is_found_by_probing(tmp_path: Path) -> None:
 def test_days_with_and_without_classes_open_together(tmp_path: Path) -> None:
     first = published(tmp_path)
     second = slot_store(tmp_path, slot="2020-11-09")
-    second.create(LATTICE, RGB, SAR, SCENES, {}, classes=True)
+    second.create(LATTICE, replace(SCHEMA, classes=True), {})
     for shard in LATTICE.shards():
-        classes = np.full(shard.window.shape, SNOW, np.uint8)
-        second.write_shard(shard, {**shard_arrays(shard), "optical_class": classes})
-    pair = Pair(scene("o", BOX), scene("s", BOX), 1.0, timedelta(0))
-    publish(second, LATTICE, [pair], {})
+        classes = (("y", "x"), np.full(shard.window.shape, SNOW, np.uint8))
+        write_shard(second, shard, shard_pixels(shard).assign(optical_class=classes))
+    publish(second, LATTICE, [pair_of_day()], {})
     mosaic = open_mosaic(first.region_url)
     assert mosaic["optical_class"].dtype == np.uint8
     assert (mosaic["optical_class"][0] == UNKNOWN).all()

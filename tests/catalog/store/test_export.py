@@ -14,11 +14,11 @@ from rio_cogeo.cogeo import cog_validate
 from catalog.errors import ArgumentError
 from catalog.grid import Lattice, Window
 from catalog.store.export import export_cog, published_slot
-from catalog.store.mosaic import SlotStore
-from catalog.store.overviews import shrunk
+from catalog.store.overviews import half_resolution
+from catalog.store.slot import SlotStore
 from flows.cli.main import main
-from tests.catalog.store.test_mosaic import LATTICE, published, rioxarray_is_older_than_affine
 from tests.support.scenes import same
+from tests.support.slots import LATTICE, published, rioxarray_is_older_than_affine
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_a_large_day_has_overviews_that_are_means(tmp_path: Path) -> None:
     with rasterio.open(out) as raster:
         assert raster.overviews(1) == [2]
     with rasterio.open(out, overview_level=0) as half:
-        expected = shrunk(store.open()["vh"].values)
+        expected = half_resolution(store.open()["vh"].values)
         np.testing.assert_allclose(half.read(1), expected, rtol=1e-5)
 
 

@@ -13,22 +13,25 @@ import numpy as np
 import pandas as pd
 import pyproj
 import pytest
+import rasterio
 import xarray as xr
 import zarr
 
 import catalog
-from catalog.errors import ArgumentError
+from catalog import objects
+from catalog.errors import ArgumentError, StoreError
 from catalog.grid import lattice_for
-from catalog.store.mosaic import SlotStore
 from catalog.store.open import open_mosaic
-from tests.catalog.store.test_mosaic import (
+from catalog.store.slot import SlotStore
+from tests.support.scenes import NOON, same
+from tests.support.slots import (
     BOX,
     LATTICE,
+    created,
     published,
     rioxarray_is_older_than_affine,
-    shard_arrays,
+    shard_pixels,
 )
-from tests.support.scenes import NOON, same
 
 DAYS = ("2020-11-04", "2020-11-09", "2020-12-01")
 # Each day counts from 1 what it shows; the second day shares one scene with the first.
@@ -58,7 +61,7 @@ def test_every_pixel_knows_when_radar_saw_it_on_any_day(region: str) -> None:
     assert seen.chunks is not None  # nothing is read until it is needed
     shard = LATTICE.shards()[0]
     for number, scenes in enumerate(SCENES):
-        index = shard_arrays(shard, number)["sar_scene"]
+        index = shard_pixels(shard, number)["sar_scene"]
         where = (number, *shard.window.slices)
         assert same(ids[where].values, np.array(["", *scenes])[index].astype(ids.dtype))
         times = pd.to_datetime([when.replace(tzinfo=None) for when in scenes.values()]).to_numpy(
@@ -72,7 +75,7 @@ def test_one_day_counts_as_it_is_stored(region: str) -> None:
     day = open_mosaic(region, time="2020-12-01")
     assert same(
         day["sar_scene"][0].values[LATTICE.shards()[0].window.slices],
-        shard_arrays(LATTICE.shards()[0], 2)["sar_scene"],
+        shard_pixels(LATTICE.shards()[0], 2)["sar_scene"],
     )
     assert day.sar_time.values[1] == np.datetime64("2020-11-03T18:35:00")
 
@@ -222,3 +225,56 @@ def test_a_day_of_an_earlier_version_opens_beside_a_new_one(tmp_path: Path) -> N
     assert "sar_time" not in open_mosaic(old.region_url, time=DAYS[0]).coords
     with pytest.raises(ArgumentError, match="there are: none"):
         open_mosaic(old.region_url, overview=2)
+
+
+@rioxarray_is_older_than_affine
+def test_a_mosaic_is_its_published_slots_in_time(tmp_path: Path) -> None:
+    published(tmp_path, seed=2, slot="2020-11-09")
+    published(tmp_path, seed=1, slot="2020-11-04")
+    created(tmp_path, slot="2020-11-20")  # never published
+    mosaic = catalog.open_mosaic(f"{tmp_path}/la")
+    assert (mosaic.sizes["time"], mosaic.sizes["y"], mosaic.sizes["x"]) == (2, *LATTICE.shape)
+    assert [str(day)[:10] for day in mosaic["time"].values] == ["2020-11-04", "2020-11-09"]
+    assert mosaic.rio.crs == rasterio.crs.CRS.from_epsg(32611)
+    assert mosaic["red"].rio.transform().almost_equals(LATTICE.geobox.affine)
+    assert mosaic["red"].chunks is not None
+    shard = LATTICE.shards()[0]
+    for number, seed in enumerate((1, 2)):
+        for name, values in shard_pixels(shard, seed).items():
+            assert same(mosaic[name][(number, *shard.window.slices)].values, values)
+
+
+def test_slots_of_different_extent_share_their_pixels(tmp_path: Path) -> None:
+    published(tmp_path, seed=1)
+    wider = lattice_for((-118.002, 33.749, -117.995, 33.759), shard_px=64, chunk_px=16)
+    published(tmp_path, wider, seed=2, slot="2020-11-09")
+    mosaic = open_mosaic(f"{tmp_path}/la")
+    assert mosaic["quality"].dtype == np.uint8
+    assert (np.diff(mosaic["y"].values) == -10).all()
+    assert (np.diff(mosaic["x"].values) == 10).all()
+    x, y = LATTICE.centres(LATTICE.window)
+    first = mosaic.isel(time=0).sel(x=x, y=y)
+    for shard in LATTICE.shards():
+        assert same(first["dx"].values[shard.window.slices], shard_pixels(shard, 1)["dx"])
+    outside = mosaic.isel(time=0, y=0)
+    assert np.isnan(outside["red"].values).all()
+    assert (outside["quality"].values == 0).all()
+
+
+@pytest.mark.parametrize("change", [{"resolution": 20.0}, {"crs": "EPSG:3395"}])
+def test_slots_on_other_grids_are_not_mixed(tmp_path: Path, change: dict[str, Any]) -> None:
+    published(tmp_path)
+    published(tmp_path, lattice_for(BOX, shard_px=64, chunk_px=16, **change), slot="2020-11-09")
+    with pytest.raises(StoreError, match="different pixel grids"):
+        open_mosaic(f"{tmp_path}/la")
+
+
+def test_what_is_no_mosaic_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no mosaic is published"):
+        open_mosaic(str(tmp_path / "nothing"))
+    created(tmp_path)
+    with pytest.raises(StoreError, match="no mosaic is published"):
+        open_mosaic(f"{tmp_path}/la")
+    objects.put(f"{tmp_path}/la/items/2020-11-04.json", b'{"assets": {}}')
+    with pytest.raises(StoreError, match="not the item of a mosaic: KeyError: 'mosaic'"):
+        open_mosaic(f"{tmp_path}/la")

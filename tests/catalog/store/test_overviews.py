@@ -18,19 +18,19 @@ from hypothesis.extra import numpy as arrays_of
 
 from catalog.grid import lattice_for
 from catalog.store.layout import level_lattice, overview_factors
-from catalog.store.mosaic import SlotStore
 from catalog.store.open import open_mosaic
-from catalog.store.overviews import overview_shards, shrunk, write_overview_shard
+from catalog.store.overviews import half_resolution, overview_shards, write_overview_shard
+from catalog.store.slot import SlotStore
 from catalog.store.upkeep import verify
-from tests.catalog.store.test_mosaic import (
+from tests.support.object_store import contents
+from tests.support.scenes import same
+from tests.support.slots import (
     LATTICE,
+    VARIABLES,
     created,
-    digests,
     published,
     rioxarray_is_older_than_affine,
 )
-from tests.catalog.store.test_mosaic import VARIABLES as NAMES
-from tests.support.scenes import same
 
 FACTORS = (2, 4)  # of LATTICE, 91 x 94 pixels in chunks of 16
 # rasterio's wheels hold 3.10 (Python 3.11) or 3.12; GDAL reads sharded Zarr v3 from 3.13 on.
@@ -62,7 +62,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> SlotStore:
     )
 )
 def test_a_pixel_is_the_mean_of_what_is_known_of_its_four(values: np.ndarray) -> None:
-    found = shrunk(values)
+    found = half_resolution(values)
     assert found.dtype == values.dtype
     for row, column in np.ndindex(found.shape):
         block = values[2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
@@ -80,7 +80,7 @@ def test_a_pixel_is_the_mean_of_what_is_known_of_its_four(values: np.ndarray) ->
     )
 )
 def test_a_flag_is_what_most_of_its_four_are(values: np.ndarray) -> None:
-    found = shrunk(values)
+    found = half_resolution(values)
     for row, column in np.ndindex(found.shape):
         block = values[2 * row : 2 * row + 2, 2 * column : 2 * column + 2].ravel().tolist()
         assert found[row, column] == min(set(block), key=lambda v: (-block.count(v), v))
@@ -97,11 +97,11 @@ def test_levels_end_when_two_chunks_hold_one() -> None:
 
 def test_every_level_is_made_of_the_one_below(store: SlotStore) -> None:
     below = {name: np.asarray(pixels) for name, pixels in store.pixels("r").items()}
-    assert set(below) == set(NAMES)
+    assert set(below) == set(VARIABLES)
     for factor in FACTORS:
         level = {name: np.asarray(pixels) for name, pixels in store.pixels("r", factor).items()}
         for name, values in level.items():
-            assert same(values, shrunk(below[name])), (factor, name)
+            assert same(values, half_resolution(below[name])), (factor, name)
         below = level
     # Where everything is known, that is the mean of all pixels a cell covers.
     red = store.open()["red"].values[32:64, 16:48]
@@ -112,7 +112,7 @@ def test_every_level_is_made_of_the_one_below(store: SlotStore) -> None:
 def test_two_runs_write_the_same_overviews(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_overviews(published(tmp_path / name))
-    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+    assert contents(str(tmp_path / "one")) == contents(str(tmp_path / "two"))
 
 
 @rioxarray_is_older_than_affine

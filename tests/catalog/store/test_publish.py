@@ -20,14 +20,16 @@ from catalog import objects
 from catalog.archives.pairs import Pair
 from catalog.errors import ArgumentError, StoreError
 from catalog.grid import lattice_for
-from catalog.store.layout import pixel_variables
-from catalog.store.mosaic import SlotStore
-from catalog.store.publish import generation_name, publish, published, region_collection, slot_item
+from catalog.store.publish import generation_name, publish, published
+from catalog.store.schema import SlotSchema
+from catalog.store.slot import SlotStore
+from catalog.store.stac import encoded, region_collection, slot_item
 from tests.support.scenes import NOON, scene
 
 BOX = (-118.0, 33.75, -117.97, 33.77)
 LATTICE = lattice_for(BOX)
-VARIABLES = pixel_variables(("red",), ("vh",), ("s",))
+SCHEMA = SlotSchema(("red",), ("vh",), {"s": NOON})
+PIXELS = SCHEMA.empty(LATTICE.shape)
 PROVENANCE = {
     "optical_scenes": ["o"],
     "sar_scenes": ["s"],
@@ -51,7 +53,7 @@ def slot_store(store: object, slot: str = "2020-11-04", generation: str = "abc")
 def create(store: object, slot: str = "2020-11-04", generation: str = "abc") -> SlotStore:
     """A slot whose group is there, so that it can be published."""
     made = slot_store(store, slot, generation)
-    made.create(LATTICE, ("red",), ("vh",), {"s": NOON}, {})
+    made.create(LATTICE, SCHEMA, {})
     return made
 
 
@@ -92,7 +94,7 @@ def test_extensions_are_read_by_pystac(tmp_path: Path) -> None:
         assert dimensions["y"].step == -10
         assert dimensions["x"].reference_system == 32611
         variables = owner.ext.cube.variables
-        assert set(variables) == {variable.name for variable in VARIABLES}
+        assert set(variables) == set(PIXELS)
         assert all(set(each.dimensions) == names for each in variables.values())
         assert variables["vh"].var_type == "data"
         assert variables["vh"].unit == "1"
@@ -111,18 +113,19 @@ def test_extensions_are_read_by_pystac(tmp_path: Path) -> None:
 def test_days_on_other_grids_are_no_part_of_the_cube(tmp_path: Path) -> None:
     coarse = lattice_for(BOX, resolution=20.0)
     items = [
-        slot_item(slot_store(tmp_path, slot), lattice, VARIABLES, pairs(days), PROVENANCE)
+        slot_item(slot_store(tmp_path, slot), lattice, PIXELS, pairs(days), PROVENANCE)
         for slot, days, lattice in (("2020-11-04", 0, coarse), ("2020-11-09", 5, LATTICE))
     ]
     collection = region_collection("la", items)
-    assert collection["cube:dimensions"]["time"]["values"] == ["2020-11-09T00:00:00Z"]
-    assert collection["cube:dimensions"]["x"]["step"] == 10.0
-    assert collection["summaries"]["gsd"] == [10.0, 20.0]
+    dimensions = collection.ext.cube.dimensions
+    assert dimensions["time"].values == ["2020-11-09T00:00:00Z"]
+    assert dimensions["x"].step == 10.0
+    assert collection.summaries.get_list("gsd") == [10.0, 20.0]
 
 
 def test_the_item_says_what_when_where_and_from_what(tmp_path: Path) -> None:
-    item = slot_item(slot_store(tmp_path), LATTICE, VARIABLES, pairs(), PROVENANCE)
-    properties = item["properties"]
+    item = slot_item(slot_store(tmp_path), LATTICE, PIXELS, pairs(), PROVENANCE)
+    properties = json.loads(encoded(item))["properties"]
     assert properties["datetime"] == properties["start_datetime"] == "2020-11-04T18:35:00Z"
     assert properties["end_datetime"] == "2020-11-07T18:35:00Z"
     assert properties["proj:code"] == "EPSG:32611"
@@ -131,21 +134,34 @@ def test_the_item_says_what_when_where_and_from_what(tmp_path: Path) -> None:
     assert properties["tar:generation"] == "abc"
     for key, value in PROVENANCE.items():
         assert properties[f"tar:{key}"] == value
-    assert item["assets"]["mosaic"]["type"] == "application/vnd.zarr; version=3"
-    footprint = shapely.geometry.shape(item["geometry"])
-    assert item["bbox"] == list(footprint.bounds)
+    assert item.assets["mosaic"].media_type == "application/vnd.zarr; version=3"
+    footprint = shapely.geometry.shape(item.geometry)
+    assert item.bbox == list(footprint.bounds)
     assert footprint.bounds[2] == -117.98  # the optical scene ends there, the region does not
     assert LATTICE.lonlat_extent().buffer(1e-6).contains(footprint)
 
 
 def test_the_collection_spans_its_items(tmp_path: Path) -> None:
     items = [
-        slot_item(slot_store(tmp_path, slot), LATTICE, VARIABLES, pairs(days), PROVENANCE)
+        slot_item(slot_store(tmp_path, slot), LATTICE, PIXELS, pairs(days), PROVENANCE)
         for slot, days in (("2020-11-09", 5), ("2020-11-04", 0))
     ]
-    extent = region_collection("la", items)["extent"]
+    extent = region_collection("la", items).extent.to_dict()
     assert extent["temporal"]["interval"] == [["2020-11-04T18:35:00Z", "2020-11-12T18:35:00Z"]]
-    assert extent["spatial"]["bbox"] == [items[0]["bbox"]]
+    assert extent["spatial"]["bbox"] == [items[0].bbox]
+
+
+def test_every_value_is_summarised_however_many(tmp_path: Path) -> None:
+    versions = [f"tar-pipeline 0.{number}.0" for number in range(30)]
+    items = [
+        slot_item(
+            slot_store(tmp_path, f"2020-11-{day:02}"), LATTICE, PIXELS, pairs(day),
+            {**PROVENANCE, "software": software},
+        )
+        for day, software in enumerate(versions, start=1)
+    ]  # fmt: skip
+    collection = json.loads(encoded(region_collection("la", items)))
+    assert collection["summaries"]["tar:software"] == sorted(versions)
 
 
 def test_the_item_is_the_commit(tmp_path: Path) -> None:
@@ -174,9 +190,10 @@ def test_publishing_again_writes_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_crs_without_code_is_spelled_out(tmp_path: Path) -> None:
     crs = "+proj=laea +lat_0=34 +lon_0=-118 +datum=WGS84 +units=m"
-    item = slot_item(slot_store(tmp_path), lattice_for(BOX, crs), VARIABLES, pairs(), PROVENANCE)
-    assert item["properties"]["proj:code"] is None
-    assert "Lambert Azimuthal" in item["properties"]["proj:wkt2"]
+    item = slot_item(slot_store(tmp_path), lattice_for(BOX, crs), PIXELS, pairs(), PROVENANCE)
+    properties = json.loads(encoded(item))["properties"]
+    assert properties["proj:code"] is None
+    assert "Lambert Azimuthal" in properties["proj:wkt2"]
 
 
 def test_nothing_to_publish_is_refused(tmp_path: Path) -> None:

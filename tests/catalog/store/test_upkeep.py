@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,23 +11,27 @@ import numpy as np
 import pytest
 
 from catalog import objects
-from catalog.archives.pairs import Pair
 from catalog.errors import ArgumentError, StoreError
-from catalog.grid import lattice_for
-from catalog.store.layout import QUALITY
-from catalog.store.mosaic import SlotStore
 from catalog.store.open import open_mosaic
 from catalog.store.publish import publish
+from catalog.store.schema import QUALITY
+from catalog.store.shards import write_shard
 from catalog.store.upkeep import generations, left_over, quality_shares, regions, remove, verify
-from tests.catalog.store.test_mosaic import BOX, created, published, shard_arrays, write_all
 from tests.support.object_store import Swift, aws_environment, new_bucket
-from tests.support.scenes import scene
+from tests.support.slots import FEW_CHUNKS as LATTICE
+from tests.support.slots import (
+    FIRST,
+    TWO_DAYS,
+    created,
+    make_old,
+    pair_of_day,
+    published,
+    shard_pixels,
+    with_history,
+    write_all,
+)
 
-# One chunk a shard: few requests, since each costs an object store some 20 ms.
-LATTICE = lattice_for(BOX, shard_px=64, chunk_px=64)
-ONE_SHARD = lattice_for(BOX, shard_px=128, chunk_px=128)
-FIRST, SECOND, HALF = "a" * 16, "b" * 16, "c" * 16
-DAY, TWO_DAYS = timedelta(days=1), timedelta(days=2)
+DAY = timedelta(days=1)
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -41,14 +43,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     swift: Swift = request.getfixturevalue("swift")
     with aws_environment(swift.environment()):
         yield new_bucket()
-
-
-def with_history(store: Any) -> tuple[SlotStore, SlotStore, SlotStore]:
-    """A day that was published, replaced, and is being written again by a third request."""
-    old, new = (published(store, ONE_SHARD, generation=name) for name in (FIRST, SECOND))
-    half = created(store, LATTICE, generation=HALF)
-    half.write_shard(LATTICE.shards()[0], shard_arrays(LATTICE.shards()[0]))
-    return old, new, half
 
 
 def test_a_store_is_listed_and_pruned_wherever_it_is(store: Any) -> None:
@@ -116,19 +110,12 @@ def test_a_valid_shard_with_other_content_is_found(tmp_path: Path) -> None:
 def test_shares_are_those_of_all_pixels(tmp_path: Path) -> None:
     slot = created(tmp_path, LATTICE, generation=FIRST)
     for shard in LATTICE.shards()[1:]:
-        slot.write_shard(shard, shard_arrays(shard))
+        write_shard(slot, shard, shard_pixels(shard))
     quality = slot.open()["quality"].values
     shares = quality_shares(slot)
     assert sum(shares.values()) == pytest.approx(1)
     for value, name in enumerate(QUALITY):
         assert shares[name] == pytest.approx(float((quality == value).mean()))
-
-
-def make_old(folder: Path) -> None:
-    """Everything was written two days ago."""
-    when = time.time() - TWO_DAYS.total_seconds()
-    for path in folder.rglob("*"):
-        os.utime(path, (when, when))
 
 
 def test_an_item_that_changed_keeps_what_it_pointed_to(tmp_path: Path) -> None:
@@ -152,7 +139,5 @@ def test_publishing_again_seals_the_same_shards(tmp_path: Path) -> None:
     slot = created(tmp_path, LATTICE, generation=FIRST)
     assert slot.sealed_shards() is None
     write_all(slot, LATTICE)
-    scenes = scene("o", BOX), scene("s", BOX)
-    pair = Pair(*scenes, 1.0, scenes[0].datetime - scenes[1].datetime)
-    publish(slot, LATTICE, [pair], {})
+    publish(slot, LATTICE, [pair_of_day()], {})
     assert slot.sealed_shards() == {(s.row, s.col) for s in LATTICE.shards()}

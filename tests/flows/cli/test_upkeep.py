@@ -9,8 +9,15 @@ import pytest
 
 from catalog.store.upkeep import generations
 from flows.cli.main import main
-from tests.catalog.store.test_mosaic import created
-from tests.catalog.store.test_upkeep import FIRST, HALF, LATTICE, SECOND, make_old, with_history
+from tests.support.slots import (
+    FEW_CHUNKS,
+    FIRST,
+    HALF,
+    SECOND,
+    created,
+    make_old,
+    with_history,
+)
 
 
 def test_the_commands_tell_people_and_programs(
@@ -54,7 +61,7 @@ def test_the_commands_tell_people_and_programs(
 def test_young_generations_are_kept_and_pruning_them_warns(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    half = created(tmp_path, LATTICE, generation=HALF)
+    half = created(tmp_path, FEW_CHUNKS, generation=HALF)
     assert main(["prune", str(tmp_path), "--yes"]) == 0
     assert "kept, a run may be writing it" in capsys.readouterr().out
     assert Path(half.url).exists()

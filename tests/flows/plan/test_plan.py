@@ -21,6 +21,7 @@ from flows.plan.plan import (
     slot_store,
     without_scenes,
 )
+from flows.stages.compose import slot_schema
 from tests.support.regions import WEIGHTS_HASH, plan_of, request_of
 
 
@@ -103,7 +104,7 @@ def test_a_day_that_lost_a_scene_is_done_for_both_requests_that_come_to_it(
         requested = {"requested_generation": lost.requested}
         provided = provenance(plan, lost) | requested
         store = slot_store(plan, lost)
-        store.create(plan.lattice, lost.optical_bands, lost.sar_bands, lost.sar_scenes, {})
+        store.create(plan.lattice, slot_schema(lost), {})
         publish(store, plan.lattice, lost.pairs, provided)
         later = plan_of(small_region, tmp_path)
         assert not later.unfinished
@@ -130,8 +131,7 @@ def test_a_plan_that_waited_finds_what_another_run_published_meanwhile(
 
     def publish_as(generation: SlotPlan) -> None:
         store = slot_store(plan, generation)
-        bands = generation.optical_bands, generation.sar_bands, generation.sar_scenes
-        store.create(plan.lattice, *bands, {})
+        store.create(plan.lattice, slot_schema(generation), {})
         requested = {"requested_generation": generation.requested or generation.generation}
         provided = provenance(plan, generation) | requested
         publish(store, plan.lattice, generation.pairs, provided)

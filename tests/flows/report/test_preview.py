@@ -15,12 +15,12 @@ from PIL import Image
 from catalog.archives.items import Asset
 from catalog.archives.pairs import Pair
 from catalog.grid import Window
+from catalog.store.schema import ABSTAINED, NO_OPTICAL, REGISTERED
 from flows.cli.demo_region import DemoRegion
 from flows.plan.generation import SlotPlan
 from flows.plan.groups import Group
 from flows.report.artifacts import thumbnail
 from flows.report.preview import detail_window, preview_png
-from flows.stages.compose import ABSTAINED, NO_OPTICAL, REGISTERED
 from tests.support.regions import plan_of
 from tests.support.scenes import scene
 

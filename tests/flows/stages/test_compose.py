@@ -8,20 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from catalog.archives.items import Asset, Mask, Scene
 from catalog.archives.pairs import Pair
 from catalog.grid import Lattice
-from catalog.store.mosaic import SlotStore
-from flows.plan.groups import Group
-from flows.stages.compose import (
+from catalog.store.schema import (
     ABSTAINED,
     CLOUD,
     NO_OPTICAL,
     NO_SAR,
     REGISTERED,
+    SlotSchema,
+)
+from catalog.store.slot import SlotStore
+from flows.plan.groups import Group
+from flows.stages.compose import (
     Layer,
     ShardJob,
     compose,
@@ -31,10 +35,11 @@ from flows.stages.compose import (
 )
 from flows.stages.fit import GroupEstimate, PairVerdict
 from tar_engine.fields.field import Field
-from tests.support.scenes import CORNER, NOON, UTM, noise, scene_of, write_raster
+from tests.support.scenes import CORNER, NOON, UTM, noise, same, scene_of, write_raster
 
 SIDE = 96
 HALF = SIDE // 2
+RGB = ("red", "green", "blue")
 
 
 def shift(dx: float, dy: float) -> Field:
@@ -44,7 +49,7 @@ def shift(dx: float, dy: float) -> Field:
 def raster(folder: Path, name: str, values: np.ndarray, x0: int = 0) -> Scene:
     """A scene on the lattice's own pixels, its left edge at column `x0`."""
     corner = CORNER[0] + 10 * x0, CORNER[1]
-    bands = ("red", "green", "blue") if len(values) == 3 else ("vh",)
+    bands = RGB if len(values) == 3 else ("vh",)
     path = write_raster(folder / f"{name}.tif", values, corner=corner, nodata=0)
     return scene_of(path, bands, name)
 
@@ -58,8 +63,14 @@ def lattice() -> Lattice:
 def job_of(lattice: Lattice, *layers: Layer) -> ShardJob:
     (shard,) = lattice.shards()
     store = SlotStore("/nowhere", "region", "2020-11-04", "0" * 16)
-    scenes = tuple(scene.id for layer in layers for scene in layer.sar)
-    return ShardJob(store, lattice, shard, layers, ("red", "green", "blue"), ("vh",), scenes)
+    scenes = {scene.id: NOON for layer in layers for scene in layer.sar}
+    classes = any(scene.mask is not None for layer in layers for scene in layer.optical)
+    return ShardJob(store, lattice, shard, layers, SlotSchema(RGB, ("vh",), scenes, classes))
+
+
+def stacked(canvas: xr.Dataset, *names: str) -> np.ndarray:
+    """(variables, H, W)."""
+    return np.stack([canvas[name].values for name in names])
 
 
 def test_whole_pixel_displacements_move_pixels_bit_for_bit(
@@ -75,16 +86,16 @@ def test_whole_pixel_displacements_move_pixels_bit_for_bit(
         frozenset(),
     )
     canvas = compose(job_of(lattice, layer))
-    assert np.array_equal(canvas.optical, optical.astype(np.float32))
+    assert np.array_equal(stacked(canvas, *RGB), optical.astype(np.float32))
     inner = (slice(2, None), slice(None, SIDE - 3))
-    assert np.array_equal(canvas.sar[0][inner], sar[0, : SIDE - 2, 3:].astype(np.float32))
-    assert np.array_equal(canvas.displacement[:, 10, 10], [3, -2])
-    assert (canvas.quality[inner] == REGISTERED).all()
-    assert (canvas.expected_error[inner] == np.float32(0.4)).all()
+    assert np.array_equal(canvas["vh"].values[inner], sar[0, : SIDE - 2, 3:].astype(np.float32))
+    assert np.array_equal(stacked(canvas, "dx", "dy")[:, 10, 10], [3, -2])
+    assert (canvas["quality"].values[inner] == REGISTERED).all()
+    assert (canvas["expected_error"].values[inner] == np.float32(0.4)).all()
     # What SAR lies outside its scene stays open, and says so.
-    assert (canvas.quality[:, -3:] == NO_SAR).all()
-    assert np.isnan(canvas.sar[:, :, -3:]).all()
-    assert np.isnan(canvas.displacement[:, :, -3:]).all()
+    assert (canvas["quality"].values[:, -3:] == NO_SAR).all()
+    assert np.isnan(canvas["vh"].values[:, -3:]).all()
+    assert np.isnan(stacked(canvas, "dx", "dy")[:, :, -3:]).all()
 
 
 def two_and_two(folder: Path) -> tuple[tuple[Scene, Scene], tuple[Scene, Scene], np.ndarray]:
@@ -107,9 +118,9 @@ def test_a_displacement_reaches_over_the_border_between_scenes(
     optical, sar, image = two_and_two(tmp_path)
     error = {("o-left", "s-left"): 0.3, ("o-right", "s-right"): 0.6}
     canvas = compose(job_of(lattice, Layer(optical, sar, shift(5, 0), error, frozenset())))
-    assert np.array_equal(canvas.sar[0, :, : SIDE - 5], image[0, :, 5:].astype(np.float32))
-    assert (canvas.quality[:, : SIDE - 5] == REGISTERED).all()
-    assert (canvas.expected_error[:, :HALF] == np.float32(0.3)).all()
+    assert np.array_equal(canvas["vh"].values[:, : SIDE - 5], image[0, :, 5:].astype(np.float32))
+    assert (canvas["quality"].values[:, : SIDE - 5] == REGISTERED).all()
+    assert (canvas["expected_error"].values[:, :HALF] == np.float32(0.3)).all()
 
 
 def test_a_refused_pair_is_abstained_and_its_neighbour_is_not(
@@ -120,10 +131,10 @@ def test_a_refused_pair_is_abstained_and_its_neighbour_is_not(
         optical, sar, shift(0, 0), {("o-left", "s-left"): 0.3}, frozenset({("o-right", "s-right")})
     )
     canvas = compose(job_of(lattice, layer))
-    assert (canvas.quality[:, :HALF] == REGISTERED).all()
-    assert (canvas.quality[:, HALF + 1 :] == ABSTAINED).all()
-    assert np.isnan(canvas.sar[0, :, HALF + 1 :]).all()
-    assert np.isfinite(canvas.optical).all()
+    assert (canvas["quality"].values[:, :HALF] == REGISTERED).all()
+    assert (canvas["quality"].values[:, HALF + 1 :] == ABSTAINED).all()
+    assert np.isnan(canvas["vh"].values[:, HALF + 1 :]).all()
+    assert np.isfinite(stacked(canvas, *RGB)).all()
 
 
 def clouded(folder: Path, name: str, values: np.ndarray, classes: np.ndarray, x0: int = 0) -> Scene:
@@ -156,14 +167,14 @@ def test_the_clearest_granule_shows_each_pixel_and_clouds_are_told(
     shows_second[32:] = True
     shows_second[70:72, :5] = False
     expected = np.where(shows_second, second, first).astype(np.float32)
-    assert np.array_equal(canvas.optical, expected)
+    assert np.array_equal(stacked(canvas, *RGB), expected)
     cloudy = np.zeros((SIDE, SIDE), bool)
     cloudy[32:48] = True
     cloudy[70:72, :5] = True
-    assert np.array_equal(canvas.quality == CLOUD, cloudy)
+    assert np.array_equal(canvas["quality"].values == CLOUD, cloudy)
     # Radar sees through.
-    assert (canvas.quality[~cloudy] == REGISTERED).all()
-    assert np.array_equal(canvas.sar, sar.astype(np.float32))
+    assert (canvas["quality"].values[~cloudy] == REGISTERED).all()
+    assert np.array_equal(stacked(canvas, "vh"), sar.astype(np.float32))
 
 
 def test_where_nothing_is_clear_the_optical_value_stays(tmp_path: Path, lattice: Lattice) -> None:
@@ -174,17 +185,17 @@ def test_where_nothing_is_clear_the_optical_value_stays(tmp_path: Path, lattice:
         (optical,), (raster(tmp_path, "s", noise((1, SIDE, SIDE))),), None, {}, frozenset()
     )
     canvas = compose(job_of(lattice, layer))
-    assert (canvas.quality[20:] == CLOUD).all()
-    assert (canvas.quality[:20] == NO_OPTICAL).all()
-    assert np.array_equal(canvas.optical[:, 20:], values[:, 20:].astype(np.float32))
+    assert (canvas["quality"].values[20:] == CLOUD).all()
+    assert (canvas["quality"].values[:20] == NO_OPTICAL).all()
+    assert np.array_equal(stacked(canvas, *RGB)[:, 20:], values[:, 20:].astype(np.float32))
 
 
 def test_a_group_without_a_field_abstains(tmp_path: Path, lattice: Lattice) -> None:
     optical, sar, _ = two_and_two(tmp_path)
     refused = frozenset((o.id, s.id) for o, s in zip(optical, sar, strict=True))
     canvas = compose(job_of(lattice, Layer(optical, sar, None, {}, refused)))
-    assert set(np.unique(canvas.quality)) <= {ABSTAINED, NO_SAR}
-    assert (canvas.quality == ABSTAINED).mean() > 0.95
+    assert set(np.unique(canvas["quality"].values)) <= {ABSTAINED, NO_SAR}
+    assert (canvas["quality"].values == ABSTAINED).mean() > 0.95
 
 
 def test_where_no_optical_scene_has_data_there_is_nothing(tmp_path: Path, lattice: Lattice) -> None:
@@ -198,10 +209,10 @@ def test_where_no_optical_scene_has_data_there_is_nothing(tmp_path: Path, lattic
         frozenset(),
     )
     canvas = compose(job_of(lattice, layer))
-    assert (canvas.quality[:20] == NO_OPTICAL).all()
-    assert np.isnan(canvas.optical[:, :20]).all()
-    assert np.isnan(canvas.sar[:, :20]).all()
-    assert (canvas.quality[20:] == REGISTERED).all()
+    assert (canvas["quality"].values[:20] == NO_OPTICAL).all()
+    assert np.isnan(stacked(canvas, *RGB)[:, :20]).all()
+    assert np.isnan(canvas["vh"].values[:20]).all()
+    assert (canvas["quality"].values[20:] == REGISTERED).all()
 
 
 def test_a_second_sar_pass_fills_what_the_first_left_open(tmp_path: Path, lattice: Lattice) -> None:
@@ -214,13 +225,13 @@ def test_a_second_sar_pass_fills_what_the_first_left_open(tmp_path: Path, lattic
         Layer(optical, (second,), shift(1, 0), {("o", "second"): 0.7}, frozenset()),
     )
     canvas = compose(job_of(lattice, *layers))
-    assert (canvas.displacement[0, :, :HALF] == 0).all()
-    assert (canvas.displacement[0, :, HALF:-1] == 1).all()
-    assert (canvas.expected_error[:, :HALF] == np.float32(0.2)).all()
-    assert (canvas.expected_error[:, HALF:-1] == np.float32(0.7)).all()
-    assert (canvas.sar_scene[:, :HALF] == 1).all()
-    assert (canvas.sar_scene[:, HALF:-1] == 2).all()
-    assert (canvas.sar_scene[:, -1] == 0).all()
+    assert (canvas["dx"].values[:, :HALF] == 0).all()
+    assert (canvas["dx"].values[:, HALF:-1] == 1).all()
+    assert (canvas["expected_error"].values[:, :HALF] == np.float32(0.2)).all()
+    assert (canvas["expected_error"].values[:, HALF:-1] == np.float32(0.7)).all()
+    assert (canvas["sar_scene"].values[:, :HALF] == 1).all()
+    assert (canvas["sar_scene"].values[:, HALF:-1] == 2).all()
+    assert (canvas["sar_scene"].values[:, -1] == 0).all()
 
 
 def test_a_shard_reaches_the_store_whole(tmp_path: Path, lattice: Lattice) -> None:
@@ -233,13 +244,12 @@ def test_a_shard_reaches_the_store_whole(tmp_path: Path, lattice: Lattice) -> No
     )
     job = job_of(lattice, layer)
     job = replace(job, store=replace(job.store, store_url=str(tmp_path / "store")))
-    job.store.create(lattice, job.optical_bands, job.sar_bands, {"s": NOON}, {})
+    job.store.create(lattice, job.schema, {})
     compose_shard(job)
     assert job.store.written_shards() == {(0, 0)}
     written, canvas = job.store.open().load(), compose(job)
-    assert np.array_equal(written["vh"], canvas.sar[0], equal_nan=True)
-    assert np.array_equal(written["dx"], canvas.displacement[0], equal_nan=True)
-    assert np.array_equal(written["quality"], canvas.quality)
+    assert set(written) == set(canvas)
+    assert all(same(written[name].values, canvas[name].values) for name in canvas)
 
 
 def test_layers_carry_what_became_of_each_pair(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The Zarr store: create a slot once, write whole shards, read them back.
+"""One day of a region in the store: what belongs to it, where that lies, and opening it.
 
     {store}/{region}/collection.json                        written by `publish`
     {store}/{region}/items/{slot}.json                      written by `publish`; the commit
@@ -8,39 +8,29 @@
     {store}/{region}/slots/{slot}/{generation}.shards.json  which shards a published day has
     {store}/{region}/slots/{slot}/{generation}.estimate.npz what a rerun need not estimate again
 
-Local paths and s3:// URLs go through the same code. One shard, one task, one write: no two tasks
-ever touch the same object, so nothing is locked.
+Local paths and s3:// URLs go through the same code.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import uuid
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import date, datetime
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import xarray as xr
 import zarr
-from numpy.typing import NDArray
 
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError
-from catalog.grid import Lattice, Shard
-from catalog.store.layout import (
-    MULTISCALES,
-    Variable,
-    create_group,
-    level_path,
-    pixel_variables,
-)
+from catalog.grid import Lattice
+from catalog.store.layout import create_group, declared_factors, level_path
 from catalog.store.open import open_slot, zarr_store
+from catalog.store.schema import SlotSchema
 
 REGION_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -92,71 +82,17 @@ class SlotStore:
         """The Zarr group, relative to the item."""
         return f"../slots/{self.slot}/{self.generation}.zarr"
 
-    def create(
-        self,
-        lattice: Lattice,
-        optical_bands: Sequence[str],
-        sar_bands: Sequence[str],
-        sar_scenes: Mapping[str, datetime],
-        attrs: Mapping[str, Any],
-        *,
-        classes: bool = False,
-    ) -> None:
+    def create(self, lattice: Lattice, schema: SlotSchema, attrs: Mapping[str, Any]) -> None:
         """Write the metadata and coordinates of the group and its overviews, if not done yet.
 
         Repeating it, or two runs doing it at once, is harmless: the bytes are the same and no
-        pixel is touched. `sar_scenes` are ids and sensing times in the order in which the variable
-        `sar_scene` counts them from 1. `attrs` are added to the group's attributes and must be
-        JSON values. `classes` is for mosaics that tell what their optical pixels show.
+        pixel is touched. `attrs` are added to the group's attributes and must be JSON values.
 
         Raises StoreError.
         """
         day = date.fromisoformat(self.slot)
-        variables = pixel_variables(optical_bands, sar_bands, tuple(sar_scenes), classes)
         with objects.store_errors("create", self.url):
-            create_group(zarr_store(self.url), lattice, day, variables, sar_scenes, attrs)
-
-    def write_shard(
-        self, shard: Shard, arrays: Mapping[str, NDArray[Any]], factor: int = 1
-    ) -> Receipt:
-        """Write one shard of every variable, read it back, and leave a receipt.
-
-        `arrays` holds every variable of the store by name, each (H, W) of the shard's window.
-        `factor` names the overview level whose shard it is, 1 the lattice itself.
-
-        Raises ArgumentError when variables or shapes are not those of the store, StoreError when
-        writing fails or the shard does not read back as written; there is no receipt then.
-        """
-        pixels = self.pixels("r+", factor)
-        _check_variables(arrays, pixels, shard)
-        with ThreadPoolExecutor(len(arrays)) as threads:  # most of the time is waiting for answers
-            written = [
-                threads.submit(self._write_variable, pixels[name], name, shard, values)
-                for name, values in arrays.items()
-            ]
-        checksums = dict(zip(arrays, [each.result() for each in written], strict=True))
-        receipt = Receipt(shard.row, shard.col, checksums)
-        content = {"row": receipt.row, "col": receipt.col, "checksums": checksums}
-        url = self._receipt_url(shard.row, shard.col, factor)
-        objects.put(url, json.dumps(content, sort_keys=True).encode())
-        return receipt
-
-    def _write_variable(
-        self, pixels: zarr.Array[Any], name: str, shard: Shard, values: NDArray[Any]
-    ) -> str:
-        """Write a shard of one variable, read it back, and return its checksum."""
-        written = _canonical(values, pixels.dtype)
-        with objects.store_errors(f"write shard {shard.row}.{shard.col} of {name} in", self.url):
-            pixels[shard.window.slices] = written
-            found = np.asarray(pixels[shard.window.slices])
-        expected = checksum(written)
-        if checksum(found) != expected:
-            raise StoreError(
-                f"shard {shard.row}.{shard.col} of {name} in {self.url} does not read back "
-                "as written; the storage is faulty, or another program writes there",
-                url=self.url,
-            )
-        return expected
+            create_group(zarr_store(self.url), lattice, day, schema, attrs)
 
     def written_shards(self, factor: int = 1) -> set[tuple[int, int]]:
         """(row, col) of the shards of a level with a receipt. Raises StoreError."""
@@ -165,6 +101,11 @@ class SlotStore:
             for name in objects.names(self._receipts_url(factor))
         )
         return {(int(match[1]), int(match[2])) for match in receipts if match}
+
+    def save_receipt(self, receipt: Receipt, factor: int = 1) -> None:
+        """Keep the receipt of a shard of a level. Raises StoreError."""
+        url = self._receipt_url(receipt.row, receipt.col, factor)
+        objects.put(url, json.dumps(asdict(receipt), sort_keys=True).encode())
 
     def load_receipt(self, row: int, col: int, factor: int = 1) -> Receipt | None:
         """The receipt of a shard, or None. Raises StoreError, also when it is damaged."""
@@ -249,19 +190,10 @@ class SlotStore:
         with objects.store_errors("open", self.url):
             return {name: array for name, array in sorted(group.arrays()) if array.ndim == 2}
 
-    def variables(self) -> tuple[Variable, ...]:
-        """What the group holds per pixel, by name. Raises StoreError."""
-        return tuple(
-            Variable(name, str(array.dtype), array.fill_value, array.attrs.asdict())
-            for name, array in self.pixels("r").items()
-        )
-
-    def overview_factors(self) -> tuple[int, ...]:
+    def overview_factors(self) -> list[int]:
         """The overview levels that the group declares, 2 first. Raises StoreError."""
         with objects.store_errors("open", self.url):
-            attrs: dict[str, Any] = self.open_group("r").attrs.asdict()
-            layout = attrs.get(MULTISCALES, {}).get("layout", [])
-            return tuple(int(level["asset"].rpartition("/")[2]) for level in layout[1:])
+            return declared_factors(self.open_group("r").attrs.asdict())
 
 
 def check_writable(store_url: str) -> None:
@@ -300,37 +232,3 @@ def validated_region(region: str) -> str:
             argument="region",
         )
     return region
-
-
-def _check_variables(
-    arrays: Mapping[str, NDArray[Any]], pixels: Mapping[str, Any], shard: Shard
-) -> None:
-    if set(arrays) != set(pixels):
-        raise ArgumentError(
-            f"a shard needs the variables {', '.join(sorted(pixels))}, not "
-            f"{', '.join(sorted(arrays))}",
-            argument="arrays",
-        )
-    for name, values in arrays.items():
-        if values.shape != shard.window.shape:
-            raise ArgumentError(
-                f"{name} has shape {values.shape}, but shard {shard.row}.{shard.col} is "
-                f"{shard.window.shape}",
-                argument="arrays",
-            )
-
-
-def _canonical(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The array as the store will give it back: its dtype, and one bit pattern for every NaN.
-
-    Chunks of nothing but NaN are not stored and read as the fill value, whatever the bits were.
-    """
-    cast = np.ascontiguousarray(values, dtype=dtype)
-    if np.issubdtype(dtype, np.floating):
-        cast = np.where(np.isnan(cast), np.array(np.nan, dtype=dtype), cast)
-    return cast
-
-
-def checksum(values: NDArray[Any]) -> str:
-    """What a receipt says of an array: 32 hexadecimal digits, equal for equal bits."""
-    return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).hexdigest()

@@ -1,0 +1,96 @@
+"""Which days of a region are published, and where their pixels lie: what items say to readers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+
+from catalog import objects
+from catalog.errors import ArgumentError, StoreError
+
+ITEM_ASSET = "mosaic"
+
+Day = str | date | np.datetime64
+"""A day: "2024-06-12", a date or a datetime."""
+DayOrDays = Day | tuple[Day, Day] | slice
+
+
+def published_groups(url: str, time: DayOrDays | None) -> list[str]:
+    """The Zarr groups of a region's published days, the earliest first; all where `time` is None.
+
+    Raises ArgumentError for days that are not there, StoreError when nothing is published at `url`
+    or an item is damaged.
+    """
+    return [_group_of_item(item) for item in _items_of(_published_days(url), time, url)]
+
+
+def _published_days(url: str) -> dict[date, str]:
+    """The items of a region by day, the earliest first."""
+    folder = objects.join(url, "items")
+    names = [name for name in objects.names(folder) if name.endswith(".json")]
+    if not names:
+        raise StoreError(
+            f"no mosaic is published at {url}; expected {{store}}/{{region}}, with items in its "
+            "folder items/",
+            url=url,
+        )
+    try:
+        days = {date.fromisoformat(name.removesuffix(".json")): name for name in names}
+    except ValueError as error:
+        raise StoreError(
+            f"{folder} holds an item that is named by no day: {error}", url=url
+        ) from error
+    return {day: objects.join(folder, days[day]) for day in sorted(days)}
+
+
+def _items_of(published: dict[date, str], time: DayOrDays | None, url: str) -> list[str]:
+    if time is None:
+        return list(published.values())
+    first, last = _span(time)
+    chosen = [item for day, item in published.items() if first <= day <= last]
+    if not chosen:
+        days = list(published)
+        there = f"{days[0]} is" if len(days) == 1 else f"{len(days)}, {days[0]} to {days[-1]}, are"
+        asked = f"on {first}" if first == last else f"from {first} to {last}"
+        raise ArgumentError(f"time: no day {asked} is published at {url}; {there}", argument="time")
+    return chosen
+
+
+def _span(time: DayOrDays) -> tuple[date, date]:
+    """First and last day, both included."""
+    if isinstance(time, slice) and time.step is None:
+        ends: Sequence[Any] = (time.start, time.stop)
+    elif isinstance(time, tuple) and len(time) == 2:
+        ends = time
+    else:
+        ends = (time, time)
+    try:
+        first, last = (None if end is None else _day(end) for end in ends)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"time: {time!r} is neither a day like 2024-06-12 nor the first and the last of some",
+            argument="time",
+        ) from error
+    return first or date.min, last or date.max
+
+
+def _day(value: Day) -> date:
+    if isinstance(value, np.datetime64):
+        return date.fromisoformat(str(value.astype("datetime64[D]")))
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return date(moment.year, moment.month, moment.day)
+
+
+def _group_of_item(item_url: str) -> str:
+    try:
+        item = json.loads(objects.get(item_url) or b"")
+        return objects.resolve(item_url, item["assets"][ITEM_ASSET]["href"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{item_url} is not the item of a mosaic: {type(error).__name__}: {error}",
+            url=item_url,
+        ) from error
