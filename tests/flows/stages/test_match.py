@@ -34,11 +34,12 @@ from flows.stages.match import (
     match_tile,
     read_tile,
 )
-from tar_engine.deformation import invert_affine, warp_affine
+from tar_engine.deformation import invert_affine
 from tar_engine.errors import WeightsError
 from tar_engine.fields.fit import fit
 from tar_engine.fields.matches import Matches
 from tar_engine.training.synthesis import synthetic_pair
+from tests.support.pairs import warp_affine
 from tests.support.regions import plan_of
 from tests.support.scenes import scene
 
