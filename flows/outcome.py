@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from flows.cluster.stream import JobsFailed
-from flows.plan.plan import SlotPlan
+from flows.plan.generation import SlotPlan
 from flows.stages.fit import GroupEstimate, PairVerdict
 from flows.stages.group_matches import EngineTime
 

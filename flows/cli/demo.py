@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -12,18 +11,18 @@ from rasterio.windows import Window
 from rich.console import Console
 
 import catalog
-from catalog import objects
 from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion, write_region
 from flows.plan.request import RegionRequest, RequestError
 from flows.register_region import register_region
-from flows.report.report import print_result, report_json
+from flows.report.report import print_result, save_report
+from flows.report.schema import Report, Truth
 from tar_engine.training.synthesis import PIXEL_M
 
 REGION = "demo"
 
 
-def run_demo(out: Path, console: Console, *, size_px: int = 1200) -> dict[str, Any]:
-    """Generate, register, compare with the truth, tell. Returns report.json with `truth`.
+def run_demo(out: Path, console: Console, *, size_px: int = 1200) -> Report:
+    """Generate, register, compare with the truth, tell. Returns the report, with `truth`.
 
     Raises `RequestError` when `out` cannot be made.
     """
@@ -35,10 +34,13 @@ def run_demo(out: Path, console: Console, *, size_px: int = 1200) -> dict[str, A
     with console.status("drawing a region: terrain, fields, forest, towns, a river"):
         region = write_region(out / "scenes", size_px=size_px)
     request = demo_request(region, out / "mosaic")
-    report = register_region(request)
-    report["truth"] = error_against_truth(report["mosaic"], region.truth)
-    objects.put(f"{report['mosaic']}/report.json", report_json(report))
-    _tell(console, report)
+    result = register_region(request)
+    if result.ending != "Completed":
+        raise RuntimeError(result.summary)
+    truth = error_against_truth(result.report.mosaic, region.truth)
+    report = result.report.model_copy(update={"truth": truth})
+    save_report(report.mosaic, report, picture=None)
+    _tell(console, report, truth)
     return report
 
 
@@ -56,7 +58,7 @@ def demo_request(region: DemoRegion, store: Path | str) -> RegionRequest:
     )
 
 
-def error_against_truth(mosaic_url: str, truth_tif: Path) -> dict[str, float]:
+def error_against_truth(mosaic_url: str, truth_tif: Path) -> Truth:
     """Median length, in pixels, of the true displacement and of what is left of it."""
     mosaic = catalog.open_mosaic(mosaic_url).isel(time=0)
     with rasterio.open(truth_tif) as truth:
@@ -70,34 +72,33 @@ def error_against_truth(mosaic_url: str, truth_tif: Path) -> dict[str, float]:
         raise RuntimeError(f"nothing of the drawn region was registered: see {mosaic_url}")
     before = np.hypot(true_dx, true_dy)[registered]
     after = np.hypot(dx - true_dx, dy - true_dy)[registered]
-    return {
-        "before_px": round(float(np.median(before)), 3),
-        "after_px": round(float(np.median(after)), 3),
-        "after_p90_px": round(float(np.quantile(after, 0.9)), 3),
-        "registered_share": round(float(registered.mean()), 4),
-    }
+    return Truth(
+        before_px=round(float(np.median(before)), 3),
+        after_px=round(float(np.median(after)), 3),
+        after_p90_px=round(float(np.quantile(after, 0.9)), 3),
+        registered_share=round(float(registered.mean()), 4),
+    )
 
 
-def _tell(console: Console, report: dict[str, Any]) -> None:
+def _tell(console: Console, report: Report, truth: Truth) -> None:
     """What an interested stranger wants to see."""
-    truth, scenes, pairs = report["truth"], report["scenes"], report["pairs"]
-    accepted = sum(pair["accepted"] for pair in pairs)
-    mosaic = report["mosaic"]
+    scenes, pairs, mosaic = report.scenes, report.pairs, report.mosaic
+    accepted = sum(pair.accepted for pair in pairs)
     console.print()
     print_result(console, report)
     console.print(
         f"""
 [bold]A region with a known truth, registered[/]
-  scenes found       {scenes["optical"]} optical, {scenes["sar"]} SAR
+  scenes found       {scenes.optical} optical, {scenes.sar} SAR
   pairs              {len(pairs)}: {accepted} accepted, {len(pairs) - accepted} refused
-  misregistration    [red]{truth["before_px"]:.2f} px[/] before, \
-[green]{truth["after_px"]:.2f} px[/] after (medians against the truth)
-  time               {report["seconds"]["total"]:.0f} s
+  misregistration    [red]{truth.before_px:.2f} px[/] before, \
+[green]{truth.after_px:.2f} px[/] after (medians against the truth)
+  time               {report.seconds["total"]:.0f} s
 
   mosaic             {mosaic}
   picture            {mosaic}/preview.png
   report             {mosaic}/report.json
-  the day as a page  {mosaic}/reports/{report["slots"][0]["slot"]}.html
+  the day as a page  {mosaic}/reports/{report.slots[0].slot}.html
 
 [bold]Open it[/]
   import catalog

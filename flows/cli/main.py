@@ -36,6 +36,7 @@ from flows.cli.upkeep_commands import add_upkeep
 if TYPE_CHECKING:
     from catalog.archives.providers import Provider
     from flows.plan.plan import Plan
+    from flows.progress import Stopwatch
 
 
 EPILOG = """\
@@ -88,11 +89,12 @@ def run(args: argparse.Namespace) -> int:
     prepare_prefect()
     from flows.plan.plan import plan_request
     from flows.plan.request import RegionRequest
+    from flows.progress import Stopwatch
     from flows.report.report import print_plan
 
-    console = output()
+    console, clock = output(), Stopwatch()
     request = RegionRequest.of(**_request_values(args))
-    with Console(stderr=True).status("searching and pairing scenes"):
+    with Console(stderr=True).status("searching and pairing scenes"), clock("plan"):
         plan = plan_request(request)
     print_plan(console, plan, pairs=args.dry_run)
     if args.dry_run:
@@ -102,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     elif not plan.unfinished:
         _nothing_to_do(console, plan)
     else:
-        return _register(console, plan)
+        return _register(console, plan, clock)
     return DONE
 
 
@@ -151,30 +153,29 @@ def pair(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _register(console: Console, plan: Plan) -> int:
-    from flows.register_region import register_region
-    from flows.report.accountability import IncompleteRun, print_accountability
+def _register(console: Console, plan: Plan, clock: Stopwatch) -> int:
+    from flows.register_region import register_plan
+    from flows.report.accountability import print_accountability
     from flows.report.report import print_result
 
     console.print()
-    code = DONE
-    try:
-        report = register_region(plan.request)
-    except IncompleteRun as incomplete:
-        report = incomplete.report
-        code = PARTIAL if report["status"] == "partial" else _complain(str(incomplete), FAILED)
+    result = register_plan(plan, clock)
+    report = result.report
+    code = {"Completed": DONE, "Partial": PARTIAL}.get(result.ending, FAILED)
+    if code == FAILED:
+        _complain(result.summary, code)
     print_result(console, report, already_told=plan.unpaired)
-    print_accountability(console, report["accountability"])
+    print_accountability(console, report.accountability)
     if code == FAILED:
         return code
     done = "Done" if code == DONE else "[yellow]Partly done[/]; the same command tries the rest;"
     console.print(
-        f"\n{done} in {report['seconds']['total']:.0f} s.\n"
-        f"  mosaic    {report['mosaic']}\n"
-        f"  picture   {report['mosaic']}/preview.png\n"
-        f"  report    {report['mosaic']}/report.json\n"
-        f"  by day    {report['mosaic']}/reports/DAY.html\n"
-        f'  open it   catalog.open_mosaic("{report["mosaic"]}")',
+        f"\n{done} in {report.seconds['total']:.0f} s.\n"
+        f"  mosaic    {report.mosaic}\n"
+        f"  picture   {report.mosaic}/preview.png\n"
+        f"  report    {report.mosaic}/report.json\n"
+        f"  by day    {report.mosaic}/reports/DAY.html\n"
+        f'  open it   catalog.open_mosaic("{report.mosaic}")',
         highlight=False,
         soft_wrap=True,
     )
@@ -194,20 +195,20 @@ def _nothing_to_do(console: Console, plan: Plan) -> None:
 def _restore_report(plan: Plan) -> None:
     from flows.progress import Stopwatch
     from flows.report.preview import draw_preview
-    from flows.report.report import earlier_outcomes, run_report
+    from flows.report.report import compile_report, earlier_outcomes
     from flows.report.slot_report import save_reports
 
     clock = Stopwatch()
     with clock("report"):
         picture = draw_preview(plan, earlier_outcomes(plan))
-    save_reports(plan, run_report(plan, (), clock), picture, ())
+    save_reports(plan, compile_report(plan, (), clock), picture, ())
 
 
 def _report_no_pairs(console: Console, plan: Plan) -> None:
     from flows.progress import Stopwatch
-    from flows.report.report import run_report, save_report
+    from flows.report.report import compile_report, save_report
 
-    save_report(plan, run_report(plan, (), Stopwatch()), picture=None)
+    save_report(plan.mosaic_url, compile_report(plan, (), Stopwatch()), picture=None)
     console.print(
         "\nNo optical scene has a SAR partner here, so there is nothing to register; the reasons "
         f"are above and in {escape(plan.mosaic_url)}/report.json",

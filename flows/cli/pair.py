@@ -34,9 +34,9 @@ from catalog.pixels.resample import resample
 from catalog.pixels.scene import source_window
 from catalog.sentinel1.gcps import gcp_fault, gcp_grid_of, has_only_gcps, outline_of
 from flows.cluster.workers import registrar
-from flows.plan.plan import Group
+from flows.plan.groups import Group
 from flows.plan.request import RequestError
-from flows.stages.fit import settle
+from flows.stages.fit import fit_group
 from flows.stages.group_matches import Collected
 from flows.stages.match import corners_of, group_tiles, match_tile, read_tile
 
@@ -116,7 +116,7 @@ def _register_located(
             raise RequestError(problem)
         matched = match_tile(tile, images, weights=weights, max_offset_px=max_offset_px)
         found.add(place, matched)
-    estimate = settle(group, found.of_group(corners_of(tiles), {}).matches(), lattice)
+    estimate = fit_group(group, found.of_group(corners_of(tiles), {}).matches(), lattice)
     (verdict,), field = estimate.verdicts, estimate.field
     kind = field.kind if field is not None else "none"
     result = PairResult(

@@ -23,7 +23,7 @@ ANY_DAY = date(1970, 1, 1), date(2099, 12, 31)
 DEM_MARGIN_DEGREES = 0.1  # around the region, which tiles and halos leave by some kilometres
 
 
-def scenes_of(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
+def find_scenes(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
     """Optical scenes of the days asked for, and the SAR scenes that could be their partners.
 
     SAR scenes of those days are found too if no optical scene is near, so that it can be told.
@@ -37,7 +37,7 @@ def scenes_of(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene, .
         first, last = request.start - gap - 2 * day, request.end + gap + 2 * day
         candidates = search(api_url, request.sar, bbox, first, last, provider)
         if request.dem is not None:
-            tiles = dem_tiles(api_url, request.dem, bbox, provider)
+            tiles = find_dem_tiles(api_url, request.dem, bbox, provider)
             candidates = tuple(replace(scene, terrain=tiles) for scene in candidates)
     sar = tuple(
         scene
@@ -48,7 +48,9 @@ def scenes_of(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene, .
     return optical, sar
 
 
-def dem_tiles(api_url: str, collection: str, bbox: BBox, provider: Provider) -> tuple[Scene, ...]:
+def find_dem_tiles(
+    api_url: str, collection: str, bbox: BBox, provider: Provider
+) -> tuple[Scene, ...]:
     """The tiles of a DEM under a region and a little around it, whatever their dates.
 
     Raises `SearchError`, also when there is none.
@@ -70,9 +72,7 @@ def dem_tiles(api_url: str, collection: str, bbox: BBox, provider: Provider) -> 
     return tiles
 
 
-def paired_by_day(
-    optical: Sequence[Scene], sar: Sequence[Scene], request: RegionRequest
-) -> Pairing:
+def pair_by_day(optical: Sequence[Scene], sar: Sequence[Scene], request: RegionRequest) -> Pairing:
     """Each day paired by itself. A SAR scene is left over when no day has use for it.
 
     Those left over from outside the days asked for are nobody's concern.

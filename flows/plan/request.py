@@ -7,6 +7,7 @@ place that uses pydantic, and every mistake ends in one sentence that names the 
 from __future__ import annotations
 
 from datetime import date
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -24,6 +25,17 @@ class RequestError(ValueError):
     """A request that cannot be carried out; the message is one sentence that names the argument."""
 
 
+class InName(Enum):
+    """How a field of a request gets into the names of generations (`flows.plan.generation`).
+
+    What changes pixels has to change the name, so every field says which of these it is.
+    """
+
+    BY_VALUE = "it changes pixels in a way that only its value tells"
+    BY_CONTENT = "what it leads to is in the name: the lattice, the pairs, the weights' hash"
+    NOT = "it changes no pixel"
+
+
 class RegionRequest(BaseModel):
     """Register the SAR scenes of a region to its optical scenes; leave one mosaic per day.
 
@@ -34,41 +46,67 @@ class RegionRequest(BaseModel):
         frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True
     )
 
-    provider: str = Field(PLAIN_STAC.name, description="The archive; `tar-pipeline providers`.")
-    catalog: str = Field(min_length=1, description="STAC API URL, or path of an ItemCollection.")
-    optical: str = Field(min_length=1, description="Collection of the optical scenes.")
-    sar: str = Field(min_length=1, description="Collection of the SAR scenes.")
-    bbox: tuple[float, float, float, float] = Field(
+    provider: Annotated[str, InName.BY_VALUE] = Field(
+        PLAIN_STAC.name, description="The archive; `tar-pipeline providers`."
+    )
+    catalog: Annotated[str, InName.BY_CONTENT] = Field(
+        min_length=1, description="STAC API URL, or path of an ItemCollection."
+    )
+    optical: Annotated[str, InName.BY_CONTENT] = Field(
+        min_length=1, description="Collection of the optical scenes."
+    )
+    sar: Annotated[str, InName.BY_CONTENT] = Field(
+        min_length=1, description="Collection of the SAR scenes."
+    )
+    bbox: Annotated[tuple[float, float, float, float], InName.BY_CONTENT] = Field(
         description="West, south, east, north in degrees."
     )
-    start: date = Field(description="First day: of the optical scenes, by the sun.")
-    end: date = Field(description="Last day, inclusive.")
-    store: str = Field(
+    start: Annotated[date, InName.BY_CONTENT] = Field(
+        description="First day: of the optical scenes, by the sun."
+    )
+    end: Annotated[date, InName.BY_CONTENT] = Field(description="Last day, inclusive.")
+    store: Annotated[str, InName.NOT] = Field(
         min_length=1, description="Where mosaics go: a folder or s3://bucket/prefix."
     )
-    region: str = Field("region", description="Name of the region inside the store.")
-    bands: tuple[str, ...] | None = Field(
+    region: Annotated[str, InName.NOT] = Field(
+        "region", description="Name of the region inside the store."
+    )
+    bands: Annotated[tuple[str, ...] | None, InName.BY_VALUE] = Field(
         None, description="Optical bands by common name; default: red, green, blue, nir."
     )
-    max_gap_days: float = Field(6.0, ge=0, le=365, description="Between optical and SAR, days.")
-    min_overlap: Annotated[float, Field(gt=0, le=1)] = 0.05  # of the optical scene's part
-    max_cloud_cover: Annotated[float, Field(ge=0, le=100)] = 80.0  # percent; 100 = off
-    orbit: str = Field(
+    max_gap_days: Annotated[float, InName.BY_CONTENT] = Field(
+        6.0, ge=0, le=365, description="Between optical and SAR, days."
+    )
+    # Of the optical scene's part.
+    min_overlap: Annotated[float, Field(gt=0, le=1), InName.BY_CONTENT] = 0.05
+    # Percent; 100 = off.
+    max_cloud_cover: Annotated[float, Field(ge=0, le=100), InName.BY_CONTENT] = 80.0
+    orbit: Annotated[str, InName.BY_CONTENT] = Field(
         BEST_ORBIT,
         pattern=f"^({ORBIT_POLICY})$",
         description="Of the SAR scenes: best, ascending, descending, or a relative orbit's number.",
     )
-    dem: str | None = Field(
+    dem: Annotated[str | None, InName.BY_VALUE] = Field(
         None, description="Collection of a DEM, to correct SAR with ground control points by."
     )
-    crs: str | None = Field(None, description="Of the mosaic; default: UTM zone of the centre.")
-    resolution: float | None = Field(
+    crs: Annotated[str | None, InName.BY_CONTENT] = Field(
+        None, description="Of the mosaic; default: UTM zone of the centre."
+    )
+    resolution: Annotated[float | None, InName.BY_CONTENT] = Field(
         None, gt=0, description="Pixel size, in units of the CRS; default: 10 m."
     )
-    max_offset_px: float = Field(32.0, gt=0, le=256, description="Largest displacement looked for.")
-    weights: Path | None = Field(None, description="Checkpoint; default: the shipped weights.")
-    weights_sha256: str | None = Field(None, description="Refuse any other checkpoint.")
-    scheduler: str | None = Field(None, description="tcp://… of a Dask scheduler; default: local.")
+    max_offset_px: Annotated[float, InName.BY_VALUE] = Field(
+        32.0, gt=0, le=256, description="Largest displacement looked for."
+    )
+    weights: Annotated[Path | None, InName.BY_CONTENT] = Field(
+        None, description="Checkpoint; default: the shipped weights."
+    )
+    weights_sha256: Annotated[str | None, InName.BY_CONTENT] = Field(
+        None, description="Refuse any other checkpoint."
+    )
+    scheduler: Annotated[str | None, InName.NOT] = Field(
+        None, description="tcp://… of a Dask scheduler; default: local."
+    )
 
     @classmethod
     def of(cls, **values: Any) -> Self:

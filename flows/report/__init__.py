@@ -1,1 +1,7 @@
-"""What people see of a run: tables, pictures, pages, Prefect artifacts."""
+"""What programs and people see of a run; nothing here changes a mosaic.
+
+`schema` is report.json, typed (`report.schema.json` is the same for other languages), `report`
+fills it, `accountability` says what was owed, `workload` what is left to do. `preview` and
+`slot_report` are the pictures and pages, `artifacts` what the Prefect UI shows. They may import
+`outcome` and all below it; `tasks`, `run_region`, `service` and `cli` import them.
+"""

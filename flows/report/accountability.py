@@ -6,32 +6,22 @@ neither is the run's failure. A tile, a shard or a day that was given up is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 
 from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan
+from flows.report.schema import Accountability, Counts, Failure
 
 COLUMNS = ("expected", "done", "refused", "skipped", "failed")
 FAILURES_SHOWN = 12  # on a terminal; report.json has them all
 
 
-class IncompleteRun(RuntimeError):
-    """A run that did not deliver all it promised; `report` is the content of its report.json."""
-
-    def __init__(self, message: str, report: dict[str, Any]) -> None:
-        super().__init__(message, report)
-        self.report = report
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-def accountability(plan: Plan, outcomes: Sequence[SlotOutcome]) -> dict[str, Any]:
-    """The table and every failure with its reason, as JSON values.
+def account_for(plan: Plan, outcomes: Sequence[SlotOutcome]) -> Accountability:
+    """Count what a run owed, and list every failure with its reason.
 
     `outcomes` has one entry per day of the plan: of this run, or what an earlier one left.
     Days, pairs and shards are those of the plan, tiles those of this run.
@@ -47,72 +37,72 @@ def accountability(plan: Plan, outcomes: Sequence[SlotOutcome]) -> dict[str, Any
     failed_tiles = sum(len(outcome.failed_tiles) for outcome in outcomes)
     shards = sum(outcome.shards for outcome in outcomes)
     done_shards = sum(outcome.shards_written + outcome.shards_kept for outcome in outcomes)
-    return {
-        "days": _row(expected=len(plan.slots), done=len(published), failed=len(failed_days)),
-        "pairs": _row(
+    return Accountability(
+        days=_count(expected=len(plan.slots), done=len(published), failed=len(failed_days)),
+        pairs=_count(
             expected=len(plan.pairs),
             done=accepted,
             refused=len(verdicts) - accepted,
             failed=failed_pairs,
         ),
-        "tiles": _row(expected=tiles, done=tiles - failed_tiles, failed=failed_tiles),
-        "shards": _row(expected=shards, done=done_shards, failed=shards - done_shards),
-        "failures": [failure for outcome in outcomes for failure in _failures(outcome)],
-    }
+        tiles=_count(expected=tiles, done=tiles - failed_tiles, failed=failed_tiles),
+        shards=_count(expected=shards, done=done_shards, failed=shards - done_shards),
+        failures=tuple(failure for outcome in outcomes for failure in _list_failures(outcome)),
+    )
 
 
-def verdict_on(account: Mapping[str, Any]) -> str | None:
+def name_shortfall(account: Accountability) -> Literal["Partial", "Failed"] | None:
     """None when all that was promised is there; else "Partial", or "Failed" when nothing is."""
-    if not account["failures"]:
+    if not account.failures:
         return None
-    return "Partial" if account["days"]["done"] else "Failed"
+    return "Partial" if account.days.done else "Failed"
 
 
-def in_one_sentence(account: Mapping[str, Any]) -> str:
-    """What failed: how much, and the first reason."""
+def describe_failures(account: Accountability) -> str:
+    """What failed, in one sentence: how much, and the first reason."""
     parts = [
-        f"{account[unit]['failed']} of {account[unit]['expected']} {unit}"
-        for unit in ("days", "pairs", "shards", "tiles")
-        if account[unit]["failed"]
+        f"{row['failed']} of {row['expected']} {row['what']}"
+        for row in tabulate(account)
+        if row["failed"]
     ]
-    first = account["failures"][0]
-    return f"failed: {', '.join(parts)}; {first['what']}: {first['reason']}"
+    first = account.failures[0]
+    return f"failed: {', '.join(parts)}; {first.what}: {first.reason}"
 
 
-def table_rows(account: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The table with its unit as the first column."""
-    return [{"what": unit, **account[unit]} for unit in ("days", "pairs", "tiles", "shards")]
+def tabulate(account: Accountability) -> list[dict[str, Any]]:
+    """The counts as rows of JSON values, with their unit as the first column."""
+    counts = {
+        "days": account.days, "pairs": account.pairs, "tiles": account.tiles,
+        "shards": account.shards,
+    }  # fmt: skip
+    return [{"what": unit, **count.model_dump()} for unit, count in counts.items()]
 
 
-def print_accountability(console: Console, account: Mapping[str, Any]) -> None:
-    """The table, and the failures with their reasons."""
+def print_accountability(console: Console, account: Accountability) -> None:
+    """The counts as a table, and the failures with their reasons."""
     table = Table("", *COLUMNS, box=None, header_style="dim", padding=(0, 2))
-    for row in table_rows(account):
+    for row in tabulate(account):
         table.add_row(row["what"], *(str(row[column]) for column in COLUMNS))
     console.print()
     console.print(table)
-    failures = account["failures"]
-    for failure in failures[:FAILURES_SHOWN]:
+    for failure in account.failures[:FAILURES_SHOWN]:
         # Reasons hold paths: they are neither broken over lines nor read as markup.
         console.print(
-            f"  {failure['day']}, {failure['what']}: {failure['reason']}",
+            f"  {failure.day}, {failure.what}: {failure.reason}",
             highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
-    if len(failures) > FAILURES_SHOWN:
-        console.print(f"  … and {len(failures) - FAILURES_SHOWN} more")
+    if len(account.failures) > FAILURES_SHOWN:
+        console.print(f"  … and {len(account.failures) - FAILURES_SHOWN} more")
 
 
-def _row(*, expected: int, done: int, failed: int, refused: int = 0) -> dict[str, int]:
+def _count(*, expected: int, done: int, failed: int, refused: int = 0) -> Counts:
     """What is neither done, refused nor failed was skipped: its scenes could not be read."""
     skipped = expected - done - refused - failed
-    return {
-        "expected": expected, "done": done, "refused": refused, "skipped": skipped,
-        "failed": failed,
-    }  # fmt: skip
+    return Counts(expected=expected, done=done, refused=refused, skipped=skipped, failed=failed)
 
 
-def _failures(outcome: SlotOutcome) -> list[dict[str, str]]:
+def _list_failures(outcome: SlotOutcome) -> list[Failure]:
     day = outcome.slot.slot
     found = [] if outcome.failure is None else [("the day", outcome.failure)]
     found += [*outcome.failed_shards.items(), *outcome.failed_tiles.items()]
-    return [{"day": day, "what": what, "reason": reason} for what, reason in found]
+    return [Failure(day=day, what=what, reason=reason) for what, reason in found]

@@ -17,8 +17,9 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 
 from flows.plan.plan import Plan
 from flows.progress import Progress
-from flows.report.accountability import table_rows
-from flows.report.workload import Workload, steps_left, workload
+from flows.report.accountability import tabulate
+from flows.report.schema import Report
+from flows.report.workload import Workload, count_steps, estimate_workload
 
 THUMBNAIL_PX = 1000  # longest side
 ROWS_KEPT = 500  # the UI is no place for more
@@ -26,7 +27,7 @@ ROWS_KEPT = 500  # the UI is no place for more
 
 def show_plan(plan: Plan) -> None:
     """What the work comes to, which scenes will be registered, and which have no partner."""
-    numbers = workload_markdown(plan, workload(plan))
+    numbers = describe_workload(plan, estimate_workload(plan))
     _create("markdown", _key(plan, "workload"), _title(plan), numbers)
     rows: list[dict[str, Any]] = [
         {
@@ -44,7 +45,7 @@ def show_plan(plan: Plan) -> None:
     show_table(_key(plan, "plan"), _title(plan), rows)
 
 
-def workload_markdown(plan: Plan, work: Workload) -> str:
+def describe_workload(plan: Plan, work: Workload) -> str:
     """The plan in numbers, with what each of them rests on."""
     size = "unknown" if work.bytes is None else f"{work.bytes / 1e9:.2f} GB"
     return f"""\
@@ -57,11 +58,11 @@ def workload_markdown(plan: Plan, work: Workload) -> str:
 | files | {work.files} of {work.scenes} scenes, {size} ({work.bytes_basis}) |
 | tiles | {work.tiles} |
 | shards | {work.shards} |
-| estimated time | {_duration(work.seconds)} ({work.seconds_basis}) |
+| estimated time | {_describe_duration(work.seconds)} ({work.seconds_basis}) |
 """
 
 
-def live_progress(plan: Plan) -> Progress:
+def show_progress(plan: Plan) -> Progress:
     """Progress bars, and the run's progress artifact: a percentage, and what is being done."""
     title = _title(plan)
     artifact = _create("progress", _key(plan, "progress"), title, 0.0)
@@ -71,30 +72,29 @@ def live_progress(plan: Plan) -> Progress:
         with get_client(sync_client=True) as client:
             client.update_artifact(artifact, update)
 
-    return Progress(show, expected=sum(steps_left(plan)))
+    return Progress(show, expected=sum(count_steps(plan)))
 
 
-def show_result(plan: Plan, report: dict[str, Any], picture: bytes | None) -> None:
+def show_result(plan: Plan, report: Report, picture: bytes | None) -> None:
     """What became of each pair, refusals first; and the preview, embedded: it needs no server."""
     rows = [
         {
-            "day": pair["slot"],
-            "optical": pair["optical"],
-            "sar": pair["sar"],
-            "accepted": pair["accepted"],
-            "displacement (px)": _hundredths(pair["median_displacement_px"]),
-            "expected error (px)": _hundredths(pair["expected_error_px"]),
-            "matches": pair["matches"],
-            "reason": pair["reason"],
+            "day": pair.slot,
+            "optical": pair.optical,
+            "sar": pair.sar,
+            "accepted": pair.accepted,
+            "displacement (px)": _round(pair.median_displacement_px),
+            "expected error (px)": _round(pair.expected_error_px),
+            "matches": pair.matches,
+            "reason": pair.reason,
         }
-        for pair in sorted(report["pairs"], key=lambda pair: pair["accepted"])
+        for pair in sorted(report.pairs, key=lambda pair: pair.accepted)
     ]
-    rows += [{"scene": left["scene"], "reason": left["reason"]} for left in report["unpaired"]]
+    rows += [left.model_dump() for left in report.unpaired]
     show_table(_key(plan, "result"), _title(plan), rows)
-    account = report["accountability"]
-    show_table(
-        _key(plan, "accountability"), _title(plan), table_rows(account) + account["failures"]
-    )
+    account = report.accountability
+    failures = [failure.model_dump() for failure in account.failures]
+    show_table(_key(plan, "accountability"), _title(plan), tabulate(account) + failures)
     if picture is not None:
         image = f"data:image/png;base64,{base64.b64encode(thumbnail(picture)).decode()}"
         _create("image", _key(plan, "preview"), _title(plan), image)
@@ -134,11 +134,11 @@ def _key(plan: Plan, name: str) -> str:
     return f"{re.sub('[^a-z0-9]+', '-', plan.request.region).strip('-') or 'region'}-{name}"
 
 
-def _hundredths(value: float | None) -> float | None:
+def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def _duration(seconds: float) -> str:
+def _describe_duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -27,7 +27,8 @@ from catalog.store.layout import overview_factors
 from catalog.store.open import open_slot
 from catalog.store.schema import ABSTAINED, NO_SAR, REGISTERED
 from flows.outcome import SlotOutcome
-from flows.plan.plan import Plan, SlotPlan, slot_store
+from flows.plan.generation import SlotPlan
+from flows.plan.plan import Plan, slot_store
 
 logger = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Container, Mapping, Sequence
 from importlib.metadata import version
@@ -16,62 +15,78 @@ from catalog import objects
 from catalog.archives.pairs import Unpaired
 from catalog.errors import shown
 from flows.outcome import SlotOutcome
-from flows.plan.plan import Plan, SlotPlan, slot_store
+from flows.plan.generation import SlotPlan
+from flows.plan.plan import Plan, slot_store
 from flows.progress import Stopwatch
-from flows.report.accountability import accountability, verdict_on
-from flows.stages.fit import estimates_from_bytes
+from flows.report.accountability import account_for, name_shortfall
+from flows.report.schema import (
+    Accountability,
+    LeftOut,
+    PairReport,
+    Report,
+    ScenesFound,
+    SceneWarning,
+    SlotReport,
+    Status,
+    encode_report,
+)
+from flows.stages.fit import PairVerdict, estimates_from_bytes
 from flows.stages.group_matches import EngineTime
 
-Report = dict[str, Any]
 Row = Sequence[str | Text]
 ROWS_SHOWN = 40  # of a table on a terminal; report.json has them all
 SCENES_SHOWN = 6  # that share one reason; as above
 
 
-def run_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> Report:
-    """The content of report.json: JSON values only; null where nothing was measured."""
+def compile_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> Report:
+    """What became of every scene, pair and day of a plan; None where nothing was measured.
+
+    `outcomes` are those of this run; what earlier runs left of the other days is looked up in the
+    store. Raises `StoreError`.
+    """
     done_now = {outcome.slot.slot: outcome for outcome in outcomes}
-    everything = [done_now.get(slot.slot) or _earlier_outcome(plan, slot) for slot in plan.slots]
-    request = plan.request.model_dump(mode="json") | {"catalog": shown(plan.request.catalog)}
+    everything = [done_now.get(slot.slot) or _load_outcome(plan, slot) for slot in plan.slots]
     written = sum(outcome.shards_written for outcome in everything)
     kept = sum(outcome.shards_kept for outcome in everything)
-    account = accountability(plan, everything)
+    account = account_for(plan, everything)
     engine = sum((outcome.engine for outcome in everything), EngineTime())
-    return {
-        "status": _status(plan, outcomes, account),
-        "accountability": account,
-        "store": plan.request.store,
-        "region": plan.request.region,
-        "mosaic": plan.mosaic_url,
-        "scenes": {"optical": len(plan.optical), "sar": len(plan.sar)},
-        "pairs": [
-            {"slot": outcome.slot.slot, **json_values(vars(verdict))}
+    return Report(
+        status=_name_status(plan, outcomes, account),
+        accountability=account,
+        store=plan.request.store,
+        region=plan.request.region,
+        mosaic=plan.mosaic_url,
+        scenes=ScenesFound(optical=len(plan.optical), sar=len(plan.sar)),
+        pairs=tuple(
+            _report_pair(outcome.slot, verdict)
             for outcome in everything
             for verdict in outcome.verdicts
-        ],
-        "unpaired": [*_unpaired(plan), *_unreadable(plan, everything)],
-        "warnings": [{"scene": each.scene.id, "warning": each.text} for each in plan.warnings],
-        "slots": [
-            _slot(plan, outcome)
+        ),
+        unpaired=(*_list_unpaired(plan), *_list_unreadable(plan, everything)),
+        warnings=tuple(
+            SceneWarning(scene=each.scene.id, warning=each.text) for each in plan.warnings
+        ),
+        slots=tuple(
+            _report_slot(plan, outcome)
             for outcome in everything
             if outcome.slot.pairs and outcome.failure is None
-        ],
-        "tiles": sum(outcome.tiles for outcome in everything),  # tried in this run
-        "engine_wait_share": _rounded(engine.wait_share),  # null when nothing was matched
-        "shards": written + kept,
-        "shards_written": written,
-        "shards_kept": kept,
-        "seconds": clock.seconds(),
-        "request": request,
-        "software": f"tar-pipeline {version('tar-pipeline')}",
-        "weights_sha256": plan.weights_sha256,
-    }
+        ),
+        tiles=sum(outcome.tiles for outcome in everything),
+        engine_wait_share=None if engine.wait_share is None else round(engine.wait_share, 4),
+        shards=written + kept,
+        shards_written=written,
+        shards_kept=kept,
+        seconds=clock.seconds(),
+        request=plan.request.model_dump(mode="json") | {"catalog": shown(plan.request.catalog)},
+        software=f"tar-pipeline {version('tar-pipeline')}",
+        weights_sha256=plan.weights_sha256,
+    )
 
 
 def earlier_outcomes(plan: Plan, days: Container[str] | None = None) -> list[SlotOutcome]:
     """What earlier runs left of the days that are published, or of some of them."""
     return [
-        _earlier_outcome(plan, slot)
+        _load_outcome(plan, slot)
         for slot in plan.slots
         if slot.published and (days is None or slot.slot in days)
     ]
@@ -82,16 +97,11 @@ def report_is_missing(plan: Plan) -> bool:
     return not plan.unfinished and objects.get(f"{plan.mosaic_url}/report.json") is None
 
 
-def report_json(report: Report) -> bytes:
-    """The bytes of report.json."""
-    return (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
-
-
-def save_report(plan: Plan, report: Report, picture: bytes | None) -> None:
-    """Put report.json, and preview.png if there is one, beside the mosaic."""
+def save_report(mosaic_url: str, report: Report, picture: bytes | None) -> None:
+    """Put report.json, and preview.png if there is one, beside the mosaic. Raises `StoreError`."""
     if picture is not None:
-        objects.put(f"{plan.mosaic_url}/preview.png", picture)
-    objects.put(f"{plan.mosaic_url}/report.json", report_json(report))
+        objects.put(f"{mosaic_url}/preview.png", picture)
+    objects.put(f"{mosaic_url}/report.json", encode_report(report))
 
 
 def print_plan(console: Console, plan: Plan, *, pairs: bool) -> None:
@@ -117,7 +127,7 @@ def print_plan(console: Console, plan: Plan, *, pairs: bool) -> None:
     ]
     if pairs:
         _print_table(console, ("day", "optical", "SAR", "overlap", "gap"), rows)
-    _print_unpaired(console, _unpaired(plan))
+    _print_unpaired(console, _list_unpaired(plan))
     for warned in plan.warnings:
         console.print(
             f"  warning: {warned.scene.id}: {warned.text}",
@@ -129,61 +139,18 @@ def print_result(console: Console, report: Report, already_told: Sequence[Unpair
     """Every pair with its verdict, refusals first; and scenes that are not `already_told` of."""
     rows: list[Row] = [
         (
-            Text("✓", "green") if pair["accepted"] else Text("✗", "red"),
-            pair["optical"],
-            pair["sar"],
-            _pixels(pair["median_displacement_px"]),
-            _pixels(pair["expected_error_px"]),
-            "" if pair["accepted"] else pair["reason"],
+            Text("✓", "green") if pair.accepted else Text("✗", "red"),
+            pair.optical,
+            pair.sar,
+            _show_pixels(pair.median_displacement_px),
+            _show_pixels(pair.expected_error_px),
+            "" if pair.accepted else pair.reason,
         )
-        for pair in sorted(report["pairs"], key=lambda pair: pair["accepted"])
+        for pair in sorted(report.pairs, key=lambda pair: pair.accepted)
     ]
     _print_table(console, ("", "optical", "SAR", "displacement", "expected error", ""), rows)
-    told = {unpaired.scene.id for unpaired in already_told}
-    _print_unpaired(console, [left for left in report["unpaired"] if left["scene"] not in told])
-
-
-def _status(plan: Plan, outcomes: Sequence[SlotOutcome], account: Mapping[str, Any]) -> str:
-    if (verdict := verdict_on(account)) is not None:
-        return verdict.lower()
-    if not plan.pairs:
-        return "no overlapping pair"
-    if not plan.unfinished:
-        return "nothing to do"
-    return "registered" if any(outcome.slot.pairs for outcome in outcomes) else "no readable pair"
-
-
-def _earlier_outcome(plan: Plan, slot: SlotPlan) -> SlotOutcome:
-    """What the run that published this day left behind."""
-    saved = slot_store(plan, slot).load_estimate()
-    return SlotOutcome(slot, estimates_from_bytes(saved) if saved is not None else ())
-
-
-def _slot(plan: Plan, outcome: SlotOutcome) -> dict[str, Any]:
-    return {
-        "slot": outcome.slot.slot,
-        "generation": outcome.slot.generation,
-        "url": slot_store(plan, outcome.slot).url,
-        "accepted": outcome.accepted,
-        "refused": len(outcome.verdicts) - outcome.accepted,
-        "shards_written": outcome.shards_written,
-        "shards_kept": outcome.shards_kept,
-    }
-
-
-def _unpaired(plan: Plan) -> list[dict[str, str]]:
-    return [{"scene": u.scene.id, "reason": u.reason} for u in plan.unpaired]
-
-
-def _unreadable(plan: Plan, outcomes: Sequence[SlotOutcome]) -> list[dict[str, str]]:
-    """Scenes that broke while they were read, and scenes that lost their partners with them."""
-    broken = {id_: why for outcome in outcomes for id_, why in outcome.unreadable.items()}
-    planned = {id_ for pair in plan.pairs for id_ in (pair.optical.id, pair.sar.id)}
-    judged = {id_ for o in outcomes for v in o.verdicts for id_ in (v.optical, v.sar)}
-    bereft = sorted(planned - judged - set(broken)) if broken else []
-    return [{"scene": id_, "reason": why} for id_, why in broken.items()] + [
-        {"scene": id_, "reason": "every scene it was paired with cannot be read"} for id_ in bereft
-    ]
+    known = {unpaired.scene.id for unpaired in already_told}
+    _print_unpaired(console, [left for left in report.unpaired if left.scene not in known])
 
 
 def json_values(value: Any) -> Any:
@@ -193,6 +160,57 @@ def json_values(value: Any) -> Any:
     if isinstance(value, list):
         return [json_values(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _name_status(plan: Plan, outcomes: Sequence[SlotOutcome], account: Accountability) -> Status:
+    match name_shortfall(account):
+        case "Partial":
+            return "partial"
+        case "Failed":
+            return "failed"
+    if not plan.pairs:
+        return "no overlapping pair"
+    if not plan.unfinished:
+        return "nothing to do"
+    return "registered" if any(outcome.slot.pairs for outcome in outcomes) else "no readable pair"
+
+
+def _load_outcome(plan: Plan, slot: SlotPlan) -> SlotOutcome:
+    """What the run that published this day left behind."""
+    saved = slot_store(plan, slot).load_estimate()
+    return SlotOutcome(slot, estimates_from_bytes(saved) if saved is not None else ())
+
+
+def _report_pair(slot: SlotPlan, verdict: PairVerdict) -> PairReport:
+    return PairReport(slot=slot.slot, **json_values(vars(verdict)))
+
+
+def _report_slot(plan: Plan, outcome: SlotOutcome) -> SlotReport:
+    return SlotReport(
+        slot=outcome.slot.slot,
+        generation=outcome.slot.generation,
+        url=slot_store(plan, outcome.slot).url,
+        accepted=outcome.accepted,
+        refused=len(outcome.verdicts) - outcome.accepted,
+        shards_written=outcome.shards_written,
+        shards_kept=outcome.shards_kept,
+    )
+
+
+def _list_unpaired(plan: Plan) -> list[LeftOut]:
+    return [LeftOut(scene=each.scene.id, reason=each.reason) for each in plan.unpaired]
+
+
+def _list_unreadable(plan: Plan, outcomes: Sequence[SlotOutcome]) -> list[LeftOut]:
+    """Scenes that broke while they were read, and scenes that lost their partners with them."""
+    broken = {id_: why for outcome in outcomes for id_, why in outcome.unreadable.items()}
+    planned = {id_ for pair in plan.pairs for id_ in (pair.optical.id, pair.sar.id)}
+    judged = {id_ for o in outcomes for v in o.verdicts for id_ in (v.optical, v.sar)}
+    bereft = sorted(planned - judged - set(broken)) if broken else []
+    alone = "every scene it was paired with cannot be read"
+    return [LeftOut(scene=id_, reason=why) for id_, why in broken.items()] + [
+        LeftOut(scene=id_, reason=alone) for id_ in bereft
+    ]
 
 
 def _print_table(console: Console, header: Sequence[str], rows: Sequence[Row]) -> None:
@@ -207,11 +225,11 @@ def _print_table(console: Console, header: Sequence[str], rows: Sequence[Row]) -
         console.print(f"  … and {len(rows) - ROWS_SHOWN} more")
 
 
-def _print_unpaired(console: Console, unpaired: Sequence[Mapping[str, str]]) -> None:
+def _print_unpaired(console: Console, unpaired: Sequence[LeftOut]) -> None:
     """Scenes by the reason they share."""
     scenes_of: dict[str, list[str]] = {}
     for left in unpaired:
-        scenes_of.setdefault(left["reason"], []).append(left["scene"])
+        scenes_of.setdefault(left.reason, []).append(left.scene)
     if scenes_of:
         console.print("\n[bold]Left out[/]")
     for reason, scenes in scenes_of.items():
@@ -225,9 +243,5 @@ def _print_unpaired(console: Console, unpaired: Sequence[Mapping[str, str]]) -> 
         )
 
 
-def _rounded(share: float | None) -> float | None:
-    return None if share is None else round(share, 4)
-
-
-def _pixels(value: float | None) -> str:
+def _show_pixels(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f} px"

@@ -29,7 +29,8 @@ from catalog.errors import SceneReadError
 from catalog.grid import Window
 from catalog.store.schema import QUALITY
 from flows.outcome import SlotOutcome
-from flows.plan.plan import Plan, SlotPlan, provenance, slot_store
+from flows.plan.generation import SlotPlan
+from flows.plan.plan import Plan, provenance, slot_store
 from flows.report.preview import (
     DESPECKLE_PX,
     as_colour,
@@ -39,7 +40,9 @@ from flows.report.preview import (
     overview,
     stack,
 )
-from flows.report.report import Report, earlier_outcomes, save_report
+from flows.report.report import earlier_outcomes, save_report
+from flows.report.schema import Report
+from flows.stages.fit import PairVerdict
 
 logger = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
@@ -104,16 +107,18 @@ def save_reports(
 ) -> None:
     """Everything that tells people of a run, beside the mosaic.
 
-    report.json goes last: a rerun looks for it to see whether all the rest is there. Raises
-    StoreError.
+    report.json goes last: a rerun looks for it to see whether all the rest is there.
+
+    Raises StoreError.
     """
     save_slot_reports(plan, outcomes)
-    save_report(plan, report, picture)
+    save_report(plan.mosaic_url, report, picture)
 
 
 def save_slot_reports(plan: Plan, outcomes: Sequence[SlotOutcome]) -> None:
-    """Put a page for every day that was published, beside the mosaic; those too that an earlier
-    run published and did not live to describe.
+    """Put a page for every day that was published, beside the mosaic.
+
+    Those too that an earlier run published and did not live to describe.
 
     Raises StoreError.
     """
@@ -144,33 +149,36 @@ def slot_report(plan: Plan, outcome: SlotOutcome) -> bytes:
     mosaic = slot_store(plan, slot).open()
     factor, small = overview(plan, slot, MAP_PX, ("dx", "dy", "expected_error", "quality"))
     window = detail_window(mosaic, small, slot, factor, DETAIL_PX)
-    page = _template().render(
+    page = _load_template().render(
         title=f"{plan.request.region}, {slot.slot}: SAR registered to optical",
         region=plan.request.region,
         day=slot.slot,
         accepted=outcome.accepted,
-        pairs=[_pair(verdict) for verdict in sorted(outcome.verdicts, key=lambda v: v.accepted)],
-        unreadable=sorted(outcome.unreadable.items()),
-        look=_close_look(plan, slot, mosaic, window),
-        maps=[
-            _displacement_map(small),
-            _error_map(small),
-            _quality_map(small),
+        pairs=[
+            _describe_pair(verdict)
+            for verdict in sorted(outcome.verdicts, key=lambda v: v.accepted)
         ],
-        scenes=_scenes(slot),
-        provenance=_provenance(plan, slot),
+        unreadable=sorted(outcome.unreadable.items()),
+        look=_take_close_look(plan, slot, mosaic, window),
+        maps=[
+            _map_displacement(small),
+            _map_error(small),
+            _map_quality(small),
+        ],
+        scenes=_describe_scenes(slot),
+        provenance=_describe_source(plan, slot),
     )
     return page.encode()
 
 
-def _template() -> jinja2.Template:
+def _load_template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
 
-def _close_look(plan: Plan, slot: SlotPlan, mosaic: xr.Dataset, window: Window) -> CloseLook:
+def _take_close_look(plan: Plan, slot: SlotPlan, mosaic: xr.Dataset, window: Window) -> CloseLook:
     after = stack(mosaic, slot.sar_bands[:1], window)[0]
     try:
         before = delivered_sar(slot, plan.lattice, window)
@@ -183,15 +191,15 @@ def _close_look(plan: Plan, slot: SlotPlan, mosaic: xr.Dataset, window: Window) 
     metres = plan.lattice.crs.axis_info[0].unit_name == "metre"
     return CloseLook(
         optical=_jpeg(_to_bytes(colour)),
-        before=None if before is None else _png(_grey(before, limits)),
-        after=_png(_grey(after, limits)),
+        before=None if before is None else _png(_paint_grey(before, limits)),
+        after=_png(_paint_grey(after, limits)),
         width=window.width,
         height=window.height,
         metres=round(window.width * plan.lattice.resolution) if metres else None,
     )
 
 
-def _grey(sar: Floats, limits: tuple[float, float]) -> Image.Image:
+def _paint_grey(sar: Floats, limits: tuple[float, float]) -> Image.Image:
     """Grey values, transparent where nothing is known; less speckle shows borders better."""
     low, high = limits
     known = np.isfinite(sar)
@@ -200,60 +208,60 @@ def _grey(sar: Floats, limits: tuple[float, float]) -> Image.Image:
     return Image.fromarray(np.stack([grey, np.where(known, 255, 0).astype(np.uint8)], axis=-1))
 
 
-def _displacement_map(small: xr.Dataset) -> Map:
+def _map_displacement(small: xr.Dataset) -> Map:
     dx, dy = small["dx"].values, small["dy"].values
     length = np.hypot(dx, dy)
-    picture, legend = _coloured(length, "viridis")
+    picture, legend = _colour(length, "viridis")
     moved = length[np.isfinite(length)]
     median = f" Median {np.median(moved):.2f} px." if moved.size else " Nothing was registered."
     return Map(
         title="Displacement that was applied",
         alt="Map of how far the SAR image was moved, by colour, with arrows." + median,
         picture=picture, width=length.shape[1], height=length.shape[0], legend=legend,
-        arrows=_arrows(dx, dy),
+        arrows=_draw_arrows(dx, dy),
         note="Arrows point from the optical position to where SAR had put it; their length is "
-        f"exaggerated.{median}{_gaps(length)}",
+        f"exaggerated.{median}{_explain_gaps(length)}",
     )  # fmt: skip
 
 
-def _error_map(small: xr.Dataset) -> Map:
+def _map_error(small: xr.Dataset) -> Map:
     error = small["expected_error"].values
-    picture, legend = _coloured(error, "magma")
+    picture, legend = _colour(error, "magma")
     known = error[np.isfinite(error)]
     worst = f" At worst {known.max():.2f} px." if known.size else " Nothing was registered."
     return Map(
         title="Expected error of the registration",
         alt="Map of the expected error, by colour." + worst,
         picture=picture, width=error.shape[1], height=error.shape[0], legend=legend,
-        note=f"{worst.strip()}{_gaps(error)}",
+        note=f"{worst.strip()}{_explain_gaps(error)}",
     )  # fmt: skip
 
 
-def _quality_map(small: xr.Dataset) -> Map:
+def _map_quality(small: xr.Dataset) -> Map:
     quality = small["quality"].values
     colours = [COLOURS.get(name, ANY_COLOUR) for name in QUALITY]
     palette = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours], np.uint8)
     shares = [float((quality == value).mean()) for value in range(len(QUALITY))]
-    told = [
+    legend = [
         (colour, name.replace("_", " "), f"{share:.1%}")
         for share, name, colour in sorted(zip(shares, QUALITY, colours, strict=True), reverse=True)
         if share > 0
     ]
     return Map(
         title="What became of each pixel",
-        alt="Map of pixel quality: " + ", ".join(f"{share} {name}" for _, name, share in told),
+        alt="Map of pixel quality: " + ", ".join(f"{share} {name}" for _, name, share in legend),
         picture=_png(Image.fromarray(palette[quality])),
-        width=quality.shape[1], height=quality.shape[0], classes=told,
+        width=quality.shape[1], height=quality.shape[0], classes=legend,
     )  # fmt: skip
 
 
-def _gaps(values: Floats) -> str:
+def _explain_gaps(values: Floats) -> str:
     """What a reader has to know of a map with holes."""
     known = np.isfinite(values)
     return " White: nothing was registered there." if known.any() and not known.all() else ""
 
 
-def _coloured(values: Floats, colours: str) -> tuple[str, Legend | None]:
+def _colour(values: Floats, colours: str) -> tuple[str, Legend | None]:
     """A picture from 0 to almost the largest value, transparent where unknown; and its legend."""
     known = np.isfinite(values)
     high = largest = 1e-3
@@ -270,7 +278,7 @@ def _coloured(values: Floats, colours: str) -> tuple[str, Legend | None]:
     return _png(Image.fromarray(rgba)), legend if known.any() else None
 
 
-def _arrows(dx: Floats, dy: Floats) -> list[tuple[float, float, float, float]]:
+def _draw_arrows(dx: Floats, dy: Floats) -> list[tuple[float, float, float, float]]:
     height, width = dx.shape
     every = max(1, max(height, width) // ARROWS)
     rows, columns = np.mgrid[every // 2 : height : every, every // 2 : width : every]
@@ -288,7 +296,7 @@ def _arrows(dx: Floats, dy: Floats) -> list[tuple[float, float, float, float]]:
     ]  # fmt: skip
 
 
-def _pair(verdict: Any) -> dict[str, Any]:
+def _describe_pair(verdict: PairVerdict) -> dict[str, Any]:
     def pixels(value: float) -> str:
         return f"{value:.2f}" if np.isfinite(value) else "–"
 
@@ -303,7 +311,7 @@ def _pair(verdict: Any) -> dict[str, Any]:
     }
 
 
-def _scenes(slot: SlotPlan) -> list[dict[str, str]]:
+def _describe_scenes(slot: SlotPlan) -> list[dict[str, str]]:
     """Every scene once, optical first."""
     scenes = {s.id: ("optical", s) for group in slot.groups for s in group.optical}
     scenes |= {s.id: ("SAR", s) for group in slot.groups for s in group.sar}
@@ -322,14 +330,14 @@ def _scenes(slot: SlotPlan) -> list[dict[str, str]]:
     ]
 
 
-def _provenance(plan: Plan, slot: SlotPlan) -> list[tuple[str, str]]:
-    told = provenance(plan, slot)
+def _describe_source(plan: Plan, slot: SlotPlan) -> list[tuple[str, str]]:
+    source = provenance(plan, slot)
     height, width = plan.lattice.shape
     unit = plan.lattice.crs.axis_info[0].unit_name.replace("metre", "m")
     return [
-        ("software", told["software"]),
-        ("weights (SHA-256)", told["weights_sha256"]),
-        ("configuration", json.dumps(told["configuration"], sort_keys=True)),
+        ("software", source["software"]),
+        ("weights (SHA-256)", source["weights_sha256"]),
+        ("configuration", json.dumps(source["configuration"], sort_keys=True)),
         ("generation", slot.generation),
         ("pixels", f"{width} × {height} of {plan.lattice.resolution:g} {unit}"),
         ("reference system", plan.lattice.crs_code or plan.lattice.crs.name),

@@ -32,13 +32,13 @@ class Workload:
     seconds_basis: str
 
 
-def workload(plan: Plan) -> Workload:
+def estimate_workload(plan: Plan) -> Workload:
     """Count what is left to do. Asks some files for their size; unknown ones are no error."""
     groups = [group for slot in plan.unfinished for group in slot.groups]
     scenes = {scene.id: scene for group in groups for scene in group.scenes}
     sizes = file_sizes(tuple(scenes.values()))
-    tiles, shards = steps_left(plan)
-    tile_seconds, shard_seconds, basis = _pace(plan)
+    tiles, shards = count_steps(plan)
+    tile_seconds, shard_seconds, basis = _find_pace(plan)
     return Workload(
         days=len(plan.unfinished),
         scenes=len(scenes),
@@ -52,7 +52,7 @@ def workload(plan: Plan) -> Workload:
     )
 
 
-def steps_left(plan: Plan) -> tuple[int, int]:
+def count_steps(plan: Plan) -> tuple[int, int]:
     """How many tiles have to be matched, and how many shards composed."""
     tiles = shards = 0
     for slot in plan.unfinished:
@@ -61,7 +61,7 @@ def steps_left(plan: Plan) -> tuple[int, int]:
     return tiles, shards
 
 
-def _pace(plan: Plan) -> tuple[float, float, str]:
+def _find_pace(plan: Plan) -> tuple[float, float, str]:
     """Seconds per tile and per shard, and where they are from."""
     saved = objects.get(f"{plan.mosaic_url}/report.json")
     report = json.loads(saved) if saved else {}

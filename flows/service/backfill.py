@@ -9,9 +9,10 @@ from datetime import date, timedelta
 from rich.console import Console
 from rich.table import Table
 
-from flows.plan.plan import plan_request
+from flows.plan.plan import Plan, plan_request
 from flows.plan.request import RegionRequest
-from flows.register_region import register_region
+from flows.progress import Stopwatch
+from flows.register_region import register_plan, register_region
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class WindowOutcome:
 
     request: RegionRequest
     finished: bool
-    told: str
+    ending: str
 
 
 def backfill(
@@ -30,16 +31,16 @@ def backfill(
 
     What is published is left alone, so the same backfill again does what is missing.
 
-    Raises `flows.plan.plan.PlanError` before any work when a request cannot be carried out at all.
+    Raises `flows.plan.plan.PlanError` before any work when a request cannot be carried out at all:
+    for that, each request's newest window is planned first.
     """
-    for request in requests:
-        plan_request(next(windows(request, window_days)))
+    plans = [plan_request(next(windows(request, window_days))) for request in requests]
     outcomes = []
-    for request in requests:
+    for request, plan in zip(requests, plans, strict=True):
         for window in windows(request, window_days):
-            outcome = _registered(window)
+            outcome = _run_window(window, plan if window == plan.request else None)
             console.print(
-                f"{window.region}  {window.start} to {window.end}  {outcome.told}",
+                f"{window.region}  {window.start} to {window.end}  {outcome.ending}",
                 markup=False, highlight=False, soft_wrap=True,
             )  # fmt: skip
             outcomes.append(outcome)
@@ -59,7 +60,7 @@ def print_outcomes(console: Console, outcomes: list[WindowOutcome]) -> None:
     """How many windows ended how, and those that failed."""
     counts: dict[str, tuple[int, date, date]] = {}
     for each in outcomes:
-        ending = each.told if each.finished else "failed"
+        ending = each.ending if each.finished else "failed"
         count, first, last = counts.get(ending, (0, date.max, date.min))
         request = each.request
         counts[ending] = count + 1, min(first, request.start), max(last, request.end)
@@ -70,10 +71,13 @@ def print_outcomes(console: Console, outcomes: list[WindowOutcome]) -> None:
     console.print(table)
 
 
-def _registered(request: RegionRequest) -> WindowOutcome:
-    """Run one window to its end, whatever that is."""
-    state = register_region(request, return_state=True)
-    if not state.is_completed():
-        return WindowOutcome(request, False, f"{state.name}: {state.message}")
-    report = state.result()
-    return WindowOutcome(request, True, str(report["status"]))
+def _run_window(window: RegionRequest, plan: Plan | None) -> WindowOutcome:
+    """Run one window to its end, by its plan if there is one; then the next has its turn."""
+    try:
+        result = register_plan(plan, Stopwatch()) if plan else register_region(window)
+    except Exception as error:
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        return WindowOutcome(window, False, f"Failed: {message}")
+    if result.ending == "Completed":
+        return WindowOutcome(window, True, result.report.status)
+    return WindowOutcome(window, False, f"{result.ending}: {result.summary}")

@@ -39,13 +39,13 @@ def nightly(
     """
     regions = load_regions(regions_file, only)
     start, end = window(until, days_back)
-    rows = [_registered(region, start, end) for region in regions]
+    rows = [_run_region(region, start, end) for region in regions]
     artifacts.show_table("nightly", f"{start} to {end}", rows)
     failed = [f"{row['region']}: {row['message']}" for row in rows if row["state"] != "Completed"]
     if not failed:
         return Completed(message=f"regions: {len(rows)}, {start} to {end}")
-    told = f"{len(failed)} of {len(rows)} regions did not finish: {'; '.join(failed)}"
-    return Failed(name="Failed" if len(failed) == len(rows) else "Partial", message=told)
+    message = f"{len(failed)} of {len(rows)} regions did not finish: {'; '.join(failed)}"
+    return Failed(name="Failed" if len(failed) == len(rows) else "Partial", message=message)
 
 
 def window(until: date | None, days_back: int) -> tuple[date, date]:
@@ -56,7 +56,11 @@ def window(until: date | None, days_back: int) -> tuple[date, date]:
     return until - timedelta(days=days_back), until
 
 
-def _registered(region: Region, start: date, end: date) -> dict[str, Any]:
-    """Run one region to its end, whatever that is."""
-    state = register_region(region.request(start, end), return_state=True)
-    return {"region": region.name, "state": state.name, "message": state.message or ""}
+def _run_region(region: Region, start: date, end: date) -> dict[str, str]:
+    """Run one region to its end; whatever that is, the next one has its turn."""
+    try:
+        result = register_region(region.request(start, end))
+    except Exception as error:
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        return {"region": region.name, "state": "Failed", "message": message}
+    return {"region": region.name, "state": result.ending, "message": result.summary}

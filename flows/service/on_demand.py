@@ -17,7 +17,7 @@ from pydantic import Field
 from catalog.archives.pairs import BEST_ORBIT, ORBIT_POLICY
 from flows.plan.plan import plan_request
 from flows.plan.request import RegionRequest
-from flows.register_region import register_region
+from flows.register_region import final_state, register_inside_flow
 from flows.report import artifacts
 
 Text = Annotated[str, Field(min_length=1)]
@@ -98,7 +98,4 @@ def on_demand(
             message=f"Dry run: pairs: {len(plan.pairs)}, days: {len(plan.slots)}, of which to do: "
             f"{len(plan.unfinished)}. Nothing was written."
         )
-    outcome = register_region.fn(request)  # not a run of its own: all of it shows on one page
-    if isinstance(outcome, State):
-        return outcome
-    return Completed(message=f"{outcome['status']}: {outcome['mosaic']}")
+    return final_state(register_inside_flow(request))

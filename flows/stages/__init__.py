@@ -1,1 +1,6 @@
-"""The two passes: match tiles, fit a field, compose shards."""
+"""The two passes over pixels, as functions that run on workers.
+
+`match` turns tiles into matches, `group_matches` is how those travel, `fit` makes one field of a
+group's matches and a verdict for each pair: pass one. `compose` fills a shard: pass two. Prefect is
+unknown here. They may import `plan` and `cluster`; `outcome`, `report` and all above import them.
+"""

@@ -24,7 +24,8 @@ from catalog.pixels.scene import source_window
 from catalog.store.schema import ABSTAINED, CLOUD, NO_SAR, NO_SCENE, REGISTERED, SlotSchema
 from catalog.store.shards import write_shard
 from catalog.store.slot import SlotStore
-from flows.plan.plan import Group, SlotPlan
+from flows.plan.generation import SlotPlan
+from flows.plan.groups import Group
 from flows.stages.fit import GroupEstimate
 from tar_engine.fields.field import Field
 

@@ -20,7 +20,7 @@ from shapely.geometry.base import BaseGeometry
 from catalog.archives.items import Scene
 from catalog.archives.pairs import Pair
 from catalog.grid import Lattice
-from flows.plan.plan import Group
+from flows.plan.groups import Group
 from flows.stages.group_matches import GroupMatches
 from tar_engine.fields.field import Field
 from tar_engine.fields.fit import Verdict, fit, judge
@@ -51,23 +51,25 @@ class GroupEstimate:
     verdicts: tuple[PairVerdict, ...]
 
 
-def settle_found(group: Group, found: GroupMatches, lattice: Lattice) -> GroupEstimate:
-    """`settle` for what a worker gets: matches as they came from the tiles."""
-    return settle(group, found.matches(), lattice, failed_tiles=len(found.failed))
+def fit_found(group: Group, found: GroupMatches, lattice: Lattice) -> GroupEstimate:
+    """Runs on a worker: `fit_group` for matches as they came from the tiles."""
+    return fit_group(group, found.matches(), lattice, failed_tiles=len(found.failed))
 
 
-def settle(
+def fit_group(
     group: Group, matches: Matches, lattice: Lattice, *, failed_tiles: int = 0
 ) -> GroupEstimate:
     """Fit one field to a group, judge each pair on its own matches, drop the refused, fit again.
 
-    `matches` are in lattice pixels. Without any accepted pair the estimate has no field.
+    `matches` are in lattice pixels; of two pairs that see the same ground, a match belongs to the
+    one that the mosaic shows. `failed_tiles` only explains why a pair may have no match. Without
+    any accepted pair the estimate has no field.
     """
-    own = _matches_of_pairs(group, matches, lattice)
+    own = _split_by_pair(group, matches, lattice)
     no_match = "the engine found no match on its ground"
     if failed_tiles:
         no_match += f", and {failed_tiles} tiles of its passes failed"
-    verdicts = [_refusal(pair, no_match) for pair in group.pairs]
+    verdicts = [_refuse(pair, no_match) for pair in group.pairs]
     candidates = [index for index, mine in enumerate(own) if mine.any()]
     while candidates:
         fitted = np.logical_or.reduce([own[index] for index in candidates])
@@ -77,13 +79,13 @@ def settle(
         for index in candidates:
             mine = own[index]
             verdict = judge(matches.select(mine), shared.field, unseen_px[mine])
-            verdicts[index] = _pair_verdict(group.pairs[index], verdict)
+            verdicts[index] = _verdict_of(group.pairs[index], verdict)
         accepted = [index for index in candidates if verdicts[index].accepted]
         if accepted == candidates and shared.verdict.accepted:
             return GroupEstimate(shared.field, tuple(verdicts))
         if accepted == candidates:  # they agree with the field, but it fails on unseen matches
             for index in candidates:
-                verdicts[index] = _pair_verdict(group.pairs[index], shared.verdict)
+                verdicts[index] = _verdict_of(group.pairs[index], shared.verdict)
             accepted = []
         candidates = accepted
     return GroupEstimate(None, tuple(verdicts))
@@ -122,34 +124,34 @@ def estimates_from_bytes(content: bytes) -> tuple[GroupEstimate, ...]:
     return tuple(estimates)
 
 
-def _matches_of_pairs(group: Group, matches: Matches, lattice: Lattice) -> list[Mask]:
+def _split_by_pair(group: Group, matches: Matches, lattice: Lattice) -> list[Mask]:
     """For each pair, which matches lie where the mosaic shows its optical and its SAR scene."""
-    optical = _showing(group.optical, matches.optical_xy, lattice)
-    sar = _showing(group.sar, matches.optical_xy, lattice)
+    optical = _find_shown(group.optical, matches.optical_xy, lattice)
+    sar = _find_shown(group.sar, matches.optical_xy, lattice)
     return [
         (optical == group.optical.index(pair.optical)) & (sar == group.sar.index(pair.sar))
         for pair in group.pairs
     ]
 
 
-def _showing(
+def _find_shown(
     scenes: Sequence[Scene], xy: npt.NDArray[np.float64], lattice: Lattice
 ) -> npt.NDArray[np.intp]:
     """Index of the first scene whose footprint holds each lattice position (N, 2); -1 if none."""
     shown = np.full(len(xy), -1)
     for index, scene in enumerate(scenes):
-        outline = _outline_px(lattice, scene.footprint)
+        outline = _project(lattice, scene.footprint)
         shown[(shown < 0) & shapely.contains_xy(outline, xy[:, 0], xy[:, 1])] = index
     return shown
 
 
-def _outline_px(lattice: Lattice, footprint: BaseGeometry) -> BaseGeometry:
+def _project(lattice: Lattice, footprint: BaseGeometry) -> BaseGeometry:
     """A lon/lat outline in lattice pixels; dense, because straight lines do not stay straight."""
     dense = shapely.segmentize(footprint, OUTLINE_STEP_DEGREES)
     return shapely.transform(dense, lambda lonlat: lattice.px_from_lonlat(lonlat.T).T)
 
 
-def _pair_verdict(pair: Pair, verdict: Verdict) -> PairVerdict:
+def _verdict_of(pair: Pair, verdict: Verdict) -> PairVerdict:
     return PairVerdict(
         optical=pair.optical.id,
         sar=pair.sar.id,
@@ -161,5 +163,5 @@ def _pair_verdict(pair: Pair, verdict: Verdict) -> PairVerdict:
     )
 
 
-def _refusal(pair: Pair, reason: str) -> PairVerdict:
+def _refuse(pair: Pair, reason: str) -> PairVerdict:
     return PairVerdict(pair.optical.id, pair.sar.id, False, reason, np.nan, np.nan, 0)

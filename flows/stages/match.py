@@ -1,7 +1,7 @@
 """Pass one, on the workers: tiles of both sensors become matches.
 
 Tiles overlap by a halo and are composites of all scenes of their pass, so a tile on a scene border
-sees both sides. What comes back is small; `settle` makes a field of it, once per group.
+sees both sides. What comes back is small; `fit_group` makes a field of it, once per group.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from catalog.pixels.composite import read_composite
 from catalog.pixels.masks import CLEAR, hiding
 from flows.cluster.stream import Done, stream
 from flows.cluster.workers import Workers, registrar
-from flows.plan.plan import Group, Plan, common_bands
+from flows.plan.groups import Group, common_bands
+from flows.plan.plan import Plan
 from flows.progress import Bar
 from flows.stages.group_matches import Collected, EngineSpan, GroupMatches, TileMatches
 from tar_engine.errors import WeightsError

@@ -31,11 +31,12 @@ from catalog.archives.items import Scene
 from catalog.archives.pairs import Pair
 from catalog.grid import Lattice, lattice_for
 from flows.cluster.workers import cluster
-from flows.plan.plan import Group, Plan
+from flows.plan.groups import Group
+from flows.plan.plan import Plan
 from flows.plan.request import RegionRequest
 from flows.progress import Progress
 from flows.stages import match as estimate
-from flows.stages.fit import settle
+from flows.stages.fit import fit_group
 from flows.stages.group_matches import Collected, EngineSpan, TileMatches
 from flows.stages.match import HALO_PX, TILE_PX, Tile, TileImages, match_group
 from tar_engine.fields.matches import Matches
@@ -131,7 +132,7 @@ def field_row(tiles: int) -> str:
     sar_xy = xy + np.stack([terrain, np.full(len(xy), 0.8)], -1) + random.normal(0, 0.5, xy.shape)
     matches = Matches(xy, sar_xy, np.full(len(xy), 0.8), np.full(len(xy), 0.5))
     started = time.monotonic()
-    settle(group, matches, plan.lattice)
+    fit_group(group, matches, plan.lattice)
     took_s = time.monotonic() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return f"| {tiles} | {len(xy)} | {took_s:.1f} | {peak:.0f} |"

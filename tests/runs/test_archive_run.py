@@ -20,6 +20,7 @@ from flows.cli.demo_region import DemoRegion
 from flows.plan.plan import plan_region
 from flows.plan.request import RegionRequest
 from flows.register_region import register_region
+from flows.report.schema import Report
 from tests.support.archives import CONVENTIONS, write_scene
 
 BANDS = ("red", "green", "blue", "nir")
@@ -119,36 +120,34 @@ def archive(small_region: DemoRegion, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def report(archive: Archive, client: Client) -> dict[str, Any]:
+def report(archive: Archive, client: Client) -> Report:
     request = archive.request.model_copy(update={"scheduler": client.scheduler.address})
-    return register_region(request)
+    return register_region(request).report
 
 
-def test_the_run_completes_and_names_what_it_left_out(
-    archive: Archive, report: dict[str, Any]
-) -> None:
-    assert report["status"] == "registered"
-    reasons = {left["scene"]: left["reason"] for left in report["unpaired"]}
+def test_the_run_completes_and_names_what_it_left_out(archive: Archive, report: Report) -> None:
+    assert report.status == "registered"
+    reasons = {left.scene: left.reason for left in report.unpaired}
     assert reasons.keys() == {archive.ids[name] for name in ("doubly", "bordered", "truncated")}
     assert "is excluded: 100% of its reflectances in red" in reasons[archive.ids["doubly"]]
     assert "is excluded: 80% of its footprint" in reasons[archive.ids["bordered"]]
     assert "cannot be read" in reasons[archive.ids["truncated"]]
-    assert len(report["pairs"]) == 4
-    assert all(pair["accepted"] for pair in report["pairs"]), report["pairs"]
+    assert len(report.pairs) == 4
+    assert all(pair.accepted for pair in report.pairs), report.pairs
 
 
 def test_a_geometry_that_contradicts_its_raster_is_warned_of_and_overruled(
-    archive: Archive, report: dict[str, Any]
+    archive: Archive, report: Report
 ) -> None:
-    ((scene, warning),) = [tuple(each.values()) for each in report["warnings"]]
-    assert scene == archive.ids["east"]
-    assert "the raster is believed" in warning
+    (warned,) = report.warnings
+    assert warned.scene == archive.ids["east"]
+    assert "the raster is believed" in warned.warning
 
 
 def test_the_mosaic_shows_the_clearest_granule_and_says_where_there_is_only_cloud(
-    archive: Archive, report: dict[str, Any]
+    archive: Archive, report: Report
 ) -> None:
-    mosaic = catalog.open_mosaic(report["mosaic"]).isel(time=0).load()
+    mosaic = catalog.open_mosaic(report.mosaic).isel(time=0).load()
     expected = np.full((4, *mosaic["quality"].shape), np.nan)
     hides = np.full(mosaic["quality"].shape, 9)
     rank = {4: 0, 8: 1, 9: 2}

@@ -19,13 +19,12 @@ from catalog.errors import SceneReadError, StoreError
 from flows.cli.demo_region import DemoRegion
 from flows.cli.main import main
 from flows.cli.terminal import FAILED, PARTIAL
-from flows.plan.request import RegionRequest
 from flows.register_region import register_region
 from flows.stages.compose import ShardJob, compose_shard
 from flows.stages.group_matches import TileMatches
 from flows.stages.match import Tile, TileImages, match_tiles
 from tests.support.kills import start_flow
-from tests.support.regions import files_under, request_of
+from tests.support.regions import arguments_of, files_under, last_flow_run, request_of
 
 
 def copy_of(region: DemoRegion, folder: Path) -> DemoRegion:
@@ -55,9 +54,10 @@ def test_a_killed_run_is_continued_and_readers_see_all_or_nothing(
     assert len(finished) == 1
     assert len(estimates) == 1
 
-    report = register_region(request.model_copy(update={"scheduler": client.scheduler.address}))
-    assert report["tiles"] == 0
-    assert (report["shards_written"], report["shards_kept"]) == (1, 1)
+    here = request.model_copy(update={"scheduler": client.scheduler.address})
+    report = register_region(here).report
+    assert report.tiles == 0
+    assert (report.shards_written, report.shards_kept) == (1, 1)
     for path, written in {**finished, **estimates}.items():
         assert path.stat().st_mtime_ns == written, f"{path.name} was made again"
     mosaic = catalog.open_mosaic(str(store / "demo"))
@@ -68,20 +68,6 @@ def southern_half(region: DemoRegion) -> tuple[float, float, float, float]:
     """In fine pixels it has a wide shard, and a narrow one that is finished before it."""
     west, south, east, north = region.bbox
     return west, south, east, (south + north) / 2
-
-
-def arguments_of(request: RegionRequest) -> list[str]:
-    """The request on the command line."""
-    options = {
-        "catalog": [request.catalog], "optical": [request.optical], "sar": [request.sar],
-        "bbox": [*map(str, request.bbox)], "start": [str(request.start)],
-        "end": [str(request.end)], "store": [request.store], "region": [request.region],
-    }  # fmt: skip
-    if request.scheduler is not None:
-        options["scheduler"] = [request.scheduler]
-    if request.resolution is not None:
-        options["resolution"] = [str(request.resolution)]
-    return ["run", *(word for name, words in options.items() for word in (f"--{name}", *words))]
 
 
 def _wait_for_receipts(process: subprocess.Popen[bytes], store: Path) -> Path:
@@ -105,17 +91,16 @@ def test_broken_files_are_reported_and_the_rest_goes_on(
     truncated = scenes / "S1-DEMO-SOUTH.tif"
     truncated.write_bytes(truncated.read_bytes()[:-4000])
     (scenes / "S2-DEMO-EARLY.tif").unlink()
-    report = register_region(
-        request_of(region, tmp_path / "store", scheduler=client.scheduler.address)
-    )
-    assert report["status"] == "registered"
-    assert {pair["sar"] for pair in report["pairs"]} == {"S1-DEMO-NORTH"}
-    assert all(pair["accepted"] for pair in report["pairs"])
-    reasons = {left["scene"]: left["reason"] for left in report["unpaired"]}
+    request = request_of(region, tmp_path / "store", scheduler=client.scheduler.address)
+    report = register_region(request).report
+    assert report.status == "registered"
+    assert {pair.sar for pair in report.pairs} == {"S1-DEMO-NORTH"}
+    assert all(pair.accepted for pair in report.pairs)
+    reasons = {left.scene: left.reason for left in report.unpaired}
     assert reasons.keys() == {"S1-DEMO-SOUTH", "S2-DEMO-EARLY"}
     assert "S1-DEMO-SOUTH.tif" in reasons["S1-DEMO-SOUTH"]
     assert "S2-DEMO-EARLY.tif" in reasons["S2-DEMO-EARLY"]
-    mosaic = catalog.open_mosaic(report["mosaic"])
+    mosaic = catalog.open_mosaic(report.mosaic)
     quality = mosaic["quality"].isel(time=0).values
     assert (quality[:150] == 1).mean() > 0.95
     assert (quality[-100:] == 3).mean() > 0.95  # optical is there, its SAR is not
@@ -129,19 +114,19 @@ def test_a_scene_that_breaks_only_in_compose_is_dropped_and_a_rerun_has_nothing_
             raise SceneReadError("block 7 is broken", "S1-DEMO-SOUTH", "south.tif")
         compose_shard(job)
 
-    monkeypatch.setattr("flows.register_region.compose_shard", compose)
+    monkeypatch.setattr("flows.tasks.compose_shard", compose)
     request = request_of(small_region, tmp_path, scheduler=client.scheduler.address)
-    report = register_region(request)
-    assert report["status"] == "registered"
-    assert {pair["sar"] for pair in report["pairs"]} == {"S1-DEMO-NORTH"}
-    reasons = {left["scene"]: left["reason"] for left in report["unpaired"]}
+    report = register_region(request).report
+    assert report.status == "registered"
+    assert {pair.sar for pair in report.pairs} == {"S1-DEMO-NORTH"}
+    reasons = {left.scene: left.reason for left in report.unpaired}
     assert reasons["S1-DEMO-SOUTH"] == "block 7 is broken"
-    assert report["tiles"] == 2  # with the scene, and without
+    assert report.tiles == 2  # with the scene, and without
 
     before = files_under(tmp_path)
-    again = register_region(request)
-    assert again["status"] == "nothing to do"
-    assert again["pairs"] == report["pairs"]
+    again = register_region(request).report
+    assert again.status == "nothing to do"
+    assert again.pairs == report.pairs
     assert files_under(tmp_path) == before
 
 
@@ -176,7 +161,7 @@ def test_a_report_that_a_crash_swallowed_is_made_up_for(
 
     for path in told:
         path.unlink()
-    assert register_region(request)["status"] == "nothing to do"  # and so from Prefect's UI
+    assert register_region(request).report.status == "nothing to do"  # and so from Prefect's UI
     assert all(path.exists() for path in told)
 
 
@@ -188,12 +173,11 @@ def test_a_region_of_foreign_scenes_is_refused_and_says_why(
     region = copy_of(small_region, scenes)
     _turn_over(scenes / "S1-DEMO-NORTH.tif")
     _turn_over(scenes / "S1-DEMO-SOUTH.tif")
-    report = register_region(
-        request_of(region, tmp_path / "store", scheduler=client.scheduler.address)
-    )
-    assert [pair["accepted"] for pair in report["pairs"]] == [False] * 4
-    assert all(pair["reason"] for pair in report["pairs"])
-    mosaic = catalog.open_mosaic(report["mosaic"]).isel(time=0)
+    request = request_of(region, tmp_path / "store", scheduler=client.scheduler.address)
+    report = register_region(request).report
+    assert [pair.accepted for pair in report.pairs] == [False] * 4
+    assert all(pair.reason for pair in report.pairs)
+    mosaic = catalog.open_mosaic(report.mosaic).isel(time=0)
     assert (mosaic["quality"].values == 2).mean() > 0.95
     assert mosaic["vh"].isnull().all()
     assert (tmp_path / "store" / "demo" / "preview.png").exists()
@@ -210,12 +194,19 @@ def _turn_over(path: Path) -> None:
 
 
 def test_a_region_without_any_pair_ends_well(small_region: DemoRegion, tmp_path: Path) -> None:
-    report = register_region(request_of(small_region, tmp_path, max_gap_days=1))
-    assert report["status"] == "no overlapping pair"
-    assert report["pairs"] == report["slots"] == []
-    assert len(report["unpaired"]) == 5
+    report = register_region(request_of(small_region, tmp_path, max_gap_days=1)).report
+    assert report.status == "no overlapping pair"
+    assert (report.pairs, report.slots) == ((), ())
+    assert len(report.unpaired) == 5
     assert list(files_under(tmp_path)) == ["demo/report.json"]
     assert json.loads((tmp_path / "demo" / "report.json").read_text())["pairs"] == []
+
+
+def assert_prefect_state(name: str, message: str) -> None:
+    """Of the last run: it did not complete, and says so in these words."""
+    state = last_flow_run().state
+    assert state is not None
+    assert (state.type, state.name, state.message) == (StateType.FAILED, name, message)
 
 
 def test_a_store_that_fails_fails_the_run_and_publishes_nothing(
@@ -227,12 +218,13 @@ def test_a_store_that_fails_fails_the_run_and_publishes_nothing(
     def broken(*_: Any) -> None:
         raise StoreError("the disk is full", "slots")
 
-    monkeypatch.setattr("flows.register_region.compose_shard", broken)
+    monkeypatch.setattr("flows.tasks.compose_shard", broken)
     monkeypatch.setattr("flows.cluster.retries.may_pass", lambda _: False)
     request = request_of(small_region, tmp_path, scheduler=client.scheduler.address)
-    state = register_region(request, return_state=True)
-    assert (state.type, state.name) == (StateType.FAILED, "Failed")
-    assert "shard 0.0: the disk is full" in str(state.message)
+    result = register_region(request)
+    assert result.ending == "Failed"
+    assert "shard 0.0: the disk is full" in result.summary
+    assert_prefect_state("Failed", result.summary)
     assert not list(tmp_path.rglob("items/*.json"))
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
     assert (report["status"], report["slots"]) == ("failed", [])
@@ -253,10 +245,10 @@ def test_a_store_that_recovers_is_waited_for(
             raise StoreError("503 Slow Down", "slots")
         compose_shard(job)
 
-    monkeypatch.setattr("flows.register_region.compose_shard", flaky)
-    monkeypatch.setattr("flows.register_region.compose_shards.retry_delay_seconds", [0.1])
+    monkeypatch.setattr("flows.tasks.compose_shard", flaky)
+    monkeypatch.setattr("flows.tasks.compose_shards.retry_delay_seconds", [0.1])
     request = request_of(small_region, tmp_path / "store", scheduler=client.scheduler.address)
-    assert register_region(request)["status"] == "registered"
+    assert register_region(request).report.status == "registered"
     assert first.exists()
 
 
@@ -278,9 +270,10 @@ def test_a_poisonous_tile_is_recorded_and_the_day_is_published_without_it(
         patch.setattr("flows.stages.match.match_tiles", match)
         # All in one job at first: the poisonous ones have to be found out.
         patch.setattr("flows.stages.match.JOBS_ARE_MANY", 1)
-        state = register_region(request, return_state=True)
-        assert (state.type, state.name) == (StateType.FAILED, "Partial")
-        assert "2 of 4 tiles" in str(state.message)
+        result = register_region(request)
+        assert result.ending == "Partial"
+        assert "2 of 4 tiles" in result.summary
+        assert_prefect_state("Partial", result.summary)
         report = json.loads((tmp_path / "demo" / "report.json").read_text())
         account = report["accountability"]
         assert (report["status"], account["days"]["done"]) == ("partial", 1)
@@ -297,11 +290,11 @@ def test_a_poisonous_tile_is_recorded_and_the_day_is_published_without_it(
         assert "Partly done" in told
         assert "nobody foresaw this" in told
 
-    whole = register_region(request)  # the poison is gone
-    assert whole["status"] == "registered"
-    assert whole["slots"][0]["generation"] != report["slots"][0]["generation"]
-    assert whole["accountability"]["failures"] == []
-    assert register_region(request)["status"] == "nothing to do"
+    whole = register_region(request).report  # the poison is gone
+    assert whole.status == "registered"
+    assert whole.slots[0].generation != report["slots"][0]["generation"]
+    assert whole.accountability.failures == ()
+    assert register_region(request).report.status == "nothing to do"
 
 
 def test_a_poisonous_shard_costs_its_day_and_says_so(
@@ -316,7 +309,7 @@ def test_a_poisonous_shard_costs_its_day_and_says_so(
             raise ZeroDivisionError("nobody foresaw this")
         compose_shard(job)
 
-    monkeypatch.setattr("flows.register_region.compose_shard", compose)
+    monkeypatch.setattr("flows.tasks.compose_shard", compose)
     request = request_of(
         small_region, tmp_path, scheduler=client.scheduler.address, resolution=3.5,
         bbox=southern_half(small_region),

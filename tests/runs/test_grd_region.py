@@ -121,13 +121,14 @@ def test_the_mosaic_is_sigma_nought_in_its_place(
     items: Path, tmp_path: Path, client: Client
 ) -> None:
     request = request_of(items, tmp_path, scheduler=client.scheduler.address)
-    report = register_region(request)
-    assert report["status"] == "registered", report
-    (pair,) = report["pairs"]
-    assert pair["accepted"], pair
-    print(f"\nregion over relief with DEM: moved {pair['median_displacement_px']:.3f} px (median)")
-    assert pair["median_displacement_px"] < 0.5
-    mosaic = catalog.open_mosaic(report["mosaic"]).isel(time=0)
+    report = register_region(request).report
+    assert report.status == "registered", report
+    (pair,) = report.pairs
+    assert pair.accepted, pair
+    print(f"\nregion over relief with DEM: moved {pair.median_displacement_px:.3f} px (median)")
+    assert pair.median_displacement_px is not None
+    assert pair.median_displacement_px < 0.5
+    mosaic = catalog.open_mosaic(report.mosaic).isel(time=0)
     power = mosaic["vv"].values
     assert np.isfinite(power).mean() > 0.9
     assert 1e-3 < float(np.nanmedian(power)) < 1

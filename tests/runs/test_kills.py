@@ -74,12 +74,12 @@ def run_with_a_killed_worker(
     with reading(store, undisturbed.files) as reader:
         killer.start()
         started = time.monotonic()
-        report = register_region(undisturbed.request(store, workers.scheduler))
+        report = register_region(undisturbed.request(store, workers.scheduler)).report
         took_s = time.monotonic() - started
         killer.join()
     assert killer.killed is not None
-    assert report["status"] == "registered"
-    assert report["accountability"]["failures"] == []
+    assert report.status == "registered"
+    assert report.accountability.failures == ()
     assert digests(store) == undisturbed.files
     assert reader.looks > 0
     assert not reader.half_visible

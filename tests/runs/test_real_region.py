@@ -39,11 +39,11 @@ def test_real_scenes_are_registered_across_their_border(tmp_path: Path, client: 
         store=str(tmp_path),
         scheduler=client.scheduler.address,
     )
-    report = register_region(request)
-    assert [pair["accepted"] for pair in report["pairs"]] == [True, True]
-    plan = plan_region(request, report["weights_sha256"])
+    report = register_region(request).report
+    assert [pair.accepted for pair in report.pairs] == [True, True]
+    plan = plan_region(request, report.weights_sha256)
     assert plan.slots[0].published
-    mosaic = catalog.open_mosaic(report["mosaic"]).isel(time=0)
+    mosaic = catalog.open_mosaic(report.mosaic).isel(time=0)
     optical = np.mean([mosaic[band].values for band in ("red", "green", "blue")], axis=0)
     (group,) = plan.slots[0].groups
     delivered = read_window(group.sar, plan.lattice, plan.lattice.window, ("vh",))[0]

@@ -19,7 +19,8 @@ from flows.cli.demo_region import DemoRegion
 from flows.cluster.workers import Workers
 from flows.plan.plan import Plan, slot_store
 from flows.progress import Progress, Stopwatch
-from flows.register_region import Run, make_overviews
+from flows.run_region import write_overviews
+from flows.tasks import Run
 from tests.support.regions import files_under, plan_of
 from tests.support.scenes import same
 
@@ -50,7 +51,7 @@ def test_a_rerun_makes_what_is_missing_and_nothing_else(
 
     @flow(name="overviews")
     def overviews() -> None:
-        make_overviews(run, plan.slots[0])
+        write_overviews(run, plan.slots[0])
 
     overviews()
     assert overview_factors(plan.lattice) == (2, 4)

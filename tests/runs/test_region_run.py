@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,23 @@ import pytest
 import rasterio
 import xarray as xr
 from distributed import Client
+from prefect.client.schemas.objects import StateType
 from rasterio.windows import Window as RasterWindow
 
 import catalog
 from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion
 from flows.cli.main import main
-from flows.register_region import register_region
-from tests.support.regions import DemoRun, files_under, request_of
+from flows.plan.plan import Plan, plan_region, plan_request
+from flows.progress import Stopwatch
+from flows.register_region import register_plan, register_region
+from flows.report.schema import encode_report
+from tests.support.regions import (
+    DemoRun,
+    arguments_of,
+    files_under,
+    last_flow_run,
+    request_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -117,17 +128,52 @@ def test_the_flow_itself_has_nothing_to_do_either(
     report: dict[str, Any], region: DemoRegion, store: Path
 ) -> None:
     before = files_under(store)
-    again = register_region(request_of(region, store))
-    assert again["status"] == "nothing to do"
-    assert again["pairs"] == report["pairs"]
+    again = register_region(request_of(region, store)).report
+    assert again.status == "nothing to do"
+    assert json.loads(encode_report(again))["pairs"] == report["pairs"]
     assert files_under(store) == before
 
 
-def test_another_store_gets_the_same_bytes(
-    report: dict[str, Any], region: DemoRegion, store: Path, tmp_path: Path, client: Client
+def test_days_that_another_run_published_after_the_plan_was_made_are_left_alone(
+    report: dict[str, Any], region: DemoRegion, store: Path, tmp_path: Path
 ) -> None:
-    """Whichever workers do it, and in whatever order they finish."""
-    register_region(request_of(region, tmp_path, scheduler=client.scheduler.address))
+    """A run with a plan may have waited for a run of the same region."""
+    plan = plan_request(request_of(region, tmp_path))
+    assert plan.unfinished
+    shutil.copytree(store / "demo", tmp_path / "demo", dirs_exist_ok=True)
+    before = files_under(tmp_path)
+    result = register_plan(plan, Stopwatch())
+    assert (result.ending, result.report.status) == ("Completed", "nothing to do")
+    assert not result.plan.unfinished
+    assert len(result.report.pairs) == len(report["pairs"])
+    assert files_under(tmp_path) == before
+
+
+def test_another_store_gets_the_same_bytes_from_one_plan_and_one_prefect_run(
+    report: dict[str, Any],
+    region: DemoRegion,
+    store: Path,
+    tmp_path: Path,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whichever workers do it, and in whatever order they finish; here from the command line."""
+    request = request_of(region, tmp_path, scheduler=client.scheduler.address)
+    planned = []
+
+    def plan_and_count(*arguments: Any) -> Plan:
+        planned.append(arguments)
+        return plan_region(*arguments)
+
+    monkeypatch.setattr("flows.plan.plan.plan_region", plan_and_count)
+    assert main(arguments_of(request)) == 0
+    assert len(planned) == 1
+    run = last_flow_run()
+    assert run.name == f"demo {region.start} {region.end}"
+    assert run.parameters == {"request": request.model_dump(mode="json")}
+    assert run.state is not None
+    assert (run.state.type, run.state.name) == (StateType.COMPLETED, "Completed")
+    assert run.state.message == f"registered: {tmp_path}/demo"
     told = {"demo/report.json"}  # it tells of seconds and of where the store is
     first, second = files_under(store), files_under(tmp_path)
     assert first.keys() == second.keys()

@@ -148,7 +148,7 @@ def test_a_rerun_in_s3_has_nothing_to_do(
 ) -> None:
     before = contents(finished.store)
     request = request_of(small_region, finished.store, catalog=str(finished.catalog))
-    assert register_region(request)["status"] == "nothing to do"
+    assert register_region(request).report.status == "nothing to do"
     assert contents(finished.store) == before
     assert main(["status", finished.store, "--json"]) == 0
     (slot,) = json.loads(capsys.readouterr().out)

@@ -27,7 +27,8 @@ prepare_prefect()
 from flows.register_region import register_region
 from flows.plan.request import RegionRequest
 if __name__ == "__main__":
-    register_region(RegionRequest.model_validate_json(sys.argv[1]))
+    result = register_region(RegionRequest.model_validate_json(sys.argv[1]))
+    sys.exit(result.ending != "Completed")
 """
 TELLS_OF_THE_RUN = "report.json"  # seconds, and where the store is
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
 from rich.console import Console
 
 from catalog.archives.items import Scene
@@ -15,13 +19,14 @@ from flows.cli.demo import demo_request, run_demo
 from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion, write_region
 from flows.plan.plan import Plan, plan_region
 from flows.plan.request import RegionRequest
+from flows.report.schema import encode_report
 
 WEIGHTS_HASH = "0" * 64
 
 
 @dataclass(frozen=True)
 class DemoRun:
-    """What `tar-pipeline demo` left, and what it told."""
+    """What `tar-pipeline demo` left, its report as programs read it, and what it told."""
 
     region: DemoRegion
     store: Path
@@ -37,7 +42,7 @@ def run_small_demo(folder: Path) -> DemoRun:
     """The demo, 400 px squared: one tile, one shard."""
     region = write_region(folder / "scenes", size_px=400)
     told = Console(file=io.StringIO(), width=160)
-    report = run_demo(folder, told, size_px=400)
+    report = json.loads(encode_report(run_demo(folder, told, size_px=400)))
     return DemoRun(region, folder / "mosaic", report, told.file.getvalue())  # type: ignore[attr-defined]
 
 
@@ -47,9 +52,30 @@ def request_of(region: DemoRegion, store: Path | str, **changes: Any) -> RegionR
     return RegionRequest.of(**{**values, **changes})
 
 
+def arguments_of(request: RegionRequest) -> list[str]:
+    """The request on the command line."""
+    options = {
+        "catalog": [request.catalog], "optical": [request.optical], "sar": [request.sar],
+        "bbox": [*map(str, request.bbox)], "start": [str(request.start)],
+        "end": [str(request.end)], "store": [request.store], "region": [request.region],
+    }  # fmt: skip
+    if request.scheduler is not None:
+        options["scheduler"] = [request.scheduler]
+    if request.resolution is not None:
+        options["resolution"] = [str(request.resolution)]
+    return ["run", *(word for name, words in options.items() for word in (f"--{name}", *words))]
+
+
 def plan_of(region: DemoRegion, store: Path, **changes: Any) -> Plan:
     """The plan of `request_of`, without the checkpoint."""
     return plan_region(request_of(region, store, **changes), WEIGHTS_HASH)
+
+
+def last_flow_run() -> FlowRun:
+    """The run that Prefect saw start last."""
+    with get_client(sync_client=True) as api:
+        (run,) = api.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)
+    return run
 
 
 def scenes_of(region: DemoRegion) -> dict[str, Scene]:

@@ -10,7 +10,7 @@ import pytest
 
 from catalog.archives.items import Scene
 from flows.plan import days
-from flows.plan.days import paired_by_day, scenes_of
+from flows.plan.days import find_scenes, pair_by_day
 from flows.plan.request import RegionRequest
 from tests.support.scenes import NOON, scene
 
@@ -65,7 +65,7 @@ def test_a_moving_window_gives_every_day_the_same_pairs(
     for offset in range(30):
         start = first + timedelta(days=offset)
         asked = request(start, start + timedelta(days=length - 1))
-        pairing = paired_by_day(*scenes_of(asked), asked)
+        pairing = pair_by_day(*find_scenes(asked), asked)
         by_day: dict[date, set[tuple[str, str]]] = {}
         for pair in pairing.pairs:
             by_day.setdefault(pair.optical.solar_day, set()).add((pair.optical.id, pair.sar.id))
@@ -80,7 +80,7 @@ def test_partners_outside_the_window_are_found_and_their_leftovers_not_told(
 ) -> None:
     archive(monkeypatch, month())
     day = NOON.date() + timedelta(days=4)
-    pairing = paired_by_day(*scenes_of(request(day, day)), request(day, day))
+    pairing = pair_by_day(*find_scenes(request(day, day)), request(day, day))
     assert {pair.optical.id for pair in pairing.pairs} == {"O04"}
     assert all(pair.sar.solar_day != day for pair in pairing.pairs)
     assert pairing.unpaired == ()
@@ -97,6 +97,6 @@ def test_a_pass_across_midnight_utc_is_one_day(monkeypatch: pytest.MonkeyPatch) 
     solar_day = pass_[0].solar_day
     assert solar_day == midnight.date() + timedelta(days=1)
     for start in (solar_day, solar_day - timedelta(days=1)):
-        optical, _ = scenes_of(request(start, solar_day))
+        optical, _ = find_scenes(request(start, solar_day))
         assert {s.id for s in optical} == {"before", "after"}
-    assert scenes_of(request(midnight.date(), midnight.date()))[0] == ()
+    assert find_scenes(request(midnight.date(), midnight.date()))[0] == ()

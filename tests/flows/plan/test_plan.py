@@ -1,34 +1,28 @@
-"""Planning: which scenes go together, what a generation is named after, and what is left out."""
+"""Planning: what a request comes to, what is left out, and what the store already holds."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import shapely
 
 from catalog.archives.items import Scene
 from catalog.errors import SceneReadError
 from catalog.store.publish import publish
 from flows.cli.demo_region import DemoRegion
 from flows.plan import scene_checks
+from flows.plan.generation import SlotPlan, plan_slot
 from flows.plan.plan import (
     PlanError,
-    configuration,
-    hidden_by_pass_mates,
+    compare_with_store,
     plan_request,
-    plan_slot,
     provenance,
     slot_store,
     without_scenes,
 )
 from flows.stages.compose import slot_schema
 from tests.support.regions import WEIGHTS_HASH, plan_of, request_of
-from tests.support.scenes import NOON, scene
-
-BBOX = (0.0, 0.0, 2.0, 1.0)
 
 
 def test_a_region_is_planned_from_its_catalog(small_region: DemoRegion, tmp_path: Path) -> None:
@@ -49,45 +43,6 @@ def test_a_region_is_planned_from_its_catalog(small_region: DemoRegion, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_a_generation_is_named_after_all_that_decides_its_pixels(
-    small_region: DemoRegion, tmp_path: Path
-) -> None:
-    plan = plan_of(small_region, tmp_path)
-    (slot,) = plan.slots
-
-    def name(store: Path = tmp_path, **changes: object) -> str:
-        return plan_of(small_region, store, **changes).slots[0].generation
-
-    assert name() == slot.generation
-    # What only decides where and when to look does not matter; what decides pixels does.
-    assert name(store=tmp_path / "elsewhere", end="2024-06-16") == slot.generation
-    west, south, east, north = small_region.bbox
-    names = {
-        slot.generation,
-        name(resolution=20.0),
-        name(max_offset_px=16.0),
-        name(bands=("red", "green", "blue")),
-        name(bands=("red",)),
-        name(bbox=(west, south, east, (south + north) / 2)),
-        plan_slot(slot.slot, slot.pairs[:1], plan.request, plan.lattice, WEIGHTS_HASH).generation,
-        plan_slot(slot.slot, slot.pairs, plan.request, plan.lattice, "1" * 64).generation,
-        without_scenes(plan, slot, {"S2-DEMO-EAST"}).generation,
-    }
-    assert len(names) == 9
-
-
-def test_settings_that_were_not_given_are_no_part_of_a_name(
-    small_region: DemoRegion, tmp_path: Path
-) -> None:
-    """Or every mosaic there is would be made anew."""
-    request = request_of(small_region, tmp_path)
-    assert configuration(request) == {"max_offset_px": 32.0}
-    given = request_of(small_region, tmp_path, provider="copernicus", bands=("B04",))
-    assert configuration(given) == {
-        "max_offset_px": 32.0, "provider": "copernicus", "bands": ["red"]
-    }  # fmt: skip
-
-
 def test_bands_that_were_asked_for_are_the_only_ones(
     small_region: DemoRegion, tmp_path: Path
 ) -> None:
@@ -97,27 +52,6 @@ def test_bands_that_were_asked_for_are_the_only_ones(
     assert not plan.slots
     told = {left.reason for left in plan.unpaired if left.scene.collection == "demo-optical"}
     assert told == {"it has no band nir, which was asked for"}
-
-
-def test_the_order_of_pairs_does_not_matter(small_region: DemoRegion, tmp_path: Path) -> None:
-    plan = plan_of(small_region, tmp_path)
-    (slot,) = plan.slots
-    backwards = plan_slot(slot.slot, slot.pairs[::-1], plan.request, plan.lattice, WEIGHTS_HASH)
-    assert backwards == slot
-
-
-def test_passes_make_groups(small_region: DemoRegion, tmp_path: Path) -> None:
-    plan = plan_of(small_region, tmp_path)
-    (slot,) = plan.slots
-    later = [
-        replace(pair, sar=replace(pair.sar, id="LATER", datetime=pair.sar.datetime + timedelta(1)))
-        for pair in slot.pairs[:1]
-    ]
-    regrouped = plan_slot(
-        slot.slot, [*slot.pairs[1:], *later], plan.request, plan.lattice, WEIGHTS_HASH
-    )
-    assert [len(group.pairs) for group in regrouped.groups] == [3, 1]
-    assert regrouped.groups[1].sar[0].id == "LATER"
 
 
 def test_scenes_that_cannot_be_read_are_left_out_with_their_reason(
@@ -132,15 +66,6 @@ def test_scenes_that_cannot_be_read_are_left_out_with_their_reason(
     assert {pair.sar.id for pair in plan.pairs} == {"S1-DEMO-SOUTH"}
     reasons = {left.scene.id: left.reason for left in plan.unpaired}
     assert reasons["S1-DEMO-NORTH"] == "cannot be read: the file is truncated"
-
-
-def test_granules_that_add_nothing_are_left_out() -> None:
-    wide = scene("wide", (0.0, 0.0, 1.5, 1.0))
-    edge = scene("edge", (1.2, 0.0, 1.5, 1.0))
-    other = scene("other", (1.2, 0.0, 2.0, 1.0))
-    next_day = scene("next-day", (1.2, 0.0, 1.5, 1.0), when=NOON + timedelta(days=1))
-    hidden = hidden_by_pass_mates((edge, other, wide, next_day), shapely.box(*BBOX))
-    assert [left.scene.id for left in hidden] == ["edge"]
 
 
 def test_a_checkpoint_that_is_not_the_expected_one_is_refused_before_anything_else(
@@ -187,7 +112,7 @@ def test_a_day_that_lost_a_scene_is_done_for_both_requests_that_come_to_it(
         told = {left.scene.id: left.reason for left in later.unpaired}
         assert "could not be read when 2024-06-12 was made" in told["S1-DEMO-SOUTH"]
     asked = plan_slot(slot.slot, again.pairs, plan.request, plan.lattice, WEIGHTS_HASH)
-    assert asked.published
+    assert asked.generation == later.slots[0].generation
 
 
 def test_an_unknown_collection_is_named_with_those_there_are(
@@ -195,3 +120,28 @@ def test_an_unknown_collection_is_named_with_those_there_are(
 ) -> None:
     with pytest.raises(PlanError, match=r"'sentinel-9'.*demo-optical, demo-sar"):
         plan_request(request_of(small_region, tmp_path, sar="sentinel-9"))
+
+
+def test_a_plan_that_waited_finds_what_another_run_published_meanwhile(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
+    plan = plan_of(small_region, tmp_path)
+    (slot,) = plan.slots
+    assert compare_with_store(plan) == plan
+
+    def publish_as(generation: SlotPlan) -> None:
+        store = slot_store(plan, generation)
+        store.create(plan.lattice, slot_schema(generation), {})
+        requested = {"requested_generation": generation.requested or generation.generation}
+        provided = provenance(plan, generation) | requested
+        publish(store, plan.lattice, generation.pairs, provided)
+
+    fewer = without_scenes(plan, slot, ["S1-DEMO-SOUTH"])
+    publish_as(fewer)
+    renewed = compare_with_store(plan)
+    assert renewed == plan_of(small_region, tmp_path)  # as if it had been planned now
+    assert renewed.slots == (replace(fewer, published=True),)
+    publish_as(slot)
+    assert compare_with_store(plan).slots == (replace(slot, published=True),)
+    # A day of which readers see another generation by now is to be made.
+    assert compare_with_store(renewed).unfinished == (fewer,)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,22 @@ from flows.plan.plan import Plan
 from flows.progress import Stopwatch
 from flows.report.accountability import (
     COLUMNS,
-    IncompleteRun,
-    accountability,
-    in_one_sentence,
+    account_for,
+    describe_failures,
+    name_shortfall,
     print_accountability,
-    table_rows,
-    verdict_on,
+    tabulate,
 )
-from flows.report.report import run_report
+from flows.report.report import compile_report
+from flows.report.schema import Counts
 from flows.stages.fit import GroupEstimate, PairVerdict
 from flows.stages.group_matches import EngineTime
 from tests.support.regions import plan_of
+
+
+def counted(counts: Counts) -> tuple[int, ...]:
+    """In the order of the table's columns."""
+    return tuple(counts.model_dump()[column] for column in COLUMNS)
 
 
 @pytest.fixture
@@ -49,38 +53,38 @@ def outcome(plan: Plan) -> SlotOutcome:
 
 
 def test_a_refusal_and_an_unreadable_scene_are_no_failure(plan: Plan, outcome: SlotOutcome) -> None:
-    account = accountability(plan, [outcome])
-    assert account["pairs"] == dict(zip(COLUMNS, (4, 2, 1, 1, 0), strict=True))
-    assert account["tiles"] == dict(zip(COLUMNS, (4, 4, 0, 0, 0), strict=True))
-    assert account["shards"] == dict(zip(COLUMNS, (4, 4, 0, 0, 0), strict=True))
-    assert account["days"] == dict(zip(COLUMNS, (1, 1, 0, 0, 0), strict=True))
-    assert account["failures"] == []
-    assert verdict_on(account) is None
+    account = account_for(plan, [outcome])
+    assert counted(account.pairs) == (4, 2, 1, 1, 0)
+    assert counted(account.tiles) == (4, 4, 0, 0, 0)
+    assert counted(account.shards) == (4, 4, 0, 0, 0)
+    assert counted(account.days) == (1, 1, 0, 0, 0)
+    assert account.failures == ()
+    assert name_shortfall(account) is None
 
 
 def test_a_day_without_its_tiles_is_partial(plan: Plan, outcome: SlotOutcome) -> None:
     short = SlotOutcome(
         outcome.slot, outcome.estimates, tiles=4, failed_tiles={"tile 1": "it kills workers"}
     )
-    account = accountability(plan, [short])
-    assert account["tiles"] == dict(zip(COLUMNS, (4, 3, 0, 0, 1), strict=True))
-    assert verdict_on(account) == "Partial"
-    assert in_one_sentence(account) == "failed: 1 of 4 tiles; tile 1: it kills workers"
+    account = account_for(plan, [short])
+    assert counted(account.tiles) == (4, 3, 0, 0, 1)
+    assert name_shortfall(account) == "Partial"
+    assert describe_failures(account) == "failed: 1 of 4 tiles; tile 1: it kills workers"
 
 
 def test_a_day_that_was_given_up_takes_its_pairs_along(plan: Plan, outcome: SlotOutcome) -> None:
     given_up = GivenUp(StoreError("the disk is full", "slots"))
     failed = outcome.failed(JobsFailed({"shard 0.1": given_up}))
-    account = accountability(plan, [failed])
-    assert account["days"] == dict(zip(COLUMNS, (1, 0, 0, 0, 1), strict=True))
-    assert account["pairs"] == dict(zip(COLUMNS, (4, 0, 0, 0, 4), strict=True))
-    assert verdict_on(account) == "Failed"
-    assert [failure["what"] for failure in account["failures"]] == ["the day", "shard 0.1"]
-    assert run_report(plan, [failed], Stopwatch())["slots"] == []
+    account = account_for(plan, [failed])
+    assert counted(account.days) == (1, 0, 0, 0, 1)
+    assert counted(account.pairs) == (4, 0, 0, 0, 4)
+    assert name_shortfall(account) == "Failed"
+    assert [failure.what for failure in account.failures] == ["the day", "shard 0.1"]
+    assert compile_report(plan, [failed], Stopwatch()).slots == ()
 
 
 def test_columns_add_up(plan: Plan, outcome: SlotOutcome) -> None:
-    for row in table_rows(accountability(plan, [outcome])):
+    for row in tabulate(account_for(plan, [outcome])):
         expected, *parts = (row[column] for column in COLUMNS)
         assert sum(parts) == expected
 
@@ -89,7 +93,7 @@ def test_people_see_the_table_and_the_reasons(plan: Plan, outcome: SlotOutcome) 
     failures = {f"tile {number}": "it kills workers [red]" for number in range(20)}
     short = SlotOutcome(outcome.slot, outcome.estimates, tiles=90, failed_tiles=failures)
     console = Console(file=io.StringIO(), width=100)
-    print_accountability(console, accountability(plan, [short]))
+    print_accountability(console, account_for(plan, [short]))
     told = console.file.getvalue()  # type: ignore[attr-defined]
     assert "refused" in told
     assert "tile 0: it kills workers [red]" in told
@@ -97,13 +101,8 @@ def test_people_see_the_table_and_the_reasons(plan: Plan, outcome: SlotOutcome) 
 
 
 def test_the_report_has_the_account_and_the_engines_wait(plan: Plan, outcome: SlotOutcome) -> None:
-    report = run_report(plan, [outcome], Stopwatch())
-    assert report["engine_wait_share"] == 0.1
-    assert report["accountability"] == accountability(plan, [outcome])
+    report = compile_report(plan, [outcome], Stopwatch())
+    assert report.engine_wait_share == 0.1
+    assert report.accountability == account_for(plan, [outcome])
     nothing = SlotOutcome(outcome.slot, outcome.estimates)
-    assert run_report(plan, [nothing], Stopwatch())["engine_wait_share"] is None
-
-
-def test_the_error_carries_the_report_across_processes() -> None:
-    copy = pickle.loads(pickle.dumps(IncompleteRun("failed: 1 day", {"status": "failed"})))
-    assert (str(copy), copy.report) == ("failed: 1 day", {"status": "failed"})
+    assert compile_report(plan, [nothing], Stopwatch()).engine_wait_share is None

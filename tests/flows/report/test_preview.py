@@ -17,7 +17,8 @@ from catalog.archives.pairs import Pair
 from catalog.grid import Window
 from catalog.store.schema import ABSTAINED, NO_OPTICAL, REGISTERED
 from flows.cli.demo_region import DemoRegion
-from flows.plan.plan import Group, SlotPlan
+from flows.plan.generation import SlotPlan
+from flows.plan.groups import Group
 from flows.report.artifacts import thumbnail
 from flows.report.preview import detail_window, preview_png
 from tests.support.regions import plan_of

@@ -17,13 +17,12 @@ from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan
 from flows.progress import Stopwatch
 from flows.report.report import (
-    Report,
+    compile_report,
     print_plan,
     print_result,
-    report_json,
-    run_report,
     save_report,
 )
+from flows.report.schema import Report, encode_report
 from flows.stages.fit import GroupEstimate, PairVerdict
 from tar_engine.fields.field import Field
 from tests.support.regions import plan_of
@@ -53,7 +52,7 @@ def report(plan: Plan) -> Report:
         unreadable={"S1-DEMO-SOUTH": "scene S1-DEMO-SOUTH cannot be read from south.tif"},
         tiles=4,
     )
-    return run_report(plan, [outcome.with_shards(written=3, kept=1)], Stopwatch())
+    return compile_report(plan, [outcome.with_shards(written=3, kept=1)], Stopwatch())
 
 
 def printed(report: Report, plan: Plan) -> str:
@@ -63,7 +62,7 @@ def printed(report: Report, plan: Plan) -> str:
 
 
 def test_it_is_plain_json_and_has_what_others_rely_on(report: Report, plan: Plan) -> None:
-    content = json.loads(report_json(report))
+    content = json.loads(encode_report(report))
     assert content["store"] == plan.request.store
     assert content["tiles"] == 4
     assert (content["shards_written"], content["shards_kept"]) == (3, 1)
@@ -78,8 +77,8 @@ def test_it_is_plain_json_and_has_what_others_rely_on(report: Report, plan: Plan
 
 
 def test_every_scene_is_accounted_for(report: Report, plan: Plan) -> None:
-    told = {left["scene"] for left in report["unpaired"]}
-    told |= {pair[role] for pair in report["pairs"] for role in ("optical", "sar")}
+    told = {left.scene for left in report.unpaired}
+    told |= {scene for pair in report.pairs for scene in (pair.optical, pair.sar)}
     assert told == {scene.id for scene in (*plan.optical, *plan.sar)}
 
 
@@ -111,13 +110,13 @@ def test_long_reasons_are_one_line_and_no_markup(plan: Plan) -> None:
 
 def test_the_catalogs_token_is_not_in_the_report(plan: Plan) -> None:
     signed = plan.request.model_copy(update={"catalog": "https://x.org/stac?token=S3CRET"})
-    report = run_report(replace(plan, request=signed), (), Stopwatch())
-    assert report["request"]["catalog"] == "https://x.org/stac"
-    assert b"S3CRET" not in report_json(report)
+    report = compile_report(replace(plan, request=signed), (), Stopwatch())
+    assert report.request["catalog"] == "https://x.org/stac"
+    assert b"S3CRET" not in encode_report(report)
 
 
 def test_report_and_picture_lie_beside_the_mosaic(report: Report, plan: Plan) -> None:
-    save_report(plan, report, b"png")
+    save_report(plan.mosaic_url, report, b"png")
     folder = Path(plan.mosaic_url)
     assert json.loads((folder / "report.json").read_text())["region"] == "demo"
     assert (folder / "preview.png").read_bytes() == b"png"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -13,8 +14,7 @@ from catalog.archives.sizes import ASKED, file_sizes
 from flows import progress
 from flows.cli.demo_region import DemoRegion
 from flows.progress import Progress
-from flows.report.report import report_json
-from flows.report.workload import SHARD_SECONDS, TILE_SECONDS, workload
+from flows.report.workload import SHARD_SECONDS, TILE_SECONDS, estimate_workload
 from tests.support.regions import plan_of
 from tests.support.scenes import scene
 
@@ -42,7 +42,7 @@ def test_sizes_come_from_items_from_files_or_from_those_that_answer(tmp_path: Pa
 
 def test_a_workload_says_what_its_time_rests_on(small_region: DemoRegion, tmp_path: Path) -> None:
     plan = plan_of(small_region, tmp_path)
-    work = workload(plan)
+    work = estimate_workload(plan)
     assert (work.days, work.scenes, work.files, work.tiles, work.shards) == (1, 4, 4, 1, 1)
     assert work.bytes == sum(
         Path(asset.href).stat().st_size
@@ -54,8 +54,8 @@ def test_a_workload_says_what_its_time_rests_on(small_region: DemoRegion, tmp_pa
     assert "a guess" in work.seconds_basis
     earlier = {"tiles": 2, "shards_written": 4, "seconds": {"estimate": 10.0, "compose": 8.0}}
     (tmp_path / "demo").mkdir()
-    (tmp_path / "demo" / "report.json").write_bytes(report_json(earlier))
-    work = workload(plan)
+    (tmp_path / "demo" / "report.json").write_text(json.dumps(earlier))
+    work = estimate_workload(plan)
     assert work.seconds == 5 + 2
     assert "last run" in work.seconds_basis
 

@@ -24,7 +24,7 @@ from catalog.store.schema import (
     SlotSchema,
 )
 from catalog.store.slot import SlotStore
-from flows.plan.plan import Group
+from flows.plan.groups import Group
 from flows.stages.compose import (
     Layer,
     ShardJob,

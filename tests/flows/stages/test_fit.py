@@ -9,13 +9,13 @@ import numpy as np
 
 from catalog.archives.pairs import Pair
 from catalog.grid import Lattice, lattice_for
-from flows.plan.plan import Group
+from flows.plan.groups import Group
 from flows.stages.fit import (
     GroupEstimate,
     PairVerdict,
     estimates_from_bytes,
     estimates_to_bytes,
-    settle,
+    fit_group,
 )
 from tar_engine.config import FitConfig
 from tar_engine.fields.field import Field
@@ -47,13 +47,13 @@ def grid_matches(lattice: Lattice, spacing: int = 16) -> Matches:
 def test_good_pairs_share_one_field() -> None:
     lattice, group = lattice_for(BBOX), two_pair_group()
     matches = grid_matches(lattice)
-    settled = settle(group, matches, lattice)
-    assert [verdict.accepted for verdict in settled.verdicts] == [True, True]
-    assert settled.field is not None
-    found = settled.field.at(matches.optical_xy)
+    estimate = fit_group(group, matches, lattice)
+    assert [verdict.accepted for verdict in estimate.verdicts] == [True, True]
+    assert estimate.field is not None
+    found = estimate.field.at(matches.optical_xy)
     assert np.abs(found - (matches.sar_xy - matches.optical_xy)).max() < 0.05
     floor_px = FitConfig().error_floor_px
-    assert all(v.expected_error_px < floor_px + 0.1 for v in settled.verdicts)
+    assert all(v.expected_error_px < floor_px + 0.1 for v in estimate.verdicts)
 
 
 def test_a_foreign_pair_is_refused_and_does_not_bend_its_neighbour() -> None:
@@ -63,37 +63,37 @@ def test_a_foreign_pair_is_refused_and_does_not_bend_its_neighbour() -> None:
     sar_xy = matches.sar_xy.copy()
     rng = np.random.default_rng(0)
     sar_xy[right] += rng.uniform(-16, 16, (int(right.sum()), 2))
-    settled = settle(group, replace(matches, sar_xy=sar_xy), lattice)
-    left_verdict, right_verdict = settled.verdicts
+    estimate = fit_group(group, replace(matches, sar_xy=sar_xy), lattice)
+    left_verdict, right_verdict = estimate.verdicts
     assert left_verdict.accepted
     assert not right_verdict.accepted
     assert "agree" in right_verdict.reason
-    assert settled.field is not None
+    assert estimate.field is not None
     alone = matches.optical_xy[~right]
     truth = (matches.sar_xy - matches.optical_xy)[~right]
-    assert np.abs(settled.field.at(alone) - truth).max() < 0.3
+    assert np.abs(estimate.field.at(alone) - truth).max() < 0.3
 
 
 def test_no_match_is_a_refusal_with_a_reason() -> None:
-    settled = settle(two_pair_group(), Matches.concatenate(()), lattice_for(BBOX))
-    assert settled.field is None
-    assert [(v.accepted, v.reason) for v in settled.verdicts] == [
+    estimate = fit_group(two_pair_group(), Matches.concatenate(()), lattice_for(BBOX))
+    assert estimate.field is None
+    assert [(v.accepted, v.reason) for v in estimate.verdicts] == [
         (False, "the engine found no match on its ground")
     ] * 2
 
 
 def test_estimates_survive_the_store_bit_for_bit() -> None:
     lattice, group = lattice_for(BBOX), two_pair_group()
-    settled = settle(group, grid_matches(lattice), lattice)
+    estimate = fit_group(group, grid_matches(lattice), lattice)
     refused = GroupEstimate(None, (PairVerdict("o", "s", False, "no match", np.inf, np.nan, 0),))
-    content = estimates_to_bytes((settled, refused))
-    assert content == estimates_to_bytes((settled, refused))
+    content = estimates_to_bytes((estimate, refused))
+    assert content == estimates_to_bytes((estimate, refused))
     first, second = estimates_from_bytes(content)
-    assert first.verdicts == settled.verdicts
+    assert first.verdicts == estimate.verdicts
     assert isinstance(first.field, Field)
-    assert settled.field is not None
+    assert estimate.field is not None
     window = (3, 5, 40, 30)
-    assert np.array_equal(first.field.displacement(*window), settled.field.displacement(*window))
+    assert np.array_equal(first.field.displacement(*window), estimate.field.displacement(*window))
     assert second.field is None
     assert not second.verdicts[0].accepted
     assert np.isinf(second.verdicts[0].expected_error_px)

@@ -21,7 +21,7 @@ from catalog.grid import Window, lattice_for
 from catalog.pixels import composite
 from flows.cli.demo_region import DemoRegion
 from flows.cluster.workers import Workers
-from flows.plan.plan import Group
+from flows.plan.groups import Group
 from flows.progress import Progress
 from flows.stages import match
 from flows.stages.group_matches import Collected, TileMatches

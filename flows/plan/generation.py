@@ -1,0 +1,120 @@
+"""One day's mosaic before it is made: what goes into it, and the name that this content determines.
+
+Whatever changes a pixel is in the name: the pairs, the lattice, the weights, how scenes are read,
+and the fields of the request that `InName` marks. So a mosaic under its name is never made anew,
+and one that would look different never hides behind a name that is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import shapely
+
+from catalog.archives.pairs import Pair
+from catalog.archives.providers import PLAIN_STAC
+from catalog.grid import Lattice
+from catalog.store.publish import generation_name
+from flows.plan.groups import Group, common_bands, group_pairs
+from flows.plan.request import InName, RegionRequest
+
+CONTENT_VERSION = 2  # raise it when the same pairs and settings would give other pixels
+
+
+@dataclass(frozen=True)
+class SlotPlan:
+    """One day's mosaic: its groups, and the name that its content determines.
+
+    `published` says whether readers see this generation, as far as the store was looked at.
+    `requested` is the generation that all of the day's pairs and tiles would have made, where this
+    one is without scenes that turned out unreadable, or without the matches of `failed_tiles`.
+    """
+
+    slot: str
+    groups: tuple[Group, ...]
+    generation: str
+    published: bool = False
+    requested: str | None = None
+    failed_tiles: tuple[str, ...] = ()
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        return tuple(pair for group in self.groups for pair in group.pairs)
+
+    @property
+    def optical_bands(self) -> tuple[str, ...]:
+        """The bands that every optical scene of the day has."""
+        return common_bands([scene for group in self.groups for scene in group.optical])
+
+    @property
+    def sar_bands(self) -> tuple[str, ...]:
+        """The polarisations that every SAR scene of the day has."""
+        return common_bands([scene for group in self.groups for scene in group.sar])
+
+    @property
+    def sar_scenes(self) -> dict[str, datetime]:
+        """When each SAR scene was taken, by id; the earliest first."""
+        scenes = {scene.id: scene.datetime for group in self.groups for scene in group.sar}
+        return dict(sorted(scenes.items(), key=lambda each: (each[1], each[0])))
+
+
+def plan_slot(
+    slot: str,
+    pairs: Sequence[Pair],
+    request: RegionRequest,
+    lattice: Lattice,
+    weights_sha256: str,
+    failed_tiles: Sequence[str] = (),
+) -> SlotPlan:
+    """Group a day's pairs and name their generation, without a look at the store."""
+    groups = group_pairs(pairs, shapely.box(*request.bbox))
+    settings = configuration(request)
+    content = {
+        "content_version": CONTENT_VERSION,
+        "pairs": [[[p.optical.id, p.sar.id] for p in group.pairs] for group in groups],
+        "weights": weights_sha256,
+        "configuration": settings,
+        "lattice": lattice.fingerprint(),
+    }
+    if reading := _reading(groups, archive=request.provider != PLAIN_STAC.name):
+        content["reading"] = reading
+    if failed_tiles:
+        content["failed_tiles"] = sorted(failed_tiles)
+    generation = generation_name(content)
+    return SlotPlan(slot, groups, generation, failed_tiles=tuple(sorted(failed_tiles)))
+
+
+def configuration(request: RegionRequest) -> dict[str, Any]:
+    """The settings that change a mosaic's content; part of its name and of its attributes.
+
+    They are the fields of the request that are named by value. Those at their default are left
+    out, so that a field that is added renames no mosaic; only `max_offset_px` is always told, as it
+    was from the first mosaic on.
+    """
+    fields = {
+        name: field
+        for name, field in RegionRequest.model_fields.items()
+        if InName.BY_VALUE in field.metadata
+    }
+    values = request.model_dump(mode="json", include=set(fields))
+    given = {name: values[name] for name in fields if values[name] != fields[name].default}
+    return {"max_offset_px": request.max_offset_px, **given}
+
+
+def _reading(groups: Sequence[Group], *, archive: bool) -> dict[str, Any]:
+    """How the optical scenes of an archive, and those with a mask, are read.
+
+    Archives correct the offsets that their items declare; what was made with others is made anew.
+    """
+    scenes = {scene.id: scene for group in groups for scene in group.optical}
+    return {
+        id_: [
+            *([asset.key, asset.scale, asset.offset] for asset in scene.assets),
+            *([scene.mask.asset.key] if scene.mask else []),
+        ]
+        for id_, scene in sorted(scenes.items())
+        if archive or scene.mask
+    }

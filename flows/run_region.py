@@ -1,0 +1,191 @@
+"""The story of a run: what a plan promises, made day by day.
+
+    for each day: estimate ─▶ compose ─▶ publish; then report
+
+Every stage continues where a killed run stopped: finished estimates and shards are kept, and a day
+that is published is done. A day that cannot be made fails alone: the run goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from catalog.errors import CatalogError, SceneReadError
+from catalog.store.layout import overview_factors
+from catalog.store.overviews import overview_shards
+from flows.cluster.stream import JobsFailed
+from flows.cluster.workers import DispatchError, cluster
+from flows.outcome import SlotOutcome
+from flows.plan.generation import SlotPlan
+from flows.plan.plan import Plan, slot_store, without_scenes, without_tiles
+from flows.progress import Stopwatch
+from flows.report import artifacts
+from flows.report.accountability import describe_failures, name_shortfall
+from flows.report.schema import Report
+from flows.stages.compose import slot_shards
+from flows.stages.fit import estimates_from_bytes, estimates_to_bytes
+from flows.stages.group_matches import Collected
+from flows.tasks import (
+    Run,
+    compose_overview,
+    compose_shards,
+    create_store,
+    fit_field,
+    match_pairs,
+    publish_slot,
+    report_run,
+)
+from tar_engine.errors import EngineError
+
+SHARDS_PER_TASK = 64
+MOST_TILES_FAILED = 0.5  # of a day's; a day that lost more is not worth publishing
+
+
+class TooManyTilesFailed(RuntimeError):
+    """Most of a day's tiles were given up; the message has the first reason."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to: the plan it carried out, its days, and the content of report.json."""
+
+    plan: Plan
+    outcomes: tuple[SlotOutcome, ...]
+    report: Report
+
+    @property
+    def ending(self) -> str:
+        """Completed when all that was promised is there; else Partial, or Failed when nothing is.
+
+        As Prefect calls the state of such a run.
+        """
+        return name_shortfall(self.report.accountability) or "Completed"
+
+    @property
+    def summary(self) -> str:
+        """One line: what failed, with the first reason; or how it went, and where the mosaic is."""
+        if self.report.accountability.failures:
+            return describe_failures(self.report.accountability)
+        return f"{self.report.status}: {self.report.mosaic}"
+
+
+def run_region(plan: Plan, clock: Stopwatch) -> RunResult:
+    """Make every day of a plan that is not published yet, and report; inside a Prefect flow.
+
+    What cannot be delivered is in the result. Raises `StoreError` when the report cannot be saved.
+    """
+    outcomes = register_slots(plan, clock) if plan.unfinished else []
+    return RunResult(plan, tuple(outcomes), report_run(plan, outcomes, clock))
+
+
+def register_slots(plan: Plan, clock: Stopwatch) -> list[SlotOutcome]:
+    """Every day that is not published yet. Days for which no workers are left fail together."""
+    outcomes: list[SlotOutcome] = []
+    try:
+        with (
+            clock("workers"),
+            cluster(plan.request.scheduler) as workers,
+            artifacts.show_progress(plan) as progress,
+        ):
+            run = Run(plan, workers, progress, clock)
+            outcomes.extend(register_slot(run, slot) for slot in plan.unfinished)
+    except DispatchError as error:
+        left = plan.unfinished[len(outcomes) :]
+        outcomes += [SlotOutcome(slot, ()).failed(error) for slot in left]
+    return outcomes
+
+
+def register_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
+    """One day: displacement fields, then every shard, then the item that publishes it.
+
+    Compose reads pixels that no tile asked for. A scene that breaks only there is dropped, and
+    the day begins again without it; so it ends at the latest when no scene is left.
+    """
+    outcome = SlotOutcome(slot, ())
+    while True:
+        try:
+            with run.clock("estimate"):
+                outcome = estimate_slot(run, outcome)
+            if not outcome.slot.pairs:
+                return outcome
+            with run.clock("compose"):
+                # A day that lost scenes may be one that another request has published.
+                outcome = outcome if outcome.slot.published else compose_slot(run, outcome)
+            if outcome.failure is None:
+                with run.clock("publish"):
+                    publish_slot(run.plan, outcome)
+            return outcome
+        except SceneReadError as error:
+            scenes = [scene for group in outcome.slot.groups for scene in group.scenes]
+            if not any(error.scene_id == scene.id for scene in scenes):
+                return outcome.failed(error)
+            fewer = without_scenes(run.plan, outcome.slot, [error.scene_id])
+            unreadable = {**outcome.unreadable, error.scene_id: str(error)}
+            outcome = replace(outcome, slot=fewer, unreadable=unreadable)
+        except (CatalogError, EngineError, JobsFailed, TooManyTilesFailed) as error:
+            return outcome.failed(error)
+
+
+def estimate_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
+    """The fields and verdicts of a day: those a killed run left, or new ones.
+
+    Scenes that turn out unreadable are dropped, and so are tiles that fail whoever tries them; the
+    day is then another generation.
+    """
+    slot = outcome.slot
+    if (saved := slot_store(run.plan, slot).load_estimate()) is not None:
+        return replace(outcome, estimates=estimates_from_bytes(saved))
+    found = {group.passes: match_pairs(run, group, Collected()) for group in slot.groups}
+    unreadable = {id_: why for each in found.values() for id_, why in each.unreadable.items()}
+    failed = {name: why for each in found.values() for name, why in each.failed.items()}
+    tiles = sum(each.tiles for each in found.values())
+    outcome = replace(
+        outcome,
+        unreadable={**outcome.unreadable, **unreadable},
+        tiles=outcome.tiles + tiles,
+        failed_tiles=failed,
+        engine=sum((each.engine for each in found.values()), outcome.engine),
+    )
+    if len(failed) > MOST_TILES_FAILED * tiles:
+        raise TooManyTilesFailed(f"{len(failed)} of {tiles} tiles failed: {min(failed.values())}")
+    if unreadable:
+        slot = without_scenes(run.plan, slot, unreadable)
+    if failed:
+        slot = without_tiles(run.plan, slot, failed)
+    estimates = tuple(fit_field(run, group, found[group.passes]) for group in slot.groups)
+    if slot.pairs and not slot.published:
+        slot_store(run.plan, slot).save_estimate(estimates_to_bytes(estimates))
+    return replace(outcome, slot=slot, estimates=estimates)
+
+
+def compose_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
+    """Write every shard that some pair touches and that has no receipt yet.
+
+    A shard that fails whoever tries it fails the day: a mosaic has no silent holes.
+    """
+    plan, slot = run.plan, outcome.slot
+    store = create_store(plan, slot)
+    shards = slot_shards(plan.lattice, slot.groups)
+    kept = store.written_shards()
+    missing = [shard for shard in shards if (shard.row, shard.col) not in kept]
+    try:
+        for start in range(0, len(missing), SHARDS_PER_TASK):
+            compose_shards(run, slot, outcome.estimates, missing[start : start + SHARDS_PER_TASK])
+        write_overviews(run, slot)
+    except JobsFailed as error:
+        done = store.written_shards()
+        return outcome.with_shards(
+            written=len(done - kept), kept=len(kept), missing=len(shards) - len(done)
+        ).failed(error)
+    return outcome.with_shards(written=len(missing), kept=len(kept))
+
+
+def write_overviews(run: Run, slot: SlotPlan) -> None:
+    """Level by level, each from the one below, what has no receipt yet. Raises `JobsFailed`."""
+    store, lattice = slot_store(run.plan, slot), run.plan.lattice
+    below = store.written_shards()
+    for factor in overview_factors(lattice):
+        shards = overview_shards(lattice, factor, below)
+        below = {(shard.row, shard.col) for shard in shards}
+        if below - store.written_shards(factor):
+            compose_overview(run, slot, factor, shards)

@@ -1,0 +1,201 @@
+"""The steps of a run as Prefect sees them: groups of pairs and batches of shards, tens of tasks.
+
+Tiles and shards themselves are Dask futures. A step that fails for a reason that may pass is tried
+again (`flows.cluster.retries`); what it had finished by then is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from distributed import Future
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from catalog.errors import SceneReadError
+from catalog.grid import Shard
+from catalog.store.overviews import write_overview_shard
+from catalog.store.publish import publish
+from catalog.store.slot import Receipt, SlotStore
+from flows.cluster.retries import with_retries
+from flows.cluster.stream import GivenUp, JobsFailed, only, stream
+from flows.cluster.workers import Workers
+from flows.outcome import SlotOutcome
+from flows.plan.generation import SlotPlan
+from flows.plan.groups import Group
+from flows.plan.plan import Plan, compare_with_store, plan_request, provenance, slot_store
+from flows.plan.request import RegionRequest
+from flows.progress import Progress, Stopwatch
+from flows.report import artifacts
+from flows.report.preview import draw_preview
+from flows.report.report import compile_report, earlier_outcomes, report_is_missing
+from flows.report.schema import Report
+from flows.report.slot_report import save_reports
+from flows.stages.compose import ShardJob, compose_shard, layers_of, slot_schema
+from flows.stages.fit import GroupEstimate, fit_found
+from flows.stages.group_matches import Collected, GroupMatches
+from flows.stages.match import match_group
+
+HOUR = 3600.0
+
+Job = TypeVar("Job")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every step of one run works with."""
+
+    plan: Plan
+    workers: Workers
+    progress: Progress
+    clock: Stopwatch
+
+
+@task(name="plan", cache_policy=NO_CACHE, **with_retries(HOUR))
+def plan_run(request: RegionRequest) -> Plan:
+    """Search and pair. Whatever can be wrong with a request is found here, before any work."""
+    plan = plan_request(request)
+    artifacts.show_plan(plan)
+    return plan
+
+
+@task(name="plan", cache_policy=NO_CACHE, **with_retries(HOUR))
+def renew_plan(plan: Plan) -> Plan:
+    """A plan that was made before its run began: another run may have published since."""
+    renewed = compare_with_store(plan)
+    artifacts.show_plan(renewed)
+    return renewed
+
+
+@task(name="match", task_run_name="match {group.name}", cache_policy=NO_CACHE, **with_retries())
+def match_pairs(run: Run, group: Group, found: Collected) -> GroupMatches:
+    """Pass one, on the workers: the matches of all tiles of one group.
+
+    How long that takes depends on the region; what stands still is noticed by `stream`.
+    """
+    with run.progress.bar(f"matching {group.name}", "tiles") as bar:
+        return match_group(run.workers, run.plan, group, bar, found)
+
+
+@task(name="fit", task_run_name="fit {group.name}", cache_policy=NO_CACHE, **with_retries())
+def fit_field(run: Run, group: Group, found: GroupMatches) -> GroupEstimate:
+    """One smooth field for a group, and a verdict for each of its pairs; on a worker."""
+
+    def submit() -> Future[GroupEstimate]:
+        there = run.workers.client.scatter(found, hash=False)
+        return run.workers.run(fit_found, group, there, run.plan.lattice)
+
+    return only(run.workers, submit, f"the field of {group.name}")
+
+
+@task(
+    name="create", task_run_name="create {slot.slot}", cache_policy=NO_CACHE, **with_retries(HOUR)
+)
+def create_store(plan: Plan, slot: SlotPlan) -> SlotStore:
+    """The day's empty Zarr group, unless a killed run left it."""
+    store = slot_store(plan, slot)
+    store.create(plan.lattice, slot_schema(slot), provenance(plan, slot))
+    return store
+
+
+@task(name="compose", task_run_name="compose {slot.slot}", cache_policy=NO_CACHE, **with_retries())
+def compose_shards(
+    run: Run, slot: SlotPlan, estimates: Sequence[GroupEstimate], shards: Sequence[Shard]
+) -> None:
+    """Pass two, on the workers: one batch of shards, each composed, written and verified.
+
+    Raises `JobsFailed` when shards were given up, after all of the batch were tried; a retry
+    leaves alone what is written by then.
+    """
+    store, layers = slot_store(run.plan, slot), layers_of(slot.groups, estimates)
+    done = store.written_shards()
+    schema = slot_schema(slot)
+    jobs = [
+        ShardJob(store, run.plan.lattice, shard, layers, schema)
+        for shard in shards
+        if (shard.row, shard.col) not in done
+    ]
+
+    def submit(job: ShardJob) -> Future[None]:
+        return run.workers.run(compose_shard, job)
+
+    write_all(run, f"composing {slot.slot}", submit, {name_shard(job.shard): job for job in jobs})
+
+
+@task(
+    name="overview", task_run_name="overview {slot.slot} {factor}", cache_policy=NO_CACHE,
+    **with_retries(),
+)  # fmt: skip
+def compose_overview(run: Run, slot: SlotPlan, factor: int, shards: Sequence[Shard]) -> None:
+    """One overview level, on the workers, once the level below is complete.
+
+    Raises `JobsFailed`, as `compose_shards` does.
+    """
+    store = slot_store(run.plan, slot)
+    done = store.written_shards(factor)
+    jobs = {
+        f"overview {factor}, {name_shard(shard)}": shard
+        for shard in shards
+        if (shard.row, shard.col) not in done
+    }
+
+    def submit(shard: Shard) -> Future[Receipt]:
+        return run.workers.run(write_overview_shard, store, factor, shard)
+
+    write_all(run, f"overview {factor} of {slot.slot}", submit, jobs)
+
+
+@task(
+    name="publish", task_run_name="publish {outcome.slot.slot}", cache_policy=NO_CACHE,
+    **with_retries(HOUR),
+)  # fmt: skip
+def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
+    """The item goes last: putting it is the commit that readers see."""
+    slot = outcome.slot
+    # Not part of the mosaic's own attributes: two requests may come to one generation.
+    requested: dict[str, Any] = {"requested_generation": slot.requested or slot.generation}
+    if slot.failed_tiles:
+        requested["failed_tiles"] = list(slot.failed_tiles)
+    publish(slot_store(plan, slot), plan.lattice, slot.pairs, provenance(plan, slot) | requested)
+
+
+@task(name="report", cache_policy=NO_CACHE, **with_retries(HOUR))
+def report_run(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> Report:
+    """report.json, preview.png and a page per day beside the mosaic, and Prefect artifacts."""
+    missing = report_is_missing(plan)
+    with clock("report"):
+        shown = earlier_outcomes(plan) if missing and not outcomes else outcomes
+        picture = draw_preview(plan, [outcome for outcome in shown if outcome.failure is None])
+    report = compile_report(plan, outcomes, clock)
+    if plan.unfinished or not plan.pairs or missing:
+        save_reports(plan, report, picture, outcomes)
+    artifacts.show_result(plan, report, picture)
+    return report
+
+
+def name_shard(shard: Shard) -> str:
+    """What a report calls a shard."""
+    return f"shard {shard.row}.{shard.col}"
+
+
+def write_all(
+    run: Run, description: str, submit: Callable[[Job], Future[Any]], jobs: Mapping[str, Job]
+) -> None:
+    """Every job on the workers.
+
+    Raises what a scene's reading raises at once, and `JobsFailed` for jobs that were given up, by
+    their names, after all were tried.
+    """
+    failed: dict[str, GivenUp] = {}
+    with run.progress.bar(description, "shards") as bar:
+        bar.expect(len(jobs))
+        for (name, _), outcome in stream(run.workers, lambda named: submit(named[1]), jobs.items()):
+            bar.advance()
+            if isinstance(outcome, GivenUp):
+                if isinstance(outcome.error, SceneReadError):
+                    raise outcome.error
+                failed[name] = outcome
+    if failed:
+        raise JobsFailed(failed)
