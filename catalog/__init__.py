@@ -6,6 +6,7 @@
 the engine; `flows` and anybody's own programs import it.
 """
 
+from catalog.pixels.composite import composite
 from catalog.store.open import open_mosaic
 
-__all__ = ["open_mosaic"]
+__all__ = ["composite", "open_mosaic"]

@@ -29,8 +29,11 @@ class ModelConfig:
 class SearchConfig:
     """The global search over rotations, scales and shifts."""
 
+    cloud_probability: float = 0.25  # of a token's concept, above which it is nodata, so that the
+    # edges of clouds go too; 1 = off
     seen_px: int = 256  # side of the square image whose gradients are taken, pixels
     field_px: int = 64  # side of the field that they are averaged to and correlated on
+    padded: float = 1.5  # side of the correlation over the field's: shifts of half a side; 1 = off
     usual_turn_deg: float = 45.0  # rotations tried first, either way ...
     usual_scale: float = 1.5  # ... and scales, either way: the paper's deformation with a margin
     turn_step_deg: float = 5.0
@@ -38,10 +41,13 @@ class SearchConfig:
     scales_per_octave: int = 6
     kept: int = 8  # candidates looked at closer; 1 = off
     kept_of_any: int = 32  # the same where any rotation is tried; windows decide between them
+    stretch: float = 0.08  # of those tried near a candidate; shear of 10 degrees is 0.09; 0 = off
     descriptor_weight: float = 0.006  # of the network's descriptors in their ranking; 0 = off
+    error_field_px: float = 2.0  # how far off the answer may be, pixels of the field ...
+    error_field_px_of_any: float = 4.0  # ... and where any rotation and large scales are tried
 
     def grid(self, *, any_rotation: bool) -> tuple[Tensor, Tensor]:
-        """Rotations in radians and scales, evenly spaced (scales by ratio)."""
+        """Rotations (T,) float32 in radians and scales (S,) float32, evenly spaced (by ratio)."""
         largest = self.largest_scale if any_rotation else self.usual_scale
         octaves = math.ceil(math.log2(largest) * self.scales_per_octave)
         scales = 2 ** (torch.arange(-octaves, octaves + 1) / self.scales_per_octave)
@@ -51,6 +57,11 @@ class SearchConfig:
             turns = torch.cat([turns, torch.tensor([180.0])])
         return turns.deg2rad(), scales
 
+    def error_px(self, side_px: int, *, any_rotation: bool) -> float:
+        """How far off the answer may be in an image of `side_px`, full-size pixels."""
+        off = self.error_field_px_of_any if any_rotation else self.error_field_px
+        return off * side_px / self.field_px
+
 
 @dataclass(frozen=True)
 class RefineConfig:
@@ -59,6 +70,13 @@ class RefineConfig:
     cell_px: int = 16  # spacing of the matches, pixels
     window_cells: int = 5  # side of the window that a match compares, cells (tapered)
     search_px: int = 8  # largest offset searched each way in one round, pixels
+    rival_px: int = 3  # a score further than this from the peak is a rival's, pixels
+    least_covered: float = 0.5  # share of a cell that both sensors must have seen; 0 = off
+    hypotheses: int = 128  # similarities drawn from the windows of a round, each through two
+    tolerance_cells: float = 0.25  # a window this close to the affine agrees with it, cells
+    beyond_tolerance: float = 1.5  # tolerance of what is added to the affine, times the affine's
+    beyond_smoothing_cells: float = 1.0  # sigma of its smoothing over neighbouring windows
+    beyond_pull: float = 0.3  # towards the affine alone, in the pair's mean weights; 0 = off
     dense_search_px: tuple[int, ...] = (4, 2)  # largest offset of each dense round; () = off
     dense_cell_px: int = 8  # spacing of the dense field's cells, pixels
     dense_window_cells: int = 3  # side of its windows, cells (tapered)
@@ -69,15 +87,67 @@ class RefineConfig:
         0.16,
     )  # correlation lost per px² off it
     smoothing_cells: tuple[float, ...] = (3.0, 2.0, 1.5, 0.7)  # sigma of the field's smoothing
+    confirmed_px: float = 2.5  # a window that would move the answer by more does not confirm it
+
+    def shrink_factors(self, reach_px: float) -> tuple[int, ...]:
+        """How many times each round of windows shrinks the images, to find what is so far off."""
+        factors = [1]
+        while factors[0] * self.search_px < reach_px:
+            factors.insert(0, factors[0] * 2)
+        return tuple(factors)
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a field is fitted and when it is believed."""
+
+    hypotheses: int = 192  # similarities drawn from the matches, each through two
+    voters: int = 4000  # about so many of the matches choose between them
+    start_tolerance_px: float = 8.0  # matches this far from an affine may still be terrain
+    tolerance_px: float = 1.5  # scale of a good match's residual in the final weights
+    reweightings: int = 5  # steps in which the one tolerance falls to the other
+    agree_px: float = 2.0  # an unseen match this close to the field agrees with it
+    far_px: float = 4.0  # a residual beyond that counts as that, and not in the stated error
+    block_px: float = 80.0  # side of the blocks held out; the width of a window
+    folds: int = 4
+    spacing_px: float = 24.0  # between control points of the smooth field
+    core_points: int = 64  # of the lattice along one axis, that a part of it solves ...
+    overlap_points: int = 24  # ... with so many more on either side
+    unconfirmed: float = 0.01  # weight of a match that nothing around it confirms; 0 = off
+    stiffness: tuple[float, ...] = (1.0, 0.1, 0.01)  # bending penalties tried; () = no smooth rung
+    gain: float = 0.1  # a richer rung must predict unseen matches better by this share
+    min_matches: int = 12  # with fewer there is no evidence
+    # Evidence is the share of the confidence on unseen matches that agrees, times the mean
+    # confidence of the most confident quarter, where what does not agree counts nothing. In the
+    # confidence of `Registrar`. Chosen, like the numbers below, on 24 places of patches/train under
+    # every protocol.
+    best_share: float = 0.25  # of the matches, the most confident, whose mean counts
+    min_evidence: float = 0.028  # 0 = off
+    # More is needed of few matches, divided by the root of their number: chance averages out.
+    chance_evidence: float = 0.45  # 0 = off
+    # And of all matches, those that windows confirm at all: of unrelated images about 0.45 are, by
+    # chance; a street grid confirms the wrong street strongly, but not what lies around it.
+    min_confirmed: float = 0.6  # 0 = off
+    # And the confidence that agrees, summed over the unseen: a smooth field can follow a few.
+    min_amount: float = 3.0  # 0 = off
+    # The stated error is the root of the squares of a floor, which all matches of a pair may share
+    # and none can tell, and of so many times the median unseen residual; 98 % of the true errors
+    # were below twice that.
+    error_floor_px: float = 0.7
+    error_factor: float = 2.5
+    max_scale: float = 2.2  # of the affine, either way; more is no satellite pair
 
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """All of the above."""
+    """All of the above, and what the front door lets in."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     refine: RefineConfig = field(default_factory=RefineConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+    min_side_px: int = 64  # of an image; smaller ones hold too little to match
+    max_offset_px: float = 1024.0  # of a prior; what may lie anywhere is searched without one
 
 
 def model_config(values: dict[str, Any]) -> ModelConfig:

@@ -50,6 +50,17 @@ def apply_affine(affine: Tensor, xy: Tensor) -> Tensor:
     return xy @ affine[..., :2].transpose(-1, -2) + affine[..., None, :, 2]
 
 
+def rescale_affine(affine: Tensor, optical_factor: float, sar_factor: float) -> Tensor:
+    """An affine (..., 2, 3) between images shrunk so many times, between the full-size ones.
+
+    With p = (P + 1/2) / f - 1/2 on both sides, their factors f may differ.
+    """
+    linear = affine[..., :2] * (sar_factor / optical_factor)
+    half = torch.full((2,), 0.5, dtype=affine.dtype, device=affine.device)
+    shift = affine[..., :2] @ (half / optical_factor - half) + affine[..., 2] + 0.5
+    return torch.cat([linear, (shift * sar_factor - 0.5)[..., None]], dim=-1)
+
+
 def compose_affine(outer: Tensor, inner: Tensor) -> Tensor:
     """`outer` after `inner`, both (..., 2, 3)."""
     linear = outer[..., :2] @ inner[..., :2]

@@ -1,4 +1,4 @@
-"""Random warps with a known truth, and images resampled by them."""
+"""Random warps with a known truth, and images resampled: by a warp, or shrunk; NaN is nodata."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tar_engine.coordinates import apply_affine, normalised_from_pixel, pixel_grid
+from tar_engine.coordinates import normalised_from_pixel
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,17 @@ def invert_affine(affine: Tensor) -> Tensor:
     return torch.cat([linear, -linear @ affine[..., 2:]], dim=-1)
 
 
-def warp_affine(image: Tensor, source_from_target: Tensor, height: int, width: int) -> Tensor:
-    """Resample (B, C, H, W) onto a target grid, bilinear; NaN where the source has nothing.
+def shrink(image: Tensor, height: int, width: int) -> Tensor:
+    """Average (B, bands, H, W) float down to (B, bands, height, width) over what is valid.
 
-    Args:
-        source_from_target: (B, 2, 3) target pixel -> source pixel.
+    NaN marks nodata; a shrunk pixel is nodata where less than half of its area was valid.
     """
-    grid = pixel_grid(height, width, image.device).reshape(-1, 2)
-    source_xy = apply_affine(source_from_target.to(image.dtype), grid.to(image.dtype))
-    return sample(image, source_xy.view(-1, height, width, 2))
+    if image.shape[-2:] == (height, width):
+        return image
+    valid = image.isfinite().to(image.dtype)
+    total = F.interpolate(image.nan_to_num(0.0, 0.0, 0.0), size=(height, width), mode="area")
+    share = F.interpolate(valid, size=(height, width), mode="area")
+    return (total / share.clamp_min(1e-6)).masked_fill(share < 0.5, torch.nan)
 
 
 def sample(image: Tensor, source_xy: Tensor, mode: str = "bilinear") -> Tensor:

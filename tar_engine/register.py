@@ -1,9 +1,9 @@
 """The front door: two images in, a displacement or a refusal out.
 
-images ─ normalise ─ what TAFE names cloud is nodata ─┬─ no prior: search of rotations and scales ─┐
-                                                      └─ prior: the identity ────────────────────┤
-              low-level windows, from coarse to full resolution, each on the re-warped pair ─────┘
-              └─ matches on a grid ─ fit ─ displacement, or why not
+images ─ normalise ─┬─ no prior: locate, by a search of rotations and scales ─┐
+                    └─ prior: the identity ───────────────────────────────────┤
+     refine, by low-level windows, each round on the pair as re-warped ───────┘
+     └─ confirm: matches on a grid ─ fit ─ displacement, or why not
 """
 
 from __future__ import annotations
@@ -12,46 +12,24 @@ import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from tar_engine.config import EngineConfig
 from tar_engine.errors import InputError
-from tar_engine.fields.fit import FitConfig, Verdict, fit
-from tar_engine.fields.matches import Matches
-from tar_engine.matching.refine import ImagePair, confirmation, refine, whole_cells
-from tar_engine.matching.search import Cells, ranked, search, to_square
-from tar_engine.network.model import Described, TarNetwork, native_autocast
-from tar_engine.network.msfl import Sensor, as_seen, valid_of
+from tar_engine.fields.fit import Fit, Verdict, fit
+from tar_engine.fields.matches import BatchMatches, Matches
+from tar_engine.matching.locate import locate
+from tar_engine.matching.positions import ImagePair, pad_to_cells
+from tar_engine.matching.refine import confirm_matches, refine
+from tar_engine.network.model import TarNetwork
+from tar_engine.network.msfl import normalise_with_nan
 from tar_engine.network.text import CLOUD_NAME
 from tar_engine.network.weights import Checkpoint, load_checkpoint
-
-MIN_SIDE_PX = 64
-CLOUD_PROBABILITY = 0.25  # of a token's concept; low, so that the edges of clouds go too
-MAX_OFFSET_PX = 1024.0  # of a prior; what may lie anywhere is searched without one
-
-
-class BatchMatches(NamedTuple):
-    """Matches of a batch of pairs on a grid of cells, row by row.
-
-    optical_xy, sar_xy: (B, N, 2) float32 pixels. confidence, error_px: (B, N) float32, see
-    `Matches`.
-    """
-
-    optical_xy: Tensor
-    sar_xy: Tensor
-    confidence: Tensor
-    error_px: Tensor
-
-    def of_pair(self, index: int) -> Matches:
-        """One pair's matches as arrays on the host."""
-        return Matches(*(part[index].double().cpu().numpy() for part in self))
 
 
 @dataclass(frozen=True)
@@ -76,22 +54,36 @@ class Registration:
     expected_error_px: float
     verdict: Verdict
 
+    @classmethod
+    def of(cls, matches: Matches, fitted: Fit, height: int, width: int) -> Registration:
+        """The answer for an optical image of that size."""
+        field, verdict = fitted.field, fitted.verdict
+        displacement = np.full((2, height, width), np.nan, np.float32)
+        if verdict.accepted:
+            displacement = field.displacement(0, 0, width, height)
+        return cls(
+            accepted=verdict.accepted,
+            reason=verdict.reason,
+            kind=field.kind if verdict.accepted else "none",
+            affine=field.best_affine(width, height),
+            displacement=displacement,
+            matches=matches,
+            expected_error_px=verdict.expected_error_px,
+            verdict=verdict,
+        )
+
 
 class Registrar:
     """A loaded engine. Not thread-safe; make one per process."""
 
     def __init__(
-        self,
-        checkpoint: Checkpoint,
-        device: torch.device,
-        config: EngineConfig | None = None,
-        fit_config: FitConfig | None = None,
+        self, checkpoint: Checkpoint, device: torch.device, config: EngineConfig | None = None
     ):
+        """`load` reads a checkpoint; here is where another `config` than the default goes in."""
         self.checkpoint = checkpoint
         self.device = device
         self.network: TarNetwork = checkpoint.network.to(device)
         self.config = config or EngineConfig(model=self.network.config)
-        self.fit_config = fit_config or FitConfig()
         self.cloud = checkpoint.concepts.index(CLOUD_NAME)
 
     @classmethod
@@ -108,7 +100,7 @@ class Registrar:
             WeightsError: the file is missing, damaged or not the expected one.
             InputError: there is no such device here.
         """
-        return cls(load_checkpoint(path, sha256), chosen_device(device))
+        return cls(load_checkpoint(path, sha256), choose_device(device))
 
     @property
     def weights_sha256(self) -> str:
@@ -138,40 +130,27 @@ class Registrar:
         Raises:
             InputError: an argument of wrong shape or type, all nodata, or constant.
         """
-        optical_image, sar_image = as_image(optical, "optical"), as_image(sar, "sar")
+        least_px = self.config.min_side_px
+        optical_image = check_image(optical, "optical", least_px)
+        sar_image = check_image(sar, "sar", least_px)
         # Threads of NumPy's products go on spinning while torch needs the cores.
-        with linear_algebra().limit(limits=1, user_api="blas"):
-            return self._registered(optical_image, sar_image, max_offset_px)
+        with blas_threads().limit(limits=1, user_api="blas"):
+            matches, fitted = self._match_and_fit(optical_image, sar_image, max_offset_px)
+            return Registration.of(matches, fitted, *optical_image.shape[-2:])
 
-    def _registered(
+    def _match_and_fit(
         self, optical: Tensor, sar: Tensor, max_offset_px: float | None
-    ) -> Registration:
-        """Registration of (bands, H, W) images; any rotation is tried if the usual ones fail."""
+    ) -> tuple[Matches, Fit]:
+        """Matches of (bands, H, W) and their fit; any rotation is tried if the usual ones fail."""
         for any_rotation in (False, True):
-            found = self.match_batch(
-                optical[None],
-                sar[None],
-                max_offset_px=max_offset_px,
-                any_rotation=any_rotation,
+            batch = self.match_batch(
+                optical[None], sar[None], max_offset_px=max_offset_px, any_rotation=any_rotation
             )
-            matches = found.of_pair(0)
-            answer = fit(matches, self.fit_config)
-            if answer.verdict.accepted or max_offset_px is not None:
+            matches = batch.of_pair(0)
+            fitted = fit(matches, self.config.fit)
+            if fitted.verdict.accepted or max_offset_px is not None:
                 break
-        height, width = optical.shape[-2:]
-        displacement = np.full((2, height, width), np.nan, np.float32)
-        if answer.verdict.accepted:
-            displacement = answer.field.displacement(0, 0, width, height)
-        return Registration(
-            answer.verdict.accepted,
-            answer.verdict.reason,
-            answer.field.kind if answer.verdict.accepted else "none",
-            answer.field.best_affine(width, height),
-            displacement,
-            matches,
-            answer.verdict.expected_error_px,
-            answer.verdict,
-        )
+        return matches, fitted
 
     @torch.inference_mode()
     def match_batch(
@@ -182,7 +161,7 @@ class Registrar:
         max_offset_px: float | None = None,
         any_rotation: bool = False,
     ) -> BatchMatches:
-        """Match a batch of pairs, without a fit and without a verdict.
+        """Match a batch of pairs, without a fit and without a verdict: locate, refine, confirm.
 
         Args:
             optical, sar: (B, bands, H, W), any real dtype; NaN marks nodata. All optical images
@@ -190,93 +169,56 @@ class Registrar:
             max_offset_px: see `register`.
             any_rotation: without a prior, search every rotation and scale from 1/2 to 2, not only
                 rotations to 45 degrees and scales from 2/3 to 3/2. More than three times as long.
+
+        Returns:
+            One match for every cell of 16 px of the optical images whose centre lies in them.
+
+        Raises:
+            InputError: `max_offset_px` is no distance that a prior could have.
         """
-        if max_offset_px is not None and not 0 < max_offset_px <= MAX_OFFSET_PX:
-            raise InputError(
-                f"max_offset_px: {max_offset_px:g} is not between 0 and {MAX_OFFSET_PX:g} px"
-            )
-        seen_optical = as_seen(optical.to(self.device))
-        seen_sar = as_seen(sar.to(self.device))
-        cell_px, search_px = self.config.refine.cell_px, self.config.refine.search_px
+        self._check_prior(max_offset_px)
+        height, width = optical.shape[-2:]
+        optical = normalise_with_nan(optical.to(self.device))
+        sar = normalise_with_nan(sar.to(self.device))
+        search, config = self.config.search, self.config.refine
         if max_offset_px is None:
-            config = self.config.search
-            # Only the search needs it: near the right place, windows do not confirm a cloud.
-            seen_optical, optical_cells = self.without_cloud(seen_optical)
-            candidates = search(seen_optical, seen_sar, config, any_rotation=any_rotation)
-            sar_cells = cells_of(self.described(seen_sar, "sar"), seen_sar)
-            candidates = ranked(candidates, optical_cells, sar_cells, config.descriptor_weight)
-            affine = candidates.affine[:, 0]
-            if any_rotation:  # among so many, chance comes first often enough to ask windows too
-                pair = ImagePair(seen_optical, seen_sar, self.network)
-                told = confirmation(pair, candidates.affine, self.config.refine)
-                best = told.argmax(dim=1)[:, None, None, None].expand(-1, 1, 2, 3)
-                affine = candidates.affine.gather(1, best)[:, 0]
-            # The global answer is good to a pixel or two of its field; at large scales twice that.
-            off_px = 4.0 if any_rotation else 2.0
-            start_px = off_px * max(optical.shape[-2:]) / self.config.search.field_px
+            affine, optical = locate(
+                self.network, optical, sar, self.cloud, self.config, any_rotation=any_rotation
+            )
+            reach_px = search.error_px(max(height, width), any_rotation=any_rotation)
         else:
             affine = torch.eye(2, 3, device=self.device).repeat(len(optical), 1, 1)
-            start_px = max_offset_px
-        factors = [1]
-        while factors[0] * search_px < start_px:
-            factors.insert(0, factors[0] * 2)
-        height, width = optical.shape[-2:]
-        padded = whole_cells(seen_optical, factors[0] * cell_px)
-        pair = ImagePair(padded, seen_sar, self.network)
-        found = refine(pair, affine, factors, self.config.refine)
-        # Cells that padding added are cut off by shape: a mask would wait for the device.
-        rows, columns = (side // cell_px for side in padded.shape[-2:])
-        kept = [math.ceil((side - cell_px / 2 + 0.5) / cell_px) for side in (height, width)]
+            reach_px = max_offset_px
+        factors = config.shrink_factors(reach_px)
+        padded = pad_to_cells(optical, factors[0] * config.cell_px)
+        pair = ImagePair(padded, sar, self.network)
+        positions = refine(pair, affine, factors, config)
+        matches = confirm_matches(pair, positions, config)
+        rows, columns = (side // config.cell_px for side in padded.shape[-2:])
+        inside = (count_cells(side, config.cell_px) for side in (height, width))
+        matches = matches.first_cells((rows, columns), *inside)
+        return matches if max_offset_px is None else matches.within(max_offset_px)
 
-        def cut(part: Tensor) -> Tensor:
-            cells: Tensor = part.unflatten(1, (rows, columns))[:, : kept[0], : kept[1]]
-            return cells.flatten(1, 2)
+    def _check_prior(self, max_offset_px: float | None) -> None:
+        most_px = self.config.max_offset_px
+        if max_offset_px is not None and not 0 < max_offset_px <= most_px:
+            raise InputError(
+                f"max_offset_px: {max_offset_px:g} is not between 0 and {most_px:g} px"
+            )
 
-        optical_xy = found.optical_xy.expand(len(optical), -1, 2)
-        confidence = found.confidence
-        if max_offset_px is not None:  # what lies further off is no match, however alike
-            offset = (found.sar_xy - optical_xy).norm(dim=-1)
-            confidence = confidence.masked_fill(offset > max_offset_px, 0.0)
-        return BatchMatches(*map(cut, (optical_xy, found.sar_xy, confidence, found.error_px)))
 
-    def described(self, image: Tensor, sensor: Sensor) -> Described:
-        """What the network says of (B, bands, H, W), padded to a square and shrunk."""
-        square, _ = to_square(image, self.network.config.seen_px)
-        with native_autocast(self.device):
-            return self.network.describe(square, sensor)
-
-    def without_cloud(self, optical: Tensor) -> tuple[Tensor, Cells]:
-        """(B, bands, H, W) with what TAFE names cloud as nodata, and the cells of the rest.
-
-        The text enhancement gives every token a concept; edges of cloud are no edges of the ground.
-        Without text (the ablation "none") nothing has a name, and cloud stays.
-        """
-        said = self.described(optical, "optical")
-        if self.network.tafe.mode == "none":
-            return optical, cells_of(said, optical)
-        side = math.isqrt(said.concepts.shape[1])
-        cloud = said.concepts[..., self.cloud].exp().float().view(-1, 1, side, side)
-        height, width = optical.shape[-2:]
-        longest = max(height, width)
-        cloud = F.interpolate(cloud, size=(longest, longest), mode="bilinear")
-        clear = optical.masked_fill(cloud[..., :height, :width] > CLOUD_PROBABILITY, torch.nan)
-        return clear, cells_of(said, clear)
+def count_cells(side_px: int, cell_px: int) -> int:
+    """How many cells from 0 on have their centre in an image of that side."""
+    return math.ceil((side_px - cell_px / 2 + 0.5) / cell_px)
 
 
 @functools.cache
-def linear_algebra() -> ThreadpoolController:
-    """The threads of the libraries behind NumPy and SciPy."""
+def blas_threads() -> ThreadpoolController:
+    """The thread pools of the linear algebra behind NumPy and SciPy."""
     return ThreadpoolController()
 
 
-def cells_of(said: Described, image: Tensor) -> Cells:
-    """The descriptors of (B, bands, H, W) with what of them is valid."""
-    side = said.descriptors.shape[-1]
-    square, factor = to_square(image, side)
-    return Cells(said.descriptors.float(), valid_of(square), factor)
-
-
-def chosen_device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     """The device called `name`; "auto" is CUDA where there is one, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -286,8 +228,8 @@ def chosen_device(name: str) -> torch.device:
         raise InputError(f"device: {name!r} cannot be used here") from error
 
 
-def as_image(image: npt.ArrayLike, name: str) -> Tensor:
-    """(bands, H, W) tensor of an image that can be matched.
+def check_image(image: npt.ArrayLike, name: str, min_side_px: int) -> Tensor:
+    """(bands, H, W) float32 tensor of an image that can be matched.
 
     Raises:
         InputError: names the argument and what is wrong with it.
@@ -299,10 +241,10 @@ def as_image(image: npt.ArrayLike, name: str) -> Tensor:
         array = array[None]
     if array.ndim != 3 or array.shape[0] == 0:
         raise InputError(f"{name}: shape {np.shape(image)} is not (bands, H, W) or (H, W)")
-    if min(array.shape[1:]) < MIN_SIDE_PX:
+    if min(array.shape[1:]) < min_side_px:
         raise InputError(
             f"{name}: {array.shape[2]} x {array.shape[1]} px is too small to match, "
-            f"both sides need {MIN_SIDE_PX} px"
+            f"both sides need {min_side_px} px"
         )
     array = array.astype(np.float32)
     valid = np.isfinite(array).all(axis=0)

@@ -7,12 +7,19 @@ from collections.abc import Callable
 import numpy as np
 import pyproj
 from numpy.typing import NDArray
+from rasterio.io import DatasetReader
 from scipy.ndimage import map_coordinates
 
 from catalog.errors import ArgumentError
 from catalog.grid import Lattice, Window
-from catalog.pixels.rasters import RasterGrid
-from catalog.sentinel1.gcps import GcpGrid, spline_of, spline_through
+from catalog.pixels.rasters import Crop, RasterGrid
+from catalog.sentinel1.gcps import (
+    GcpGrid,
+    gcp_grid_of,
+    has_only_gcps,
+    spline_of,
+    spline_through,
+)
 from catalog.sentinel1.terrain import LookGeometry, hidden, range_shift
 
 Floats = NDArray[np.float64]
@@ -20,11 +27,25 @@ Floats = NDArray[np.float64]
 MAPPING_TOLERANCE_PX = 0.01
 MAPPING_STEPS_PX = (64, 16)
 RELIEF_MARGIN_PX = 2  # slopes need neighbours
+# Pixels around the positions on a raster, for the support of the caller's resampling kernel.
+SOURCE_MARGIN_PX = 4
+
+Grid = RasterGrid | GcpGrid
 
 
-def raster_from_lattice(
-    lattice: Lattice, grid: RasterGrid | GcpGrid, positions_xy: Floats
-) -> Floats:
+def grid_of(source: DatasetReader) -> Grid:
+    """The pixel grid of an open raster, of whichever kind it is."""
+    if has_only_gcps(source):
+        return gcp_grid_of(source)
+    return RasterGrid(pyproj.CRS.from_wkt(source.crs.to_wkt()), source.transform, source.shape)
+
+
+def same_grid(first: Grid, other: Grid) -> bool:
+    """Whether two rasters share their pixels."""
+    return first.agrees_with(other) if isinstance(first, GcpGrid) else first == other
+
+
+def raster_from_lattice(lattice: Lattice, grid: Grid, positions_xy: Floats) -> Floats:
     """Raster pixel coordinates of lattice pixel coordinates, both float64 (2, H, W).
 
     Of a raster with control points, for ground at the height of these.
@@ -73,6 +94,25 @@ def radar_from_lattice(
     placed[0] -= map_coordinates(shift, np.nan_to_num(inside, nan=-9.0), order=1, cval=np.nan)
     placed[:, ~np.isfinite(placed).all(axis=0)] = np.nan
     return placed
+
+
+def crop_around(raster_xy: Floats, shape: tuple[int, int]) -> Crop | None:
+    """The part of a raster that positions (2, H, W) fall on, with its margin, or None."""
+    height, width = shape
+    x, y = raster_xy
+    # NaN compares false: unknown positions are on no raster.
+    on_raster = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    if not on_raster.any():
+        return None
+    factor = _reduction(raster_xy)
+    margin = SOURCE_MARGIN_PX * factor
+    x0 = max(0, int(np.floor(x[on_raster].min())) - margin)
+    y0 = max(0, int(np.floor(y[on_raster].min())) - margin)
+    x1 = min(width, int(np.ceil(x[on_raster].max())) + margin + 1)
+    y1 = min(height, int(np.ceil(y[on_raster].max())) + margin + 1)
+    # Rows and columns that do not fill a last averaged pixel are left out.
+    crop = Crop(y0, x0, (y1 - y0) // factor, (x1 - x0) // factor, factor)
+    return crop if crop.height and crop.width else None
 
 
 def bilinear(values: NDArray[np.float32], xy: Floats) -> NDArray[np.float32]:
@@ -175,3 +215,13 @@ def _bilinear_error(halves: Floats) -> float:
     along_x = halves[:, ::2, 1::2] - (nodes[:, :, :-1] + nodes[:, :, 1:]) / 2
     along_y = halves[:, 1::2, ::2] - (nodes[:, :-1, :] + nodes[:, 1:, :]) / 2
     return float(np.abs(along_x).max() + np.abs(along_y).max())
+
+
+def _reduction(raster_xy: Floats) -> int:
+    """How many raster pixels go into one lattice pixel along a side, rounded down, at least 1."""
+    every = 64  # the scale changes slowly: some rows and columns tell it
+    along_x = np.hypot(*np.diff(raster_xy[:, ::every, :], axis=2))
+    along_y = np.hypot(*np.diff(raster_xy[:, :, ::every], axis=1))
+    steps = np.concatenate([along_x.ravel(), along_y.ravel()])
+    known = steps[np.isfinite(steps)]
+    return max(1, int(np.median(known) + 0.01)) if known.size else 1

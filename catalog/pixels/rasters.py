@@ -165,11 +165,6 @@ def check_blocks(source: DatasetReader) -> None:
         source.read(window=RasterWindow(0, y0, source.width, min(step, source.height - y0)))
 
 
-def grid_of(source: DatasetReader) -> RasterGrid:
-    """The pixel grid of an open raster."""
-    return RasterGrid(pyproj.CRS.from_wkt(source.crs.to_wkt()), source.transform, source.shape)
-
-
 def read_on_grid(
     source: DatasetReader, asset: Asset, indexes: list[int], geobox: GeoBox
 ) -> NDArray[np.float32]:

@@ -30,8 +30,8 @@ from shapely.geometry.base import BaseGeometry
 from catalog.archives.items import Asset, Scene
 from catalog.archives.pairs import Pair
 from catalog.grid import LONLAT, Lattice, Window
-from catalog.pixels.read import source_window
 from catalog.pixels.resample import resample
+from catalog.pixels.scene import source_window
 from catalog.sentinel1.gcps import gcp_fault, gcp_grid_of, has_only_gcps, outline_of
 from flows.cluster.workers import registrar
 from flows.plan.groups import Group

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from catalog.archives.items import Scene
 from catalog.archives.pairs import Unpaired
 from catalog.errors import SceneReadError
-from catalog.pixels.read import probe
 from catalog.pixels.sanity import examine
+from catalog.pixels.scene import probe
 
 CHECKS_AT_ONCE = 16
 

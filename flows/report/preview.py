@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from catalog.errors import SceneReadError
 from catalog.grid import Lattice, Window
-from catalog.pixels.read import read_window
+from catalog.pixels.composite import read_composite
 from catalog.store.layout import overview_factors
 from catalog.store.open import open_slot
 from catalog.store.schema import ABSTAINED, NO_SAR, REGISTERED
@@ -204,7 +204,8 @@ def _finish(axes: Axes, title: str) -> None:
 def delivered_sar(slot: SlotPlan, lattice: Lattice, window: Window) -> Floats:
     """SAR on the lattice where its own georeference puts it."""
     scenes = tuple(scene for group in slot.groups for scene in group.sar)
-    return np.asarray(read_window(scenes, lattice, window, slot.sar_bands[:1])[0])
+    sar: Floats = read_composite(scenes, lattice, window, slot.sar_bands[:1]).values[0]
+    return sar
 
 
 def stack(mosaic: xr.Dataset, bands: tuple[str, ...], window: Window) -> Floats:

@@ -16,9 +16,11 @@ import xarray as xr
 
 from catalog.archives.items import Scene
 from catalog.grid import Lattice, Shard
-from catalog.pixels.masks import CLEAR, CLOUDY, hiding, optical_classes
-from catalog.pixels.read import read_window, source_window
+from catalog.pixels.clearest import NONE_SHOWN
+from catalog.pixels.composite import read_composite
+from catalog.pixels.masks import CLOUDY
 from catalog.pixels.resample import resample
+from catalog.pixels.scene import source_window
 from catalog.store.schema import ABSTAINED, CLOUD, NO_SAR, NO_SCENE, REGISTERED, SlotSchema
 from catalog.store.shards import write_shard
 from catalog.store.slot import SlotStore
@@ -29,7 +31,6 @@ from tar_engine.fields.field import Field
 
 Mask = npt.NDArray[np.bool_]
 
-NOTHING_SHOWN = 255  # hides more than any cloud
 
 Canvas = dict[str, npt.NDArray[Any]]
 """The arrays (H, W) of a shard by variable, while they fill up."""
@@ -111,28 +112,16 @@ def compose(job: ShardJob) -> xr.Dataset:
 
 
 def _fill_optical(canvas: Canvas, job: ShardJob) -> dict[str, Mask]:
-    """The clearest scene wins, and of equals the first. Returns, per scene, the pixels it shows."""
-    window = job.shard.window
+    """The composite of all layers' optical scenes. Returns, per scene, the pixels it shows."""
     scenes = {scene.id: scene for layer in job.layers for scene in layer.optical}
-    shown = np.full(window.shape, -1)  # index of the scene
-    hides = np.full(window.shape, NOTHING_SHOWN, np.uint8)
-    for index, scene in enumerate(scenes.values()):
-        if not (hides > CLEAR).any():  # no scene can show more
-            break
-        image = read_window((scene,), job.lattice, window, job.schema.optical_bands)
-        known = np.isfinite(image).all(axis=0)
-        if not known.any():  # it does not reach here, so its mask need not be opened
-            continue
-        classes = optical_classes(scene, job.lattice, window)
-        level = hiding(classes)
-        better = (level < hides) & known
-        for band, values in zip(job.schema.optical_bands, image, strict=True):
-            np.copyto(canvas[band], values, where=better)
-        if job.schema.classes:
-            np.copyto(canvas["optical_class"], classes, where=better)
-        shown[better], hides[better] = index, level[better]
-    canvas["quality"][shown >= 0] = NO_SAR
-    return {id_: shown == index for index, id_ in enumerate(scenes)}
+    window, bands = job.shard.window, job.schema.optical_bands
+    shown = read_composite(tuple(scenes.values()), job.lattice, window, bands)
+    for band, values in zip(bands, shown.values, strict=True):
+        canvas[band][:] = values
+    if job.schema.classes:
+        canvas["optical_class"][:] = shown.optical_class
+    canvas["quality"][shown.scene != NONE_SHOWN] = NO_SAR
+    return {id_: shown.scene == index for index, id_ in enumerate(scenes)}
 
 
 def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, Mask]) -> None:

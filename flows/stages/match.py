@@ -23,7 +23,8 @@ from distributed import Future
 from catalog.archives.items import Scene
 from catalog.errors import SceneReadError
 from catalog.grid import Lattice, Window
-from catalog.pixels.read import read_window
+from catalog.pixels.composite import read_composite
+from catalog.pixels.masks import CLEAR, hiding
 from flows.cluster.stream import Done, stream
 from flows.cluster.workers import Workers, registrar
 from flows.plan.groups import Group, common_bands
@@ -161,8 +162,8 @@ def group_tiles(lattice: Lattice, group: Group) -> tuple[Tile, ...]:
 def read_tile(lattice: Lattice, tile: Tile) -> TileImages:
     """Runs on a worker: both sensors' composites; a scene that cannot be read is left out."""
     unreadable: dict[str, str] = {}
-    optical = _composite(lattice, tile.window, tile.optical, tile.optical_bands, unreadable)
-    sar = _composite(lattice, tile.window, tile.sar, tile.sar_bands, unreadable)
+    optical = _read_clear_ground(lattice, tile.window, tile.optical, tile.optical_bands, unreadable)
+    sar = _read_clear_ground(lattice, tile.window, tile.sar, tile.sar_bands, unreadable)
     return TileImages(optical, sar, unreadable)
 
 
@@ -216,26 +217,27 @@ def _scenes_in(window: Window, scenes: Sequence[tuple[Scene, Window | None]]) ->
     return tuple(s for s, part in scenes if part is not None and part.intersect(window) is not None)
 
 
-def _composite(
+def _read_clear_ground(
     lattice: Lattice,
     window: Window,
     scenes: Sequence[Scene],
     bands: Sequence[str],
     unreadable: dict[str, str],
 ) -> Floats:
-    """First-valid composite of the scenes that can be read; the others go into `unreadable`.
+    """The composite of the scenes that can be read; the others go into `unreadable`.
 
     What clouds and shadows hide is no data: it would match nothing.
     """
-    image = np.full((len(bands), *window.shape), np.nan, np.float32)
-    for scene in scenes:
-        try:
-            part = read_window((scene,), lattice, window, bands, clear_only=True)
-        except SceneReadError as error:
-            unreadable[scene.id] = str(error)
-            continue
-        np.copyto(image, part, where=np.isnan(image).any(axis=0))
-    return image
+    try:
+        shown = read_composite(scenes, lattice, window, bands)
+    except SceneReadError as error:
+        others = [scene for scene in scenes if scene.id != error.scene_id]
+        if len(others) == len(scenes):
+            raise
+        unreadable[error.scene_id] = str(error)
+        return _read_clear_ground(lattice, window, others, bands, unreadable)
+    np.copyto(shown.values, np.nan, where=hiding(shown.optical_class) != CLEAR)
+    return shown.values
 
 
 def _worth_matching(image: TileImages) -> bool:

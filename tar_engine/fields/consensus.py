@@ -1,9 +1,9 @@
 """One affine from many uncertain matches, for a whole batch at once.
 
-Hypotheses are similarities through two matches, drawn by weight with one fixed set of random
-numbers for every pair, so that a pair's answer depends neither on its neighbours in the batch nor
-on the run. The best by MSAC (Torr and Zisserman 2000) are polished to affines by reweighted least
-squares.
+Hypotheses are similarities through two matches (RANSAC, Fischler and Bolles 1981), drawn by weight
+with one fixed set of random numbers for every pair, so that a pair's answer depends neither on its
+neighbours in the batch nor on the run. The best by MSAC (Torr and Zisserman 2000) is polished to an
+affine by reweighted least squares.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tar_engine.coordinates import apply_affine
+from tar_engine.fields.robust import msac_vote, robust_weight
 
 
 @functools.cache
@@ -21,7 +22,7 @@ def _fixed_uniform(count: int) -> Tensor:
     return torch.rand(count, 2, generator=torch.Generator().manual_seed(20)).clamp_max(0.999999)
 
 
-def hypothesise(optical_xy: Tensor, sar_xy: Tensor, weight: Tensor, count: int) -> Tensor:
+def draw_similarities(optical_xy: Tensor, sar_xy: Tensor, weight: Tensor, count: int) -> Tensor:
     """(B, count, 2, 3) similarities, each through two matches drawn in proportion to weight.
 
     Args:
@@ -43,16 +44,21 @@ def hypothesise(optical_xy: Tensor, sar_xy: Tensor, weight: Tensor, count: int) 
     return torch.cat([linear, shift[..., None]], dim=-1)
 
 
-def support(
+def msac_support(
     affine: Tensor, optical_xy: Tensor, sar_xy: Tensor, weight: Tensor, inlier_px: float
 ) -> Tensor:
-    """(B, H) share of the weight that agrees with each affine of (B, H, 2, 3), by MSAC."""
+    """(B, H) share of the weight that agrees with each affine of (B, H, 2, 3), by MSAC.
+
+    Args:
+        optical_xy, sar_xy: (B, N, 2) pixels. weight: (B, N), not negative.
+        inlier_px: from this residual on a match does not agree at all.
+    """
     residual = apply_affine(affine, optical_xy[:, None]) - sar_xy[:, None]
-    vote = (1 - residual.square().sum(-1) / inlier_px**2).clamp_min(0.0)
+    vote = msac_vote(residual.square().sum(-1), inlier_px)
     return (vote * weight[:, None]).sum(-1) / weight.sum(-1, keepdim=True).clamp_min(1e-12)
 
 
-def polish(
+def polish_affine(
     affine: Tensor,
     optical_xy: Tensor,
     sar_xy: Tensor,
@@ -62,7 +68,8 @@ def polish(
 ) -> Tensor:
     """Reweighted least squares from a start (B, 2, 3); the tolerance falls to `inlier_px` / 3.
 
-    A small pull towards the start keeps the answer defined where few matches agree.
+    A small pull towards the start keeps the answer defined where few matches agree. Matches as in
+    `msac_support`.
     """
     centre = optical_xy.mean(dim=1, keepdim=True)
     spread = (optical_xy - centre).square().mean(dim=(1, 2), keepdim=True).sqrt().clamp_min(1.0)
@@ -73,7 +80,7 @@ def polish(
         tolerance = inlier_px * (1 - (2 / 3) * step / max(1, rounds - 1))
         predicted = apply_affine(affine, optical_xy)
         residual = sar_xy - predicted
-        pull = weight / (1 + residual.square().sum(-1) / tolerance**2) ** 2
+        pull = robust_weight(residual.square().sum(-1), tolerance, weight)
         pull = pull / pull.sum(dim=1, keepdim=True).clamp_min(1e-12)
         weighted = design * pull[..., None]
         # The ridge keeps the system regular; `solve` would wait for the device to check that.

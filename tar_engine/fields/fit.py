@@ -16,46 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tar_engine.fields.consensus import hypothesise, polish, support
+from tar_engine.config import FitConfig
+from tar_engine.fields.consensus import draw_similarities, msac_support, polish_affine
 from tar_engine.fields.field import Field
 from tar_engine.fields.matches import Matches
+from tar_engine.fields.robust import robust_weight
 from tar_engine.fields.smoother import Smoother, Solved
 
 Float64 = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """How a field is fitted and when it is believed."""
-
-    start_tolerance_px: float = 8.0  # matches this far from an affine may still be terrain
-    tolerance_px: float = 1.5  # scale of a good match's residual in the final weights
-    agree_px: float = 2.0  # an unseen match this close to the field agrees with it
-    block_px: float = 80.0  # side of the blocks held out; the width of a window
-    folds: int = 4
-    spacing_px: float = 24.0  # between control points of the smooth field
-    unconfirmed: float = 0.01  # weight of a match that nothing around it confirms; 0 = off
-    stiffness: tuple[float, ...] = (1.0, 0.1, 0.01)  # bending penalties tried; () = no smooth rung
-    gain: float = 0.1  # a richer rung must predict unseen matches better by this share
-    min_matches: int = 12  # with fewer there is no evidence
-    # Evidence is the share of the confidence on unseen matches that agrees, times the mean
-    # confidence of the most confident quarter, where what does not agree counts nothing. In the
-    # confidence of `Registrar`. Chosen, like the numbers below, on 24 places of patches/train under
-    # every protocol.
-    min_evidence: float = 0.028
-    # More is needed of few matches, divided by the root of their number: chance averages out.
-    chance_evidence: float = 0.45
-    # And of all matches, those that windows confirm at all: of unrelated images about 0.45 are, by
-    # chance; a street grid confirms the wrong street strongly, but not what lies around it.
-    min_confirmed: float = 0.6
-    # And the confidence that agrees, summed over the unseen: a smooth field can follow a few.
-    min_amount: float = 3.0
-    # The stated error is the root of the squares of a floor, which all matches of a pair may share
-    # and none can tell, and of so many times the median unseen residual; 98 % of the true errors
-    # were below twice that.
-    error_floor_px: float = 0.7
-    error_factor: float = 2.5
-    max_scale: float = 2.2  # of the affine, either way; more is no satellite pair
 
 
 @dataclass(frozen=True)
@@ -88,6 +56,8 @@ def fit(matches: Matches, config: FitConfig | None = None) -> Fit:
 
     Args:
         matches: any number, in one pixel frame; those of infinite error are ignored.
+
+    A refusal is a `Verdict` with its reason, never an exception.
     """
     config = config or FitConfig()
     used = np.isfinite(matches.error_px)
@@ -95,9 +65,9 @@ def fit(matches: Matches, config: FitConfig | None = None) -> Fit:
     seen = matches.select(used)
     if (too_few := _too_few(seen, config)) is not None:
         return Fit(Field("shift", np.eye(2, 3)), too_few, unseen_px)
-    start = robust_affine(seen, config.start_tolerance_px)
-    ladder = climbed(seen, start, config)
-    rung = simplest_sufficient(ladder, seen.confidence, config)
+    start = robust_affine(seen, config)
+    ladder = fit_ladder(seen, start, config)
+    rung = simplest_sufficient_rung(ladder, seen.confidence, config)
     unseen_px[used] = rung.unseen_px
     return Fit(rung.field, _verdict(seen, rung.field, rung.unseen_px, config), unseen_px)
 
@@ -117,7 +87,7 @@ def judge(
     return _verdict(seen, field, unseen_px[used], config) if too_few is None else too_few
 
 
-def refusal(reason: str, matches: int = 0, agreeing: float = 0.0) -> Verdict:
+def refuse(reason: str, matches: int = 0, agreeing: float = 0.0) -> Verdict:
     """A verdict that refuses."""
     return Verdict(False, reason, float("inf"), matches, agreeing, float("nan"))
 
@@ -126,7 +96,7 @@ def _too_few(seen: Matches, config: FitConfig) -> Verdict | None:
     count = int((seen.confidence > 0).sum())
     if count >= config.min_matches:
         return None
-    return refusal(f"only {count} matches, at least {config.min_matches} are needed", count)
+    return refuse(f"only {count} matches, at least {config.min_matches} are needed", count)
 
 
 @dataclass(frozen=True)
@@ -138,29 +108,31 @@ class Rung:
     unseen_px: Float64
 
 
-def robust_affine(matches: Matches, tolerance_px: float) -> Float64:
+def robust_affine(matches: Matches, config: FitConfig) -> Float64:
     """(2, 3) affine that most of the confidence agrees with."""
     optical = torch.from_numpy(matches.optical_xy)[None]
     sar = torch.from_numpy(matches.sar_xy)[None]
     weight = torch.from_numpy(matches.confidence)[None]
-    hypotheses = hypothesise(optical, sar, weight, 192)
-    voters = slice(None, None, max(1, len(matches) // 4000))
-    votes = support(hypotheses, optical[:, voters], sar[:, voters], weight[:, voters], tolerance_px)
+    hypotheses = draw_similarities(optical, sar, weight, config.hypotheses)
+    tolerance_px = config.start_tolerance_px
+    step = max(1, len(matches) // config.voters)
+    voters = optical[:, ::step], sar[:, ::step], weight[:, ::step]
+    votes = msac_support(hypotheses, *voters, tolerance_px)
     best = hypotheses[0, votes.argmax()][None]
-    return np.asarray(polish(best, optical, sar, weight, tolerance_px)[0].numpy())
+    return np.asarray(polish_affine(best, optical, sar, weight, tolerance_px)[0].numpy())
 
 
-def climbed(seen: Matches, start: Float64, config: FitConfig) -> list[Rung]:
+def fit_ladder(seen: Matches, start: Float64, config: FitConfig) -> list[Rung]:
     """Every rung of the ladder, from the simplest on."""
     displacement = seen.sar_xy - seen.optical_xy
-    fold = folds(seen.optical_xy, config)
+    fold = assign_folds(seen.optical_xy, config)
     solvers: list[Solver] = [partial(_shift, seen), partial(_affine, seen)]
     if config.stiffness:
-        smoother = Smoother(seen, start, config.spacing_px)
+        smoother = Smoother(seen, start, config)
         solvers += [partial(smoother.solve, stiffness=stiffness) for stiffness in config.stiffness]
     rungs = []
     for solve in solvers:
-        field, weight = robustly(solve, seen, start, config)
+        field, weight = solve_robustly(solve, seen, start, config)
         unseen_px = np.full(len(seen), np.nan)
         for number in range(config.folds):
             out = fold == number
@@ -172,24 +144,26 @@ def climbed(seen: Matches, start: Float64, config: FitConfig) -> list[Rung]:
     return rungs
 
 
-def folds(optical_xy: Float64, config: FitConfig) -> npt.NDArray[np.int64]:
+def assign_folds(optical_xy: Float64, config: FitConfig) -> npt.NDArray[np.int64]:
     """(N,) which fold each match is held out with.
 
-    A fold is every fourth block, numbered so that no two neighbours share one.
+    Blocks are numbered so that no two neighbours share a fold.
     """
     block = np.floor(optical_xy / config.block_px).astype(np.int64)
     fold = (block[:, 0] + 2 * block[:, 1]) % config.folds
     return fold if len(np.unique(fold)) > 1 else np.arange(len(optical_xy)) % config.folds
 
 
-def simplest_sufficient(ladder: Sequence[Rung], confidence: Float64, config: FitConfig) -> Rung:
+def simplest_sufficient_rung(
+    ladder: Sequence[Rung], confidence: Float64, config: FitConfig
+) -> Rung:
     """The first rung whose cost on unseen matches is within `gain` of the least."""
 
     def cost(rung: Rung) -> float:
         known = np.isfinite(rung.unseen_px)
         if not known.any():
             return np.inf
-        penalty = np.minimum(rung.unseen_px[known], 2 * config.agree_px)
+        penalty = np.minimum(rung.unseen_px[known], config.far_px)
         return float(np.average(penalty, weights=confidence[known]))
 
     costs = [cost(rung) for rung in ladder]
@@ -200,7 +174,7 @@ def simplest_sufficient(ladder: Sequence[Rung], confidence: Float64, config: Fit
 Solver = Callable[[Float64], Solved]  # from the weight (N,) of each match
 
 
-def robustly(
+def solve_robustly(
     solve: Solver, seen: Matches, start: Float64, config: FitConfig
 ) -> tuple[Field, Float64]:
     """A field by reweighted least squares whose tolerance falls step by step; the last weights."""
@@ -208,9 +182,10 @@ def robustly(
     field = Field("affine", start)
     solved = Solved(field, field.at(seen.optical_xy))
     weight = seen.confidence
-    for tolerance in np.geomspace(config.start_tolerance_px / 2, config.tolerance_px, 5):
+    first_px, last_px = config.start_tolerance_px / 2, config.tolerance_px
+    for tolerance_px in np.geomspace(first_px, last_px, config.reweightings):
         residual = displacement - solved.displacement
-        trust = 1 / (1 + (residual**2).sum(axis=1) / tolerance**2) ** 2
+        trust = robust_weight((residual**2).sum(axis=1), tolerance_px)
         weight = (seen.confidence + config.unconfirmed) * trust
         solved = solve(weight)
     return solved.field, weight
@@ -244,14 +219,15 @@ def _verdict(seen: Matches, field: Field, residual: Float64, config: FitConfig) 
     counted = np.isfinite(residual)
     known, weight = residual[counted], seen.confidence[counted]
     if known.size == 0:
-        return refusal("no match could be held out to test the fit", len(seen))
+        return refuse("no match could be held out to test the fit", len(seen))
     agrees = known < config.agree_px
     agreeing = float(np.average(agrees, weights=weight))
-    best = np.argsort(-weight, kind="stable")[: max(config.min_matches, len(weight) // 4)]
+    count = max(config.min_matches, int(config.best_share * len(weight)))
+    best = np.argsort(-weight, kind="stable")[:count]
     strength = float((weight * agrees)[best].mean())
     scale = float(np.sqrt(abs(np.linalg.det(field.affine[:, :2]))))
     if not 1 / config.max_scale < scale < config.max_scale:
-        return refusal(f"the fit would scale the image by {scale:.2f}", len(seen), agreeing)
+        return refuse(f"the fit would scale the image by {scale:.2f}", len(seen), agreeing)
     needed = config.min_evidence + config.chance_evidence / len(seen) ** 0.5
     if agreeing * strength < needed:
         reason = (
@@ -259,21 +235,21 @@ def _verdict(seen: Matches, field: Field, residual: Float64, config: FitConfig) 
             f"strength {strength:.3f}; the product is {agreeing * strength:.3f}, "
             f"{needed:.3f} is needed"
         )
-        return refusal(reason, len(seen), agreeing)
+        return refuse(reason, len(seen), agreeing)
     if seen.confirmed_share < config.min_confirmed:
         reason = (
             f"windows confirm {seen.confirmed_share:.0%} of {len(seen)} matches, "
             f"{config.min_confirmed:.0%} are needed"
         )
-        return refusal(reason, len(seen), agreeing)
+        return refuse(reason, len(seen), agreeing)
     amount = float((weight * agrees).sum())
     if amount < config.min_amount:
         reason = (
             f"too little evidence: the confidence of {int(agrees.sum())} matches that agree sums "
             f"to {amount:.2f}, {config.min_amount:g} is needed"
         )
-        return refusal(reason, len(seen), agreeing)
-    close = known[known < 2 * config.agree_px]
+        return refuse(reason, len(seen), agreeing)
+    close = known[known < config.far_px]
     expected = float(np.hypot(config.error_floor_px, config.error_factor * np.median(close)))
     displacement = float(np.median(np.hypot(*field.at(seen.optical_xy).T)))
     reason = f"{agreeing:.0%} of {len(seen)} matches agree on one {field.kind} field"

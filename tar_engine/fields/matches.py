@@ -1,12 +1,14 @@
-"""Matches of one pair, as plain arrays."""
+"""Matches of SAR to optical points: of one pair as arrays, of a batch of pairs as tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 Float64 = npt.NDArray[np.float64]
 
@@ -59,3 +61,33 @@ class Matches:
         """Both coordinates moved, as when a tile's pixels become its region's."""
         move = np.array([dx, dy], float)
         return replace(self, optical_xy=self.optical_xy + move, sar_xy=self.sar_xy + move)
+
+
+class BatchMatches(NamedTuple):
+    """`Matches` of a batch of pairs on the device that found them, cell by cell, row by row.
+
+    optical_xy, sar_xy: (B, N, 2) float32 pixels. confidence, error_px: (B, N) float32.
+    """
+
+    optical_xy: Tensor
+    sar_xy: Tensor
+    confidence: Tensor
+    error_px: Tensor
+
+    def of_pair(self, index: int) -> Matches:
+        """One pair's matches as arrays on the host."""
+        return Matches(*(part[index].double().cpu().numpy() for part in self))
+
+    def first_cells(self, shape: tuple[int, int], rows: int, columns: int) -> BatchMatches:
+        """Of cells in `shape` (rows, columns), those in the first `rows` and `columns`.
+
+        Cut off by shape: a mask would wait for the device.
+        """
+        return BatchMatches(
+            *(part.unflatten(1, shape)[:, :rows, :columns].flatten(1, 2) for part in self)
+        )
+
+    def within(self, max_offset_px: float) -> BatchMatches:
+        """Without confidence where SAR lies further off than that, however alike it is."""
+        offset_px = (self.sar_xy - self.optical_xy).norm(dim=-1)
+        return self._replace(confidence=self.confidence.masked_fill(offset_px > max_offset_px, 0.0))

@@ -1,4 +1,7 @@
-"""The smooth field: a spline through uncertain matches, as stiff as is asked for."""
+"""The smooth field: a spline through uncertain matches, as stiff as is asked for.
+
+A cubic B-spline on a lattice, penalised by its differences (P-splines, Eilers and Marx 1996).
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import solveh_banded
 
+from tar_engine.config import FitConfig
 from tar_engine.fields.field import ControlLattice, Field
 from tar_engine.fields.matches import Matches
 
-CORE, OVERLAP = 64, 24  # control points of a part along one axis, and beyond it on either side
 Float64 = npt.NDArray[np.float64]
 
 
@@ -29,25 +32,29 @@ class Smoother:
     """Penalised least squares on one lattice of control points, for changing weights.
 
     A large lattice is solved in overlapping parts: what a control point is told by matches further
-    off than `OVERLAP` points cannot be seen, and work and memory then grow with the area alone.
+    off than `config.overlap_points` cannot be seen, and work and memory then grow with the area
+    alone.
     """
 
-    def __init__(self, seen: Matches, start: Float64, spacing_px: float):
+    def __init__(self, matches: Matches, start: Float64, config: FitConfig):
         self.start = Field("affine", start)
-        self.from_start = self.start.at(seen.optical_xy)
-        self.beyond = seen.sar_xy - seen.optical_xy - self.from_start
-        self.lattice = ControlLattice.over(seen.optical_xy, spacing_px)
-        self.basis = self.lattice.basis(seen.optical_xy)
+        self.from_start = self.start.at(matches.optical_xy)
+        self.beyond = matches.sar_xy - matches.optical_xy - self.from_start
+        self.lattice = ControlLattice.over(matches.optical_xy, config.spacing_px)
+        self.basis = self.lattice.basis(matches.optical_xy)
         place = self.basis.indices.reshape(-1, 16)[:, 0].astype(np.int64)
         row, column = np.divmod(place, self.lattice.columns)  # of the first of a match's 4 x 4
         self.parts = [
             Part(down, across, np.flatnonzero(down.holds(row) & across.holds(column)))
-            for down in Span.of(self.lattice.rows)
-            for across in Span.of(self.lattice.columns)
+            for down in Span.of(self.lattice.rows, config)
+            for across in Span.of(self.lattice.columns, config)
         ]
 
     def solve(self, weight: Float64, stiffness: float) -> Solved:
-        """The field beyond the start for matches of weight (N,)."""
+        """The field beyond the start for matches of weight (N,), float64.
+
+        stiffness: the bending penalty, relative to the matches' mean weight; not 0.
+        """
         weight = weight / max(float(weight.mean()), 1e-12)
         # Stiffness is per match, so that it means the same at every density of matches.
         density = len(weight) / self.basis.shape[1]
@@ -95,12 +102,13 @@ class Span:
     end_kept: int
 
     @classmethod
-    def of(cls, count: int) -> list[Span]:
+    def of(cls, count: int, config: FitConfig) -> list[Span]:
         """Spans that keep each of `count` points once."""
-        if count <= CORE + 2 * OVERLAP:
+        core, overlap = config.core_points, config.overlap_points
+        if count <= core + 2 * overlap:
             return [cls(0, count, 0, count)]
-        ends = [(first, min(first + CORE, count)) for first in range(0, count, CORE)]
-        return [cls(max(0, a - OVERLAP), min(count, b + OVERLAP), a, b) for a, b in ends]
+        ends = [(first, min(first + core, count)) for first in range(0, count, core)]
+        return [cls(max(0, a - overlap), min(count, b + overlap), a, b) for a, b in ends]
 
     @property
     def size(self) -> int:

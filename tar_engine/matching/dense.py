@@ -15,22 +15,25 @@ import torch
 from torch import Tensor
 
 from tar_engine.config import RefineConfig
-from tar_engine.matching.windows import cell_products, peak_near, windowed
-from tar_engine.network.msfl import gaussian_kernel, separable
+from tar_engine.matching.windows import correlate_cells, find_subpixel_peak, window_correlations
+from tar_engine.network.msfl import filter_separable, gaussian_kernel
 
 
-def smooth_offsets(optical: Tensor, sar: Tensor, reach_px: int, config: RefineConfig) -> Tensor:
-    """Offsets of roughly aligned features (B, C, H, W), for every cell of `config.dense_cell_px`.
+def estimate_smooth_offsets(
+    optical: Tensor, sar: Tensor, reach_px: int, config: RefineConfig
+) -> Tensor:
+    """Offsets of roughly aligned features, for every cell of `config.dense_cell_px`.
 
     Args:
+        optical, sar: (B, C, H, W) float32 features, 0 for nodata.
         reach_px: the largest offset looked for, each way.
 
     Returns:
         (B, 2, rows, columns) SAR position minus optical position (dx, dy), pixels.
     """
     cell_px = config.dense_cell_px
-    products = cell_products(optical, sar, cell_px, reach_px)
-    surfaces = windowed(products, config.dense_window_cells, cell_px).flatten(3)
+    products = correlate_cells(optical, sar, cell_px, reach_px)
+    surfaces = window_correlations(products, config.dense_window_cells, cell_px).flatten(3)
     energy = products.optical_energy[..., 0, 0]
     # Where nothing stands out, correlation is high or low by chance.
     present = energy / (energy + energy.mean(dim=(1, 2), keepdim=True) + 1e-9)
@@ -40,16 +43,16 @@ def smooth_offsets(optical: Tensor, sar: Tensor, reach_px: int, config: RefineCo
         across = (lag - field[..., :1]).square()[..., None, :]
         down = (lag - field[..., 1:]).square()[..., :, None]
         held = surfaces - coupling * (across + down).flatten(3)
-        offset, best = peak_near(held)
+        offset, best = find_subpixel_peak(held)
         score = surfaces.gather(3, best[..., None]).clamp_min(0)
-        field = smoothed(offset, score * present[..., None], sigma_cells)
+        field = smooth_over_cells(offset, score * present[..., None], sigma_cells)
     return field.permute(0, 3, 1, 2)
 
 
-def smoothed(offset: Tensor, weight: Tensor, sigma_cells: float) -> Tensor:
+def smooth_over_cells(offset: Tensor, weight: Tensor, sigma_cells: float) -> Tensor:
     """Weighted Gaussian mean of (B, rows, columns, 2) over neighbouring cells."""
     kernel = gaussian_kernel(sigma_cells).to(offset)
     stacked = torch.cat([offset * weight, weight], dim=-1).permute(0, 3, 1, 2)
-    total = separable(stacked, kernel, kernel).permute(0, 2, 3, 1)
+    total = filter_separable(stacked, kernel, kernel).permute(0, 2, 3, 1)
     mean: Tensor = total[..., :2] / (total[..., 2:] + 1e-6)
     return mean

@@ -2,7 +2,7 @@
 
     both images ── orientation of edges ── averaged to a small field of complex numbers
         SAR's field under each rotation and scale ── correlated with the optical one by FFT
-        └── the strongest few, moved to the best between the steps, ranked with descriptors
+        └── the strongest few, each moved to the best between the steps
 
 As a complex number a doubled angle can be averaged, so that a pixel of 4 x 4 still knows which way
 its edges run, where the gradient of a shrunk image would have lost them; it turns with the image by
@@ -20,18 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tar_engine.config import SearchConfig
-from tar_engine.coordinates import (
-    apply_affine,
-    compose_affine,
-    level_from_pixel,
-    normalised_from_pixel,
-    pixel_from_level,
-    pixel_grid,
-)
-from tar_engine.network.model import shrink
-from tar_engine.network.msfl import orientation, valid_of
-
-STRETCH = 0.08  # of the stretches tried near a candidate; shear of 10 degrees is 0.09
+from tar_engine.coordinates import compose_affine, normalised_from_pixel, rescale_affine
+from tar_engine.deformation import shrink
+from tar_engine.network.msfl import orientation, valid_mask
 
 
 class Candidates(NamedTuple):
@@ -45,7 +36,9 @@ class Candidates(NamedTuple):
     score: Tensor
 
 
-def search(optical: Tensor, sar: Tensor, config: SearchConfig, *, any_rotation: bool) -> Candidates:
+def search_similarities(
+    optical: Tensor, sar: Tensor, config: SearchConfig, *, any_rotation: bool
+) -> Candidates:
     """Search all shifts under `config`'s rotations and scales.
 
     Args:
@@ -56,80 +49,36 @@ def search(optical: Tensor, sar: Tensor, config: SearchConfig, *, any_rotation: 
     optical_field, optical_factor = orientation_field(optical, config)
     sar_field, sar_factor = orientation_field(sar, config)
     turns, scales = config.grid(any_rotation=any_rotation)
-    hypotheses = centred_similarities(turns, scales, config.field_px).to(optical.device)
+    hypotheses = similarities_about_centre(turns, scales, config.field_px).to(optical.device)
     kept = config.kept_of_any if any_rotation else config.kept
-    found = correlate(optical_field, sar_field, hypotheses, kept)
+    found = correlate_hypotheses(optical_field, sar_field, hypotheses, config, kept)
     if kept > 1:
-        found = closer(optical_field, sar_field, found, config)
-    return Candidates(rescaled(found.affine, optical_factor, sar_factor), found.score)
+        found = refine_candidates(optical_field, sar_field, found, config)
+    return Candidates(rescale_affine(found.affine, optical_factor, sar_factor), found.score)
 
 
-class Cells(NamedTuple):
-    """What the network says of images, cell by cell.
-
-    descriptors: (B, D, S, S), unit length. valid: (B, 1, S, S) float32 in {0, 1}. cell_px: side of
-    a cell in full-size pixels.
-    """
-
-    descriptors: Tensor
-    valid: Tensor
-    cell_px: float
-
-
-def ranked(candidates: Candidates, optical: Cells, sar: Cells, weight: float) -> Candidates:
-    """The candidates by orientation and by descriptors together, best first.
-
-    Descriptors are compared under each candidate, less what any two cells of the images have in
-    common. The sum goes with the root of the number of cells, so that for unrelated images its
-    spread is the same under every candidate.
-    """
-    batch, kept = candidates.score.shape
-    side = optical.descriptors.shape[-1]
-    device = candidates.score.device
-    centres = pixel_from_level(pixel_grid(side, side, device).reshape(-1, 2), optical.cell_px)
-    sar_xy = level_from_pixel(apply_affine(candidates.affine, centres), sar.cell_px)
-    places = normalised_from_pixel(sar_xy, *sar.descriptors.shape[-2:])
-    both = torch.cat([sar.descriptors, sar.valid], dim=1)
-    seen = F.grid_sample(both, places, align_corners=False)
-    there = F.normalize(seen[:, :-1], dim=1)
-    counted = (seen[:, -1] > 0.5) * optical.valid.flatten(2)
-    here = optical.descriptors.flatten(2)
-    common = (mean_descriptor(optical) * mean_descriptor(sar)).sum(dim=1)
-    alike = (here[:, :, None] * there).sum(dim=1) - common[:, None, None]
-    score = candidates.score + weight * (alike * counted).sum(dim=2) / side
-    score, order = score.sort(dim=1, descending=True)
-    order = order[..., None, None].expand(batch, kept, 2, 3)
-    return Candidates(candidates.affine.gather(1, order), score)
-
-
-def mean_descriptor(cells: Cells) -> Tensor:
-    """(B, D) mean over the valid cells."""
-    total = (cells.descriptors * cells.valid).sum(dim=(2, 3))
-    return total / cells.valid.sum(dim=(2, 3)).clamp_min(1)
-
-
-def closer(
+def refine_candidates(
     optical: Tensor, sar: Tensor, candidates: Candidates, config: SearchConfig
 ) -> Candidates:
     """The candidates again, each moved to the best of its neighbours between the steps tried."""
     batch, kept = candidates.score.shape
     repeated = optical.repeat_interleave(kept, dim=0)
     affine = candidates.affine.flatten(0, 1)
-    turned = turned_field(sar.repeat_interleave(kept, dim=0), affine)
-    near = centred(neighbours(config), config.field_px).to(optical.device)
-    found = correlate(repeated, turned, near[:, None], 1)
+    turned = warp_field(sar.repeat_interleave(kept, dim=0), affine)
+    near = about_centre(neighbouring_maps(config), config.field_px).to(optical.device)
+    found = correlate_hypotheses(repeated, turned, near[:, None], config, 1)
     score, order = found.score.view(batch, kept).sort(dim=1, descending=True)
     moved = compose_affine(affine, found.affine[:, 0]).view(batch, kept, 2, 3)
-    return Candidates(moved.gather(1, order[..., None, None].expand(-1, -1, 2, 3)), score)
+    return Candidates(moved.take_along_dim(order[..., None, None], dim=1), score)
 
 
-def neighbours(config: SearchConfig) -> Tensor:
+def neighbouring_maps(config: SearchConfig) -> Tensor:
     """(N, 2, 2) small linear maps: half a step of rotation and of scale, and stretches."""
     turn = math.radians(config.turn_step_deg) / 2
     scale = math.log(2) / config.scales_per_octave / 2
     rotate, grow = torch.tensor([[0.0, -turn], [turn, 0.0]]), scale * torch.eye(2)
-    stretch = STRETCH * torch.tensor([[1.0, 0.0], [0.0, -1.0]])
-    slant = STRETCH * torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    stretch = config.stretch * torch.tensor([[1.0, 0.0], [0.0, -1.0]])
+    slant = config.stretch * torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     steps = [a * rotate + b * grow for a in (-1, 0, 1) for b in (-1, 0, 1)]
     steps += [a * stretch + b * slant for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b]
     near: Tensor = torch.linalg.matrix_exp(torch.stack(steps))
@@ -142,42 +91,46 @@ def orientation_field(image: Tensor, config: SearchConfig) -> tuple[Tensor, floa
     Each pixel is the mean over its area of unit directions, doubled in angle; near nodata and
     where the image is flat it is close to 0.
     """
-    seen, factor = to_square(image, config.seen_px)
-    doubled = orientation(seen.nan_to_num(0.0), valid_of(seen))
+    seen, factor = shrink_to_square(image, config.seen_px)
+    doubled = orientation(seen.nan_to_num(0.0), valid_mask(seen))
     pool = config.seen_px // config.field_px
     cosine, sine = F.avg_pool2d(doubled, pool).unbind(dim=1)
     return torch.complex(cosine, sine), factor * pool
 
 
-def to_square(image: Tensor, side_px: int) -> tuple[Tensor, float]:
-    """Pad with nodata to a square, shrink it to side_px; and how many times it was shrunk."""
+def shrink_to_square(image: Tensor, side_px: int) -> tuple[Tensor, float]:
+    """Pad (B, bands, H, W) with nodata to a square, shrink it to `side_px`; and how many times."""
     height, width = image.shape[-2:]
     longest = max(height, width)
     image = F.pad(image, (0, longest - width, 0, longest - height), value=torch.nan)
-    return shrink(image, side_px), longest / side_px
+    return shrink(image, side_px, side_px), longest / side_px
 
 
-def centred_similarities(turns: Tensor, scales: Tensor, side_px: int) -> Tensor:
+def similarities_about_centre(turns: Tensor, scales: Tensor, side_px: int) -> Tensor:
     """(turns, scales, 2, 3) similarities about the centre: sar (x, y) of a turned (x, y)."""
     turn, scale = torch.meshgrid(turns, scales, indexing="ij")
     cosine, sine = scale * turn.cos(), scale * turn.sin()
-    return centred(torch.stack([cosine, -sine, sine, cosine], -1).unflatten(-1, (2, 2)), side_px)
+    return about_centre(
+        torch.stack([cosine, -sine, sine, cosine], -1).unflatten(-1, (2, 2)), side_px
+    )
 
 
-def centred(linear: Tensor, side_px: int) -> Tensor:
+def about_centre(linear: Tensor, side_px: int) -> Tensor:
     """(..., 2, 3) affines that leave the middle of an image where it is, of (..., 2, 2)."""
     centre = torch.full((2, 1), (side_px - 1) / 2)
     return torch.cat([linear, centre - linear @ centre], dim=-1)
 
 
-def turned_field(field: Tensor, affine: Tensor) -> Tensor:
+def warp_field(field: Tensor, affine: Tensor) -> Tensor:
     """Fields (B, S, S) as seen through affines (B, 2, 3), directions turned with them."""
-    seen = F.grid_sample(planes(field), sampled_at(affine, field.shape[-1]), align_corners=False)
-    real, imaginary = turned_by(turn_back(affine), seen[:, None])[:, 0].unbind(dim=1)
+    seen = F.grid_sample(
+        real_planes(field), sampling_grid(affine, field.shape[-1]), align_corners=False
+    )
+    real, imaginary = rotate_planes(counter_rotation(affine), seen[:, None])[:, 0].unbind(dim=1)
     return torch.complex(real, imaginary)
 
 
-def turn_back(affine: Tensor) -> Tensor:
+def counter_rotation(affine: Tensor) -> Tensor:
     """(...) unit complex numbers that turn doubled angles back by the rotation of (..., 2, 3)."""
     angle = torch.atan2(
         affine[..., 1, 0] - affine[..., 0, 1], affine[..., 0, 0] + affine[..., 1, 1]
@@ -185,24 +138,26 @@ def turn_back(affine: Tensor) -> Tensor:
     return torch.polar(torch.ones_like(angle), -2 * angle)
 
 
-def correlate(optical: Tensor, sar: Tensor, hypotheses: Tensor, kept: int) -> Candidates:
-    """Try (turns, scales, 2, 3) hypotheses on fields (B, S, S), each at its best shift.
+def correlate_hypotheses(
+    optical: Tensor, sar: Tensor, hypotheses: Tensor, config: SearchConfig, kept: int
+) -> Candidates:
+    """The best `kept` of (T, S, 2, 3) hypotheses on fields (B, F, F), each at its best shift.
 
     The correlation is divided by the energies of the whole fields, not of their overlap: for
     unrelated fields its spread is then the same at every shift and under every hypothesis, so that
     the highest value is the least likely by chance.
     """
     batch, side = optical.shape[:2]
-    padded = math.ceil(1.5 * side)
-    spectrum = torch.fft.rfft2(planes(optical), s=(padded, padded)).conj()
-    both = planes(sar).reshape(1, 2 * batch, side, side)
+    padded = math.ceil(config.padded * side)
+    spectrum = torch.fft.rfft2(real_planes(optical), s=(padded, padded)).conj()
+    both = real_planes(sar).reshape(1, 2 * batch, side, side)
     scores, places = [], []
     for same_turn in hypotheses:
         count = len(same_turn)
         seen = F.grid_sample(
-            both.expand(count, -1, -1, -1), sampled_at(same_turn, side), align_corners=False
+            both.expand(count, -1, -1, -1), sampling_grid(same_turn, side), align_corners=False
         )
-        field = turned_by(turn_back(same_turn), seen.view(count, batch, 2, side, side))
+        field = rotate_planes(counter_rotation(same_turn), seen.view(count, batch, 2, side, side))
         # The real part of a complex correlation is the sum of those of both planes.
         product = (torch.fft.rfft2(field, s=(padded, padded)) * spectrum).sum(dim=2)
         correlation = torch.fft.irfft2(product, s=(padded, padded))
@@ -221,33 +176,22 @@ def correlate(optical: Tensor, sar: Tensor, hypotheses: Tensor, kept: int) -> Ca
     return Candidates(affine, score / norm[:, None])
 
 
-def planes(field: Tensor) -> Tensor:
+def real_planes(field: Tensor) -> Tensor:
     """Complex (B, S, S) as real (B, 2, S, S)."""
     return torch.view_as_real(field).permute(0, 3, 1, 2)
 
 
-def turned_by(turn: Tensor, field: Tensor) -> Tensor:
+def rotate_planes(turn: Tensor, field: Tensor) -> Tensor:
     """Fields (N, B, 2, S, S) times unit complex numbers (N,)."""
     matrix = torch.stack([turn.real, -turn.imag, turn.imag, turn.real], dim=-1)
     turned = matrix.view(-1, 1, 2, 2) @ field.flatten(3)
     return turned.view_as(field)
 
 
-def sampled_at(affine: Tensor, side: int) -> Tensor:
+def sampling_grid(affine: Tensor, side: int) -> Tensor:
     """(N, S, S, 2) where affines (N, 2, 3) take the pixels of a square, normalised."""
     line = torch.arange(side, device=affine.device, dtype=affine.dtype)
     across = affine[:, :, 0, None] * line
     down = affine[:, :, 1, None] * line + affine[:, :, 2, None]
     xy = across[:, :, None, :] + down[:, :, :, None]
     return normalised_from_pixel(xy.permute(0, 2, 3, 1), side, side)
-
-
-def rescaled(affine: Tensor, optical_factor: float, sar_factor: float) -> Tensor:
-    """An affine between shrunk images as it acts between the full-size ones.
-
-    With p = (P + 1/2) / f - 1/2 on both sides, their factors f may differ.
-    """
-    linear = affine[..., :2] * (sar_factor / optical_factor)
-    half = torch.full((2,), 0.5, dtype=affine.dtype, device=affine.device)
-    shift = affine[..., :2] @ (half / optical_factor - half) + affine[..., 2] + 0.5
-    return torch.cat([linear, (shift * sar_factor - 0.5)[..., None]], dim=-1)

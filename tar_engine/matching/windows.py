@@ -16,25 +16,38 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tar_engine.config import RefineConfig
-from tar_engine.coordinates import cell_centres
+from tar_engine.coordinates import cell_centres, pixel_from_level
 
 
 class WindowMatches(NamedTuple):
-    """One match per cell, row by row.
+    """What windows say on their own, one per cell, row by row, float32.
 
     centre_xy: (N, 2) pixel centres of the cells in the optical image.
     offset_xy: (B, N, 2) SAR position minus optical position, pixels.
     score: (B, N) normalised correlation at the peak, in [-1, 1].
     distinct: (B, N) in [0, 1]: how far the peak stands above the best rival elsewhere.
+    covered: (B, rows, columns) bool, where both images have data for the cell.
     """
 
     centre_xy: Tensor
     offset_xy: Tensor
     score: Tensor
     distinct: Tensor
+    covered: Tensor
+
+    @property
+    def confidence(self) -> Tensor:
+        """(B, N) in [0, 1]: a strong peak without a rival, where there is data."""
+        return self.score.clamp(0, 1) * self.distinct * self.covered.flatten(1)
+
+    def at_full_size(self, factor: int) -> WindowMatches:
+        """The same in pixels of the images that were shrunk `factor` times."""
+        return self._replace(
+            centre_xy=pixel_from_level(self.centre_xy, factor), offset_xy=self.offset_xy * factor
+        )
 
 
-def centred(features: Tensor) -> Tensor:
+def subtract_mean(features: Tensor) -> Tensor:
     """Features (B, C, H, W) less their mean, so that windows compare structure, not amount."""
     present = (features.abs().sum(dim=1, keepdim=True) > 0).to(features.dtype)
     mean = features.sum(dim=(2, 3), keepdim=True) / present.sum(dim=(2, 3), keepdim=True).clamp_min(
@@ -43,16 +56,21 @@ def centred(features: Tensor) -> Tensor:
     return (features - mean) * present
 
 
-def match_windows(optical: Tensor, sar: Tensor, config: RefineConfig) -> WindowMatches:
-    """Correlate low-level features (B, C, H, W) of two roughly aligned images of one size.
+def match_windows(
+    optical: Tensor, sar: Tensor, valid: Tensor, config: RefineConfig
+) -> WindowMatches:
+    """Correlate low-level features of two roughly aligned images of one size in windows.
 
-    H and W are cut down to whole cells. Zero features stand for nodata.
+    Args:
+        optical, sar: (B, C, H, W) float32 features, 0 for nodata; H and W are cut to whole cells.
+        valid: (B, 1, H, W) in {0, 1}, where both images have data.
     """
-    surface = correlation_surfaces(optical, sar, config)
-    rows, columns = surface.shape[1:3]
-    offset, score, distinct = peaks(surface)
+    surfaces = correlation_surfaces(optical, sar, config)
+    rows, columns = surfaces.shape[1:3]
+    offset, score, distinct = find_peaks(surfaces, config.rival_px)
     centres = cell_centres(rows, columns, config.cell_px, optical.device)
-    return WindowMatches(centres, offset, score, distinct)
+    covered = F.avg_pool2d(valid, config.cell_px)[:, 0] > config.least_covered
+    return WindowMatches(centres, offset, score, distinct, covered)
 
 
 class CellProducts(NamedTuple):
@@ -67,7 +85,7 @@ class CellProducts(NamedTuple):
     sar_energy: Tensor
 
 
-def cell_products(optical: Tensor, sar: Tensor, cell_px: int, reach_px: int) -> CellProducts:
+def correlate_cells(optical: Tensor, sar: Tensor, cell_px: int, reach_px: int) -> CellProducts:
     """Correlate every cell of features (B, C, H, W) with SAR at offsets up to `reach_px`."""
     side, lags = cell_px + 2 * reach_px, 2 * reach_px + 1
     sar = F.pad(sar, [reach_px] * 4)
@@ -86,20 +104,20 @@ def cell_products(optical: Tensor, sar: Tensor, cell_px: int, reach_px: int) -> 
     return CellProducts(product, optical_energy[:, 0, :, :, None, None], sar_energy)
 
 
-def windowed(cells: CellProducts, window_cells: int, cell_px: int) -> Tensor:
+def window_correlations(cells: CellProducts, window_cells: int, cell_px: int) -> Tensor:
     """(B, rows, columns, 2R+1, 2R+1) normalised correlation of each cell's window by offset."""
-    product, optical_energy, sar_energy = (add_windows(part, window_cells) for part in cells)
+    product, optical_energy, sar_energy = (sum_windows(part, window_cells) for part in cells)
     floor = 1e-3 * cell_px**2
     return product / (optical_energy.clamp_min(floor) * sar_energy.clamp_min(floor)).sqrt()
 
 
 def correlation_surfaces(optical: Tensor, sar: Tensor, config: RefineConfig) -> Tensor:
-    """Surfaces of `windowed` for the windows of `config`."""
-    cells = cell_products(optical, sar, config.cell_px, config.search_px)
-    return windowed(cells, config.window_cells, config.cell_px)
+    """Surfaces of `window_correlations` for the windows of `config`."""
+    cells = correlate_cells(optical, sar, config.cell_px, config.search_px)
+    return window_correlations(cells, config.window_cells, config.cell_px)
 
 
-def add_windows(per_cell: Tensor, window_cells: int) -> Tensor:
+def sum_windows(per_cell: Tensor, window_cells: int) -> Tensor:
     """Sum (B, rows, columns, h, w) over tapered windows of cells around each cell."""
     batch, rows, columns, height, width = per_cell.shape
     radius = window_cells // 2
@@ -124,7 +142,7 @@ def add_windows(per_cell: Tensor, window_cells: int) -> Tensor:
     return flat.view(batch, height, width, rows, columns).permute(0, 3, 4, 1, 2)
 
 
-def peaks(surface: Tensor, rival_px: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+def find_peaks(surface: Tensor, rival_px: int) -> tuple[Tensor, Tensor, Tensor]:
     """Best offsets of (B, rows, columns, 2R+1, 2R+1) surfaces, to sub-pixel.
 
     Returns:
@@ -133,7 +151,7 @@ def peaks(surface: Tensor, rival_px: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     """
     batch, rows, columns, lags, _ = surface.shape
     flat = surface.reshape(batch, rows * columns, lags * lags)
-    offset, best = peak_near(flat)
+    offset, best = find_subpixel_peak(flat)
     score = flat.gather(2, best[..., None])[..., 0]
     y, x = best // lags, best % lags
     lag = torch.arange(lags, device=surface.device)
@@ -145,7 +163,7 @@ def peaks(surface: Tensor, rival_px: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     return offset, score, distinct.masked_fill(on_edge, 0.0)
 
 
-def peak_near(flat: Tensor) -> tuple[Tensor, Tensor]:
+def find_subpixel_peak(flat: Tensor) -> tuple[Tensor, Tensor]:
     """Maxima of surfaces (..., (2R+1)^2): their offsets (..., 2) to sub-pixel, and their index.
 
     On the edge of a surface the offset is the whole pixel.
@@ -159,14 +177,14 @@ def peak_near(flat: Tensor) -> tuple[Tensor, Tensor]:
         return flat.gather(-1, (row * lags + column)[..., None])[..., 0]
 
     middle = at(inner_y, inner_x)
-    step_x = parabola(at(inner_y, inner_x - 1), middle, at(inner_y, inner_x + 1))
-    step_y = parabola(at(inner_y - 1, inner_x), middle, at(inner_y + 1, inner_x))
+    step_x = parabola_vertex(at(inner_y, inner_x - 1), middle, at(inner_y, inner_x + 1))
+    step_y = parabola_vertex(at(inner_y - 1, inner_x), middle, at(inner_y + 1, inner_x))
     on_edge = (y != inner_y) | (x != inner_x)
     step = torch.stack([step_x, step_y], dim=-1).masked_fill(on_edge[..., None], 0.0)
     return torch.stack([x, y], dim=-1) - (lags - 1) // 2 + step, best
 
 
-def parabola(before: Tensor, peak: Tensor, after: Tensor) -> Tensor:
+def parabola_vertex(before: Tensor, peak: Tensor, after: Tensor) -> Tensor:
     """Sub-sample position of a maximum from three samples, within +-0.5."""
     curvature = before - 2 * peak + after
     step = 0.5 * (before - after) / curvature.clamp_max(-1e-9)

@@ -16,7 +16,6 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tar_engine.config import ModelConfig
@@ -26,7 +25,7 @@ from tar_engine.network.msfl import (
     MultiScaleFeatures,
     Sensor,
     normalise,
-    valid_of,
+    valid_mask,
 )
 from tar_engine.network.tafe import TextEnhancement
 
@@ -85,7 +84,7 @@ class TarNetwork(nn.Module):
         """What windows compare: (B, low_features, H, W) of (B, bands, H, W), NaN for nodata."""
         # On a CPU in full precision: there bfloat16 would give other digits in other batches.
         with torch.autocast(image.device.type, torch.bfloat16, enabled=image.is_cuda):
-            features: Tensor = self.low[sensor](image.nan_to_num(0.0), valid_of(image))
+            features: Tensor = self.low[sensor](image.nan_to_num(0.0), valid_mask(image))
         return features
 
 
@@ -97,16 +96,3 @@ def native_autocast(device: torch.device) -> torch.autocast:
         able = torch.cpu.get_capabilities()
         native = bool(able.get("amx_bf16") or able.get("avx512_bf16"))
     return torch.autocast(device.type, torch.bfloat16, enabled=native)
-
-
-def shrink(image: Tensor, side_px: int) -> Tensor:
-    """(B, bands, S, S) -> (B, bands, side_px, side_px) by averaging what is valid.
-
-    A shrunk pixel is nodata where less than half of it was valid.
-    """
-    if image.shape[-1] == side_px:
-        return image
-    valid = image.isfinite().to(image.dtype)
-    total = F.interpolate(image.nan_to_num(0.0, 0.0, 0.0), size=(side_px, side_px), mode="area")
-    share = F.interpolate(valid, size=(side_px, side_px), mode="area")
-    return (total / share.clamp_min(1e-6)).masked_fill(share < 0.5, float("nan"))

@@ -57,7 +57,7 @@ def normalise(image: Tensor) -> tuple[Tensor, Tensor]:
         a pixel is valid where all its bands are.
     """
     image = image.float()
-    valid = torch.isfinite(image).all(dim=1, keepdim=True) & ~empty(image)
+    valid = torch.isfinite(image).all(dim=1, keepdim=True) & ~find_zero_areas(image)
     image = torch.where(valid, image, torch.nan)
     step = max(1, math.isqrt(image.shape[-1] * image.shape[-2] // 16384))
     sample = image[..., ::step, ::step].flatten(2)
@@ -67,31 +67,31 @@ def normalise(image: Tensor) -> tuple[Tensor, Tensor]:
     return scaled.nan_to_num(0.0, 0.0, 0.0), valid.float()
 
 
-def as_seen(image: Tensor) -> Tensor:
+def normalise_with_nan(image: Tensor) -> Tensor:
     """(B, bands, H, W) normalised, NaN where there is no data."""
     normal, valid = normalise(image)
     return normal.masked_fill(valid == 0, torch.nan)
 
 
-def valid_of(image: Tensor) -> Tensor:
+def valid_mask(image: Tensor) -> Tensor:
     """(B, 1, H, W) float32: 1 where all bands of (B, C, H, W) are finite."""
     return image.isfinite().all(dim=1, keepdim=True).float()
 
 
-def empty(image: Tensor) -> Tensor:
+def find_zero_areas(image: Tensor) -> Tensor:
     """(B, 1, H, W) bool: areas of exact zeros, at least EMPTY_PX wide."""
     lit = (image != 0).any(dim=1, keepdim=True).float()
-    return grown(1 - grown(lit, EMPTY_PX), EMPTY_PX) > 0
+    return dilate(1 - dilate(lit, EMPTY_PX), EMPTY_PX) > 0
 
 
-def grown(mask: Tensor, side_px: int) -> Tensor:
+def dilate(mask: Tensor, side_px: int) -> Tensor:
     """Largest of (B, 1, H, W), not negative, within a square of odd side."""
     for axis in (2, 3):
-        mask = grown_along(mask, side_px, axis)
+        mask = dilate_along(mask, side_px, axis)
     return mask
 
 
-def grown_along(mask: Tensor, side_px: int, axis: int) -> Tensor:
+def dilate_along(mask: Tensor, side_px: int, axis: int) -> Tensor:
     """Largest within a line of odd length, by largest of ever longer parts of it."""
     reach, length = side_px // 2, mask.shape[axis]
     ends = [0, 0, reach, reach] if axis == 2 else [reach, reach]
@@ -114,20 +114,20 @@ def gaussian_kernel(sigma_px: float) -> Tensor:
     return kernel / kernel.sum()
 
 
-def separable(image: Tensor, along_y: Tensor, along_x: Tensor) -> Tensor:
+def filter_separable(image: Tensor, along_y: Tensor, along_x: Tensor) -> Tensor:
     """Filter every channel of (B, C, H, W) by two one-dimensional kernels, edges replicated."""
     channels = image.shape[1]
     ry, rx = along_y.numel() // 2, along_x.numel() // 2
     image = F.pad(image, (rx, rx, ry, ry), mode="replicate")
     if channels == 1 and not image.is_cuda:
-        return filtered_plane(filtered_plane(image, along_y.tolist(), 2), along_x.tolist(), 3)
+        return filter_plane(filter_plane(image, along_y.tolist(), 2), along_x.tolist(), 3)
     # Channels last: the depthwise kernel of that layout is twenty times as fast on a CPU.
     image = image.contiguous(memory_format=torch.channels_last)
     image = F.conv2d(image, along_y.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
     return F.conv2d(image, along_x.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
 
 
-def filtered_plane(image: Tensor, taps: Sequence[float], axis: int) -> Tensor:
+def filter_plane(image: Tensor, taps: Sequence[float], axis: int) -> Tensor:
     """(B, 1, H, W) filtered along one axis, without its borders.
 
     By shifted sums: a convolution of a single channel takes a CPU three times as long.
@@ -153,7 +153,7 @@ def orientation(image: Tensor, valid: Tensor) -> Tensor:
         (B, 2, H, W) float32, cosine and sine; length close to 1 where there is structure, close
         to 0 where the image is flat, and 0 near nodata.
     """
-    return equalised(doubled(*gradient(image, DERIVATIVE_SIGMA_PX)), inside(valid))
+    return equalise(double_angles(*gradient(image, DERIVATIVE_SIGMA_PX)), inner_mask(valid))
 
 
 def structure(image: Tensor, valid: Tensor) -> Tensor:
@@ -176,18 +176,18 @@ def structure(image: Tensor, valid: Tensor) -> Tensor:
     along = F.linear(torch.stack([gx, gy], dim=-1), directions).abs_().mean(dim=1)
     bright = image.mean(dim=1, keepdim=True).clamp(-3, 3)
     smooth = gaussian_kernel(BRIGHTNESS_SIGMA_PX).to(image)
-    inner = inside(valid)
+    inner = inner_mask(valid)
     return torch.cat(
         [
-            equalised(doubled(gx, gy), inner),
-            equalised(along.permute(0, 3, 1, 2), inner),
-            separable(bright * valid, smooth, smooth),
+            equalise(double_angles(gx, gy), inner),
+            equalise(along.permute(0, 3, 1, 2), inner),
+            filter_separable(bright * valid, smooth, smooth),
         ],
         dim=1,
     )
 
 
-def doubled(gx: Tensor, gy: Tensor) -> Tensor:
+def double_angles(gx: Tensor, gy: Tensor) -> Tensor:
     """Gradients (B, bands, H, W) as vectors of twice their angle, averaged: (B, 2, H, W)."""
     strength = (gx.square() + gy.square()).sqrt().clamp_min(1e-6)
     both = [(gx.square() - gy.square()) / strength, 2 * gx * gy / strength]
@@ -200,13 +200,13 @@ def gradient(image: Tensor, sigma_px: float) -> tuple[Tensor, Tensor]:
     reach = smooth.numel() // 2
     x = torch.arange(-reach, reach + 1, device=image.device)
     derivative = -x / sigma_px**2 * smooth
-    return separable(image, smooth, derivative), separable(image, derivative, smooth)
+    return filter_separable(image, smooth, derivative), filter_separable(image, derivative, smooth)
 
 
-def equalised(features: Tensor, inner: Tensor) -> Tensor:
+def equalise(features: Tensor, inner: Tensor) -> Tensor:
     """Features (B, C, H, W) of strong edges brought to length 1, of weak ones in proportion.
 
-    0 outside of `inner`, see `inside`: the border of nodata is no edge.
+    0 outside of `inner`, see `inner_mask`: the border of nodata is no edge.
     """
     energy = features.square().sum(dim=1, keepdim=True)
     area = inner.sum(dim=(2, 3), keepdim=True).clamp_min(1)
@@ -214,9 +214,9 @@ def equalised(features: Tensor, inner: Tensor) -> Tensor:
     return features * (inner / (energy + typical + 1e-12).sqrt())
 
 
-def inside(valid: Tensor) -> Tensor:
+def inner_mask(valid: Tensor) -> Tensor:
     """(B, 1, H, W) in {0, 1}: beyond the derivative's reach of nodata."""
-    return 1 - grown(1 - valid, 2 * math.ceil(3 * DERIVATIVE_SIGMA_PX) + 1)
+    return 1 - dilate(1 - valid, 2 * math.ceil(3 * DERIVATIVE_SIGMA_PX) + 1)
 
 
 class LowLevelFeatures(nn.Module):
@@ -248,11 +248,11 @@ class LowLevelFeatures(nn.Module):
         with torch.autocast(image.device.type, enabled=False), torch.no_grad():
             seen = structure(image, valid)
         # Strip by strip: what a large image needs in between would fit no cache.
-        strips = [self.of_rows(seen, top) for top in range(0, seen.shape[2], STRIP_PX)]
-        features = torch.cat(strips, dim=2) * inside(valid)
+        strips = [self.compute_rows(seen, top) for top in range(0, seen.shape[2], STRIP_PX)]
+        features = torch.cat(strips, dim=2) * inner_mask(valid)
         return features / (features.square().sum(dim=1, keepdim=True) + 0.25).sqrt()
 
-    def of_rows(self, seen: Tensor, top: int) -> Tensor:
+    def compute_rows(self, seen: Tensor, top: int) -> Tensor:
         """STRIP_PX rows from `top` on of (B, STRUCTURE, H, W), as (B, low_features, rows, W)."""
         height, reach = seen.shape[2], LOW_REACH_PX
         bottom = min(top + STRIP_PX, height)

@@ -47,7 +47,7 @@ class TextEnhancement(nn.Module):
 
     def forward(self, tokens: Tensor, sensor: Sensor) -> Enhanced:
         """tokens (B, N, C) -> the same tokens with text mixed in, and what they were taken for."""
-        bank = centred(ablated(self.bank, self.mode))
+        bank = centre_bank(ablate_bank(self.bank, self.mode))
         wording = bank[0 if sensor == "optical" else 1]
         concept = bank.mean(dim=0)
         query = self.query(self.norm(tokens))
@@ -60,7 +60,7 @@ class TextEnhancement(nn.Module):
         return Enhanced(tokens + torch.sigmoid(self.gate(query)) * message, concepts)
 
 
-def centred(bank: Tensor) -> Tensor:
+def centre_bank(bank: Tensor) -> Tensor:
     """(2, K, C) embeddings less what all wordings of a sensor share, unit length.
 
     Sentences of one pattern ("a Sentinel-2 satellite image of ...") lie in a narrow cone, with a
@@ -69,7 +69,7 @@ def centred(bank: Tensor) -> Tensor:
     return F.normalize(bank - bank.mean(dim=1, keepdim=True), dim=-1)
 
 
-def ablated(bank: Tensor, mode: str) -> Tensor:
+def ablate_bank(bank: Tensor, mode: str) -> Tensor:
     """The bank itself, or what replaces it when the text's worth is measured.
 
     shuffled: each sensor's wording is dealt out anew, so that concepts no longer agree across the

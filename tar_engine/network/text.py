@@ -209,7 +209,7 @@ def remoteclip_bank(checkpoint: Path | None = None) -> TextBank:
         first_line = str(error).splitlines()[0]
         raise TextError(f"{path} is no RemoteCLIP ViT-B-32 checkpoint: {first_line}") from error
     encoder = ClipTextEncoder(model, open_clip.get_tokenizer("ViT-B-32"))
-    return build_bank(encoder, f"{REMOTECLIP} sha256:{_file_sha256(path)}")
+    return build_bank(encoder, f"{REMOTECLIP} sha256:{hash_file(path)}")
 
 
 def _cached_remoteclip() -> Path:
@@ -254,6 +254,7 @@ def _name_torchvision_operators() -> None:
 _kept_libraries: list[torch.library.Library] = []
 
 
-def _file_sha256(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """The sha256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,7 +19,7 @@ from torch import Tensor
 from tar_engine.config import model_config
 from tar_engine.errors import WeightsError
 from tar_engine.network.model import TarNetwork
-from tar_engine.network.text import TextBank
+from tar_engine.network.text import TextBank, hash_file
 
 DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "tar.safetensors"
 METADATA_KEY = "tar"
@@ -40,7 +40,7 @@ def save_checkpoint(
     path: Path, network: TarNetwork, bank: TextBank, history: dict[str, Any]
 ) -> str:
     """Write a checkpoint (half precision), put it in place whole, return its sha256."""
-    tensors = {name: _stored(value) for name, value in network.state_dict().items()}
+    tensors = {name: _to_stored(value) for name, value in network.state_dict().items()}
     about = {
         "model": asdict(network.config),
         "text_provenance": bank.provenance,
@@ -67,7 +67,10 @@ def load_checkpoint(path: Path | None = None, sha256: str | None = None) -> Chec
     """
     if path is None:
         path, sha256 = DEFAULT_WEIGHTS, sha256 or shipped_sha256()
-    digest = file_sha256(path)
+    try:
+        digest = hash_file(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
     if sha256 is not None and digest != sha256:
         raise WeightsError(
             f"{path}: sha256 is {digest[:16]}…, expected {sha256[:16]}…; "
@@ -95,15 +98,6 @@ def shipped_sha256() -> str:
     return DEFAULT_WEIGHTS.with_suffix(".sha256").read_text(encoding="ascii").split()[0]
 
 
-def file_sha256(path: Path) -> str:
-    """Hash of a file's content; WeightsError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _stored(value: Tensor) -> Tensor:
+def _to_stored(value: Tensor) -> Tensor:
     value = value.detach().cpu().contiguous()
     return value.half() if value.is_floating_point() else value

@@ -1,1 +1,7 @@
-"""Pairs with a known truth, the training loop, frozen protocols and metrics."""
+"""How the network is taught, and how well the engine does.
+
+`patches`, `synthesis` and `training_set` are pairs with a known truth, `augment` their looks;
+`train` (the loop), `train_low` and `losses` teach; `protocols` are frozen warps and `evaluate`
+the figures. Imports everything below; nothing in the engine imports it, and inference needs none
+of it.
+"""

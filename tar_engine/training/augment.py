@@ -36,7 +36,7 @@ def optical_appearance(image: Tensor, generator: torch.Generator) -> tuple[Tenso
         + _uniform(batch, 0.0, 2 * math.pi, generator)
     )
     image = torch.where(_chosen(batch, 0.25, generator), bent, image)
-    cloud, opacity = clouds(batch, image.shape[-1], generator)
+    cloud, opacity = draw_clouds(batch, image.shape[-1], generator)
     covered = torch.where(_chosen(batch, CLOUDY_SHARE, generator), opacity, 0.0)
     image = image * (1 - covered) + cloud * covered
     noise = torch.randn(image.shape, generator=generator, device=image.device)
@@ -56,7 +56,7 @@ def sar_appearance(image: Tensor, generator: torch.Generator) -> Tensor:
     return image.clamp(0, 1.3) ** _uniform(batch, 0.6, 1.7, generator)
 
 
-def painted(cover: Tensor, bands: int, generator: torch.Generator) -> Tensor:
+def paint_labels(cover: Tensor, bands: int, generator: torch.Generator) -> Tensor:
     """(B, H, W) label maps in random intensities per label: (B, bands, H, W) float32 in [0, 1].
 
     Whatever contrast two sensors could have, borders between labels stay where they are
@@ -71,14 +71,14 @@ def painted(cover: Tensor, bands: int, generator: torch.Generator) -> Tensor:
     return (flat + texture * _uniform(batch, 0.0, 0.15, generator)).clamp(0, 1)
 
 
-def symmetry(images: Tensor, turn: Tensor) -> Tensor:
+def apply_symmetry(images: Tensor, turn: Tensor) -> Tensor:
     """One of the square's eight symmetries (B, 1, 1, 1) for each of (B, C, S, S) images."""
     images = torch.where(turn % 2 == 1, images.flip(2), images)
     images = torch.where(turn // 2 % 2 == 1, images.flip(3), images)
     return torch.where(turn // 4 == 1, images.transpose(2, 3), images)
 
 
-def clouds(batch: int, side_px: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_clouds(batch: int, side_px: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Brightness and opacity, both (B, 1, S, S), of random blobs over 10 to 60 %."""
     shape = _octaves(batch, side_px, (3, 6, 12, 24), generator)
     clear = (_uniform(batch, 0.4, 0.9, generator).flatten(1) * (side_px**2 - 1)).long()
@@ -89,7 +89,7 @@ def clouds(batch: int, side_px: int, generator: torch.Generator) -> tuple[Tensor
     return brightness + texture * _uniform(batch, 0.0, 0.08, generator), opacity
 
 
-def terrain(batch: int, side_px: int, highest_px: float, generator: torch.Generator) -> Tensor:
+def draw_terrain(batch: int, side_px: int, highest_px: float, generator: torch.Generator) -> Tensor:
     """(B, 2, S, S) smooth displacement along x, the range direction, below `highest_px`."""
     relief = _octaves(batch, side_px, (4, 7), generator)
     relief = relief / relief.abs().amax(dim=(2, 3), keepdim=True)

@@ -68,7 +68,7 @@ def evaluate(
             case = make_case(data, index, protocol)
             found = registrar.register(case.optical, case.sar)
             error = grid_error(found.displacement, case) if found.accepted else float("inf")
-            told = {
+            outcome = {
                 "pair": case.name,
                 "accepted": found.accepted,
                 "error_px": error,
@@ -77,21 +77,21 @@ def evaluate(
                 "kind": found.kind,
             }
             if protocol.field_waves:
-                told |= dense_shares(found.displacement, case)
-            cases.append(told)
+                outcome |= dense_shares(found.displacement, case)
+            cases.append(outcome)
             if progress:
                 progress(name, index + 1, len(data))
-        results["protocols"][name] = {**summary(protocol, cases), "cases": cases}
+        results["protocols"][name] = {**summarise(protocol, cases), "cases": cases}
     return results
 
 
-def summary(protocol: Protocol, cases: list[dict[str, Any]]) -> dict[str, Any]:
+def summarise(protocol: Protocol, cases: list[dict[str, Any]]) -> dict[str, Any]:
     """CMR, median error and share accepted; for foreign pairs only the false accepts."""
     accepted = float(np.mean([case["accepted"] for case in cases]))
     if protocol.foreign:
         return {"pairs": len(cases), "false_accepts": accepted}
     errors = np.array([case["error_px"] for case in cases])
-    told = {
+    figures = {
         "pairs": len(cases),
         "accepted": accepted,
         "median_px": float(np.median(errors)),
@@ -100,8 +100,8 @@ def summary(protocol: Protocol, cases: list[dict[str, Any]]) -> dict[str, Any]:
     }
     if protocol.field_waves:
         for key in (f"px<{t:g}" for t in DENSE_PX):
-            told[key] = float(np.mean([case[key] for case in cases]))
-    return told
+            figures[key] = float(np.mean([case[key] for case in cases]))
+    return figures
 
 
 def within_twice_stated(cases: Sequence[dict[str, Any]]) -> float:
@@ -126,7 +126,7 @@ def table(results: dict[str, Any]) -> str:
             line.append(f"{result['median_px']:.2f}")
         line += [f"{result[f'px<{t:g}']:.1%}" for t in DENSE_PX if f"px<{t:g}" in result]
         lines.append(line)
-    return aligned(lines)
+    return align_columns(lines)
 
 
 def reliability_table(results: dict[str, Any]) -> str:
@@ -157,10 +157,10 @@ def reliability_table(results: dict[str, Any]) -> str:
                 f"{within_twice_stated(held):.1%}",
             ]
         )
-    return aligned(lines)
+    return align_columns(lines)
 
 
-def aligned(lines: Sequence[Sequence[str]]) -> str:
+def align_columns(lines: Sequence[Sequence[str]]) -> str:
     """Rows of cells as text: the first column to the left, the others to the right."""
     columns = max(len(line) for line in lines)
     padded = [[*line, *[""] * (columns - len(line))] for line in lines]

@@ -11,7 +11,7 @@ from tar_engine.training.patches import UNKNOWN
 SPREAD_PX = 0.45  # of a true shift over whole offsets: the narrowest that does not favour them
 
 
-def true_cells(sar_xy: Tensor, cells: int, cell_px: float) -> tuple[Tensor, Tensor]:
+def find_true_cells(sar_xy: Tensor, cells: int, cell_px: float) -> tuple[Tensor, Tensor]:
     """The SAR cell in which each optical cell's centre truly falls.
 
     Args:

@@ -89,7 +89,7 @@ def make_case(data: PatchPairs, index: int, protocol: Protocol) -> Case:
     waves = draw_waves(protocol, side, generator)
     optical = data.optical[index]
     if protocol.cloud_share:
-        optical = under_cloud(optical, protocol.cloud_share, generator)
+        optical = cover_with_cloud(optical, protocol.cloud_share, generator)
 
     grid = pixel_grid(side, side).double().reshape(-1, 2)
     source = apply_affine(invert_affine(affine), grid)
@@ -133,7 +133,7 @@ def draw_waves(protocol: Protocol, side_px: int, generator: torch.Generator) -> 
     return replace(waves, size=waves.size * (wanted / highest)[None, :, None])
 
 
-def under_cloud(image: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def cover_with_cloud(image: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """(bands, S, S) uint8 with `share` of it under opaque, faintly textured cloud."""
     side = image.shape[-1]
 

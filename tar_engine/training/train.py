@@ -28,18 +28,18 @@ from tar_engine.deformation import AffineRange, invert_affine, random_affines, s
 from tar_engine.network.model import CoarseMatches, TarNetwork, native_autocast
 from tar_engine.network.text import CLOUD_NAME, TextBank
 from tar_engine.network.weights import save_checkpoint
-from tar_engine.register import chosen_device
+from tar_engine.register import choose_device
 from tar_engine.training import losses
 from tar_engine.training.augment import (
+    apply_symmetry,
+    draw_terrain,
     optical_appearance,
-    painted,
+    paint_labels,
     sar_appearance,
-    symmetry,
-    terrain,
 )
 from tar_engine.training.patches import UNKNOWN, PatchPairs
 from tar_engine.training.synthesis import COVER_NAMES
-from tar_engine.training.train_low import draw_low_batch, low_loss, own_shifts
+from tar_engine.training.train_low import draw_low_batch, low_loss, measure_own_shifts
 from tar_engine.training.training_set import manifest
 
 Part = Literal["high", "low"]
@@ -113,7 +113,7 @@ def train(
         part: the half that learns; the other stays as `initial` has it.
         earlier: the history of `initial`, which the checkpoint goes on telling.
     """
-    where = chosen_device(device)
+    where = choose_device(device)
     torch.manual_seed(config.seed)
     network = (initial or TarNetwork(model, bank.embeddings)).to(where).train()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -130,7 +130,7 @@ def train(
         "device": where.type,
     }
     history = (earlier or {}) | {part: about}
-    loss_of = losses_of(part, network, on_device(data, where), config, bank)
+    loss_of = make_loss(part, network, move_to_device(data, where), config, bank)
     running, started, seen_before = torch.zeros(2), time.perf_counter(), seen
     while seen < config.pairs:
         for group in optimiser.param_groups:
@@ -158,13 +158,13 @@ def train(
     return network
 
 
-def losses_of(
+def make_loss(
     part: Part, network: TarNetwork, data: PatchPairs, config: TrainConfig, bank: TextBank
 ) -> Callable[[int], tuple[Tensor, Tensor]]:
     """The loss of the batch with a given seed: the matching part alone, and the total."""
     device = data.optical.device
     if part == "low":
-        own = own_shifts(data)
+        own = measure_own_shifts(data)
 
         def low(seed: int) -> tuple[Tensor, Tensor]:
             loss = low_loss(network, draw_low_batch(data, own, config.batch, seed))
@@ -172,7 +172,7 @@ def losses_of(
 
         return low
     forward = torch.compile(network) if device.type == "cuda" else network
-    concept_of_cover = concepts_of_covers(bank, device)
+    concept_of_cover = find_cover_concepts(bank, device)
 
     def high(seed: int) -> tuple[Tensor, Tensor]:
         batch = draw_batch(data, config, network.config.seen_px, seed)
@@ -190,13 +190,13 @@ def learning_rate(config: TrainConfig, seen: int) -> float:
     return config.peak_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
-def on_device(data: PatchPairs, device: torch.device) -> PatchPairs:
+def move_to_device(data: PatchPairs, device: torch.device) -> PatchPairs:
     """The pairs on the device that draws batches from them, with a cover map for each."""
     cover = torch.full_like(data.sar[:, 0], UNKNOWN) if data.cover is None else data.cover
     return PatchPairs(data.names, data.optical.to(device), data.sar.to(device), cover.to(device))
 
 
-def concepts_of_covers(bank: TextBank, device: torch.device) -> Tensor | None:
+def find_cover_concepts(bank: TextBank, device: torch.device) -> Tensor | None:
     """(covers,) each cover's and at last cloud's concept in the bank; None if it lacks any."""
     names = (*COVER_NAMES, CLOUD_NAME)
     if not set(names) <= set(bank.names):
@@ -207,25 +207,25 @@ def concepts_of_covers(bank: TextBank, device: torch.device) -> Tensor | None:
 def draw_batch(data: PatchPairs, config: TrainConfig, side_px: int, seed: int) -> Batch:
     """A random batch, fully determined by `seed`, shrunk to the size that the network sees.
 
-    `data` must have a cover map, see `on_device`.
+    `data` must have a cover map, see `move_to_device`.
     """
     device = data.optical.device
     generator = torch.Generator(device).manual_seed(seed)
     chosen = torch.randint(len(data), (config.batch,), generator=generator, device=device)
     if data.cover is None:
-        raise ValueError("data: no cover map, see on_device")
+        raise ValueError("data: no cover map, see move_to_device")
     optical, sar, cover = draw_colours(
         data.optical[chosen], data.sar[chosen], data.cover[chosen], config, generator
     )
     turn = torch.randint(8, (config.batch, 1, 1, 1), generator=generator, device=device)
-    patch = symmetry(torch.cat([optical, sar, cover[:, None].float()], dim=1), turn)
+    patch = apply_symmetry(torch.cat([optical, sar, cover[:, None].float()], dim=1), turn)
     window, px_per_seen = draw_windows(config, patch.shape[-1], side_px, generator)
     # Seen pixels may be larger than the patch's; averaging first keeps them from aliasing.
     blurred = F.avg_pool2d(F.pad(patch, (0, 1, 0, 1), mode="replicate"), 2, stride=1)
     patch = torch.where((px_per_seen > 1.3)[:, None, None, None], blurred, patch)
 
     affine = draw_affines(config, side_px, generator)
-    displaced = terrain(config.batch, side_px, config.terrain_px / 2, generator)
+    displaced = draw_terrain(config.batch, side_px, config.terrain_px / 2, generator)
     grid = pixel_grid(side_px, side_px, device).reshape(-1, 2)
     before = apply_affine(invert_affine(affine), grid).view(config.batch, side_px, side_px, 2)
     # Where terrain was before it moved: good to a fraction of a pixel, as it is smooth.
@@ -240,7 +240,7 @@ def draw_batch(data: PatchPairs, config: TrainConfig, side_px: int, seed: int) -
     seen_sar = sample(sar_appearance(patch[:, -2:-1], generator), sar_at)
     return Batch(
         seen_optical,
-        filled(seen_sar, generator),
+        fill_empty(seen_sar, generator),
         optical_cover.long().masked_fill(cloudy, len(COVER_NAMES)),
         sample(patch[:, -1:], sar_at, mode="nearest")[:, 0].nan_to_num(UNKNOWN).long(),
         affine,
@@ -271,7 +271,7 @@ def draw_windows(
     return torch.cat([linear, shift[..., None]], dim=-1), per_seen
 
 
-def filled(sar: Tensor, generator: torch.Generator) -> Tensor:
+def fill_empty(sar: Tensor, generator: torch.Generator) -> Tensor:
     """Areas that the warp left empty (NaN): in some pairs they show another place."""
     draw = torch.rand(len(sar), 1, 1, 1, generator=generator, device=sar.device)
     elsewhere = sar.flip(3).roll(1, dims=0)
@@ -286,8 +286,8 @@ def draw_colours(
     draw = torch.rand(len(cover), generator=generator, device=cover.device)
     repaint = (draw < config.painted_share) & (cover != UNKNOWN).flatten(1).all(dim=1)
     repaint_pixels = repaint[:, None, None, None]
-    optical = torch.where(repaint_pixels, painted(cover, optical.shape[1], generator), optical)
-    sar = torch.where(repaint_pixels, painted(cover, 1, generator), sar)
+    optical = torch.where(repaint_pixels, paint_labels(cover, optical.shape[1], generator), optical)
+    sar = torch.where(repaint_pixels, paint_labels(cover, 1, generator), sar)
     return optical, sar, cover.masked_fill(repaint[:, None, None], UNKNOWN)
 
 
@@ -317,11 +317,13 @@ def batch_loss(
     side = batch.optical.shape[-1]
     out = network(batch.optical, batch.sar)
     cells = math.isqrt(out.similarity.shape[1])
-    index, inside = losses.true_cells(batch.sar_xy(cells), cells, side / cells)
+    index, inside = losses.find_true_cells(batch.sar_xy(cells), cells, side / cells)
     matching = total = losses.matching_loss(out.similarity, index, inside)
     tokens = math.isqrt(out.optical_concepts.shape[1])
     if config.agreement_weight:
-        token_index, token_inside = losses.true_cells(batch.sar_xy(tokens), tokens, side / tokens)
+        token_index, token_inside = losses.find_true_cells(
+            batch.sar_xy(tokens), tokens, side / tokens
+        )
         total = total + config.agreement_weight * losses.agreement_loss(
             out.optical_concepts, out.sar_concepts, token_index, token_inside
         )

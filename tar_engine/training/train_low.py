@@ -16,10 +16,10 @@ from torch import Tensor
 from tar_engine.config import RefineConfig
 from tar_engine.coordinates import apply_affine, pixel_grid
 from tar_engine.deformation import AffineRange, invert_affine, random_affines, sample
-from tar_engine.matching.windows import centred, correlation_surfaces, match_windows
+from tar_engine.matching.windows import correlation_surfaces, match_windows, subtract_mean
 from tar_engine.network.model import TarNetwork
-from tar_engine.network.msfl import as_seen, normalise, structure, valid_of
-from tar_engine.training.augment import sar_appearance, symmetry
+from tar_engine.network.msfl import normalise, normalise_with_nan, structure, valid_mask
+from tar_engine.training.augment import apply_symmetry, sar_appearance
 from tar_engine.training.losses import shift_loss
 from tar_engine.training.patches import PatchPairs
 
@@ -44,22 +44,25 @@ class LowBatch:
     shift: Tensor
 
 
-def own_shifts(data: PatchPairs) -> Tensor:
+def measure_own_shifts(data: PatchPairs) -> Tensor:
     """(N, 2) how far each pair's SAR lies from its optical image, by structure alone, pixels."""
     found = []
     for index in range(len(data)):
         optical, sar = (
             structure(*normalise(images[index : index + 1])) for images in (data.optical, data.sar)
         )
-        windows = match_windows(centred(optical[:, :2]), centred(sar[:, :2]), WHOLE)
-        confidence = (windows.score.clamp(0, 1) * windows.distinct)[0]
+        everywhere = torch.ones_like(optical[:, :1])
+        windows = match_windows(
+            subtract_mean(optical[:, :2]), subtract_mean(sar[:, :2]), everywhere, WHOLE
+        )
+        confidence = windows.confidence[0]
         clear = confidence >= confidence.quantile(1 - CLEAREST)
         found.append(windows.offset_xy[0][clear].median(dim=0).values)
     return torch.stack(found)
 
 
 def draw_low_batch(data: PatchPairs, own: Tensor, batch: int, seed: int) -> LowBatch:
-    """A random batch, fully determined by `seed`; `own` are the pairs' `own_shifts`."""
+    """A random batch, fully determined by `seed`; `own` are the pairs' `measure_own_shifts`."""
     device, side = data.optical.device, data.optical.shape[-1]
     generator = torch.Generator(device).manual_seed(seed)
 
@@ -69,7 +72,7 @@ def draw_low_batch(data: PatchPairs, own: Tensor, batch: int, seed: int) -> LowB
     chosen = torch.randint(len(data), (batch,), generator=generator, device=device)
     turn = torch.randint(8, (batch, 1, 1, 1), generator=generator, device=device)
     both = torch.cat([data.optical[chosen], data.sar[chosen]], dim=1).float() / 255
-    both, own = symmetry(both, turn), turned(own[chosen], turn[:, 0, 0, 0])
+    both, own = apply_symmetry(both, turn), turn_shifts(own[chosen], turn[:, 0, 0, 0])
     optical, sar = both[:, :-1], both[:, -1:]
     speckled = sar_appearance(sar, generator).masked_fill(sar == 0, 0.0)
     sar = torch.where(uniform(batch, 1, 1, 1) < SPECKLED_SHARE, speckled, sar)
@@ -86,7 +89,9 @@ def draw_low_batch(data: PatchPairs, own: Tensor, batch: int, seed: int) -> LowB
     back = apply_affine(apart, crop - shift[:, None] + own[:, None])
     shape = (batch, crop_px, crop_px, 2)
     return LowBatch(
-        as_seen(sample(optical, crop.view(shape))), as_seen(sample(moved, back.view(shape))), shift
+        normalise_with_nan(sample(optical, crop.view(shape))),
+        normalise_with_nan(sample(moved, back.view(shape))),
+        shift,
     )
 
 
@@ -94,14 +99,14 @@ def low_loss(network: TarNetwork, batch: LowBatch) -> Tensor:
     """Negative log-likelihood of the true shifts, over windows that see both sensors."""
     optical = network.low_level(batch.optical, "optical")
     sar = network.low_level(batch.sar, "sar")
-    surfaces = correlation_surfaces(centred(optical), centred(sar), WINDOWS)
-    both = valid_of(batch.optical) * valid_of(batch.sar)
+    surfaces = correlation_surfaces(subtract_mean(optical), subtract_mean(sar), WINDOWS)
+    both = valid_mask(batch.optical) * valid_mask(batch.sar)
     cells = torch.nn.functional.avg_pool2d(both, WINDOWS.cell_px)[:, 0] > 0.9
     return shift_loss(surfaces, network.low_sharpness.exp(), batch.shift, cells)
 
 
-def turned(shift: Tensor, turn: Tensor) -> Tensor:
-    """Shifts (B, 2) in images that `augment.symmetry` has turned by (B,)."""
+def turn_shifts(shift: Tensor, turn: Tensor) -> Tensor:
+    """Shifts (B, 2) in images that `augment.apply_symmetry` has turned by (B,)."""
     x = torch.where(turn // 2 % 2 == 1, -shift[:, 0], shift[:, 0])
     y = torch.where(turn % 2 == 1, -shift[:, 1], shift[:, 1])
     swapped = (turn // 4 == 1)[:, None]

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from tar_engine import Registrar
 from tar_engine.fields.field import Field
-from tar_engine.training.evaluate import aligned, dense_shares
+from tar_engine.training.evaluate import align_columns, dense_shares
 from tar_engine.training.patches import PatchPairs, load_pairs
 from tar_engine.training.protocols import PROTOCOLS, make_case
 
@@ -44,10 +44,12 @@ def main() -> None:
         for name, axes in MIRRORS.items()
     }
     head = ["pairs", "answered", "mean dx", "mean dy", "spread dx", "spread dy"]
-    print(aligned([head, *(offset_line(name, found, data) for name, found in fields.items())]))
+    print(
+        align_columns([head, *(offset_line(name, found, data) for name, found in fields.items())])
+    )
     print()
     own = fields["as they are"]
-    print(aligned(elastic_lines(registrar, data, dict(zip(chosen, own, strict=True)))))
+    print(align_columns(elastic_lines(registrar, data, dict(zip(chosen, own, strict=True)))))
 
 
 def own_field(

@@ -38,17 +38,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from tar_engine import Registrar, register
 from tar_engine.fields.fit import fit
 from tar_engine.fields.matches import Matches
-from tar_engine.matching import refine
-from tar_engine.training.evaluate import aligned
-from tar_engine.training.patches import PatchPairs, load_pairs
+from tar_engine.matching import locate, refine
+from tar_engine.training.evaluate import align_columns
+from tar_engine.training.patches import load_pairs
 from tar_engine.training.protocols import PROTOCOLS, Case, make_case
-from tar_engine.training.synthesis import SyntheticPair, synthetic_pair
+from tar_engine.training.synthesis import synthetic_pair
 from tests.benchmarks.baselines import BASELINES, Bytes, oriented_gradient_grid
+from tests.support.pairs import drawn_pairs
 
 Lines = Iterator[list[str]]
 Times = dict[str, float]  # seconds per pair, by stage
 
-SIDE_PX = 256
 BATCHES = (1, 4, 16)
 HALO_PX = 64  # on every side of a tile's core, as the flows cut them: 512 + 2 * 64 = 640 px
 PRIOR_PX = 16.0  # the largest offset looked for in a scene, as far as the gradients' grid reaches
@@ -79,29 +79,24 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
     registrar = Registrar.load(device=args.device)
-    data = load_pairs(args.pairs_dir) if args.pairs_dir else drawn_pairs(args.pairs)
+    drawn = {f"drawn{seed}": seed for seed in range(args.pairs)}
+    data = load_pairs(args.pairs_dir) if args.pairs_dir else drawn_pairs(drawn)
     cases = [make_case(data, i, PROTOCOLS["large"]) for i in range(min(args.pairs, len(data)))]
     area_px = math.prod(cases[0].optical.shape[1:])
     print(f"{args.device}, {args.threads} threads, {len(cases)} pairs, protocol large\n")
     stages, wholes = replays(registrar, cases), whole_calls(registrar, cases)
     took = {stage.name: seconds(stage, args.device) for stage in (*stages, *wholes)}
-    print(aligned(list(stage_lines([*stages, *wholes], took, area_px, args.device))))
+    print(align_columns(list(stage_lines([*stages, *wholes], took, area_px, args.device))))
     with patch.object(registrar, "match_batch", wraps=registrar.match_batch) as spy:
         wholes[0].run()
     print(f"{spy.call_count - len(cases)} pairs needed any rotation; {peak_resident()}\n")
-    print(aligned(list(ceiling_lines(stages[:-1], took, args.device))), end="\n\n")
-    print(aligned(list(baseline_lines(cases, took["register"]))), end="\n\n")
+    print(align_columns(list(ceiling_lines(stages[:-1], took, args.device))), end="\n\n")
+    print(align_columns(list(baseline_lines(cases, took["register"]))), end="\n\n")
     if args.scene:
         print_scene(registrar, args)
 
 
-def drawn_pairs(count: int) -> PatchPairs:
-    """Pairs of drawn ground."""
-    names = tuple(f"drawn{seed}" for seed in range(count))
-    return PatchPairs(names, *stacked([synthetic_pair(seed, SIDE_PX) for seed in range(count)]))
-
-
-def stacked(pairs: Sequence[Case | SyntheticPair]) -> tuple[Tensor, Tensor]:
+def stacked(pairs: Sequence[Case]) -> tuple[Tensor, Tensor]:
     """Their optical and their SAR images."""
     optical, sar = [pair.optical for pair in pairs], [pair.sar for pair in pairs]
     return torch.from_numpy(np.stack(optical)), torch.from_numpy(np.stack(sar))
@@ -110,17 +105,18 @@ def stacked(pairs: Sequence[Case | SyntheticPair]) -> tuple[Tensor, Tensor]:
 def replays(registrar: Registrar, cases: Sequence[Case]) -> list[Stage]:
     """Match each pair while watching; then every stage can run again with what it was given."""
     watched: dict[str, tuple[Any, str]] = {
-        "normalise": (register, "as_seen"),
-        "cloud": (registrar, "without_cloud"),
-        "search, usual": (register, "search"),
-        "search, any": (register, "search"),
-        "describe SAR": (registrar, "described"),
-        "rank": (register, "ranked"),
+        "normalise": (register, "normalise_with_nan"),
+        "describe": (locate, "describe_image"),
+        "cloud": (locate, "mask_cloud"),
+        "search, usual": (locate, "search_similarities"),
+        "search, any": (locate, "search_similarities"),
+        "rank": (locate, "rank_by_descriptors"),
         "refine": (register, "refine"),
+        "confirm": (register, "confirm_matches"),
         "  low level": (registrar.network, "low_level"),
         "  windows": (refine, "match_windows"),
-        "  update": (refine, "updated"),
-        "  all together": (refine, "smooth_offsets"),
+        "  consensus": (refine, "consensus_affine"),
+        "  all together": (refine, "estimate_smooth_offsets"),
     }
     calls: dict[str, list[partial[Any]]] = {}
     with ExitStack() as stack:
@@ -130,9 +126,7 @@ def replays(registrar: Registrar, cases: Sequence[Case]) -> list[Stage]:
     for name, at in watched.items():
         calls[name] = [partial(getattr(*at), *c.args, **c.kwargs) for c in spies[at].call_args_list]
     calls["search, any"] = [partial(call, any_rotation=True) for call in calls["search, any"]]
-    # The optical image is described as a part of naming its cloud.
-    calls["describe SAR"] = [call for call in calls["describe SAR"] if call.args[1] == "sar"]
-    calls["fit"] = [partial(fit, matches, registrar.fit_config) for matches in found]
+    calls["fit"] = [partial(fit, matches, registrar.config.fit) for matches in found]
     return [Stage(name, len(cases), made) for name, made in calls.items()]
 
 
@@ -276,7 +270,7 @@ def print_scene(registrar: Registrar, args: argparse.Namespace) -> None:
         how = "measured" if stage.pairs == count else f"extrapolated from {stage.pairs} tiles"
         lines.append([stage.name, str(stage.pairs), f"{each:.3f}", f"{each * count:.0f}", how])
     print(f"scene of {args.scene_px} px, drawn, tiles of {args.tile_px} px, prior {PRIOR_PX:g} px")
-    print(aligned(lines))
+    print(align_columns(lines))
     every = Matches.concatenate(found)
     error = np.hypot(*(every.sar_xy - every.optical_xy - SHIFT_XY).T)[every.confidence > 0]
     print(f"median error of a match: {np.median(error):.2f} px; {peak_resident()}")

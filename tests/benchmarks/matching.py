@@ -24,7 +24,13 @@ import numpy as np
 import torch
 
 from tar_engine import Registrar
-from tar_engine.training.evaluate import DENSE_PX, THRESHOLDS_PX, aligned, dense_shares, grid_error
+from tar_engine.training.evaluate import (
+    DENSE_PX,
+    THRESHOLDS_PX,
+    align_columns,
+    dense_shares,
+    grid_error,
+)
 from tar_engine.training.patches import load_pairs
 from tar_engine.training.protocols import PROTOCOLS, Case, Protocol, make_case
 from tests.benchmarks.baselines import BASELINES, Baseline, Bytes, Floats
@@ -63,7 +69,7 @@ def main() -> None:
                 engine_seconds = outcome.seconds
             lines.append([protocol.name, name, *cells(outcome, protocol, engine_seconds)])
     print(f"{len(indices)} pairs, {args.threads} threads")
-    print(aligned(lines))
+    print(align_columns(lines))
 
 
 def matcher_of(name: str) -> Baseline:

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from catalog.pixels.resample import resample
 from tar_engine import Registrar
 from tar_engine.errors import InputError
-from tar_engine.training.evaluate import aligned
+from tar_engine.training.evaluate import align_columns
 
 Floats = NDArray[np.float32]
 L2A = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
@@ -96,12 +96,12 @@ def main() -> None:
     for (variant, answers), spent in zip(found.items(), seconds, strict=True):
         lines.append([*variant, *cells(answers, agreed), f"{spent:.2f}"])
     print(f"{len(places)} chips and patches, {args.threads} threads")
-    print(aligned(lines))
+    print(align_columns(lines))
     apart = np.hypot(*np.array(agreed).T)
     print(f"products apart: median {np.median(apart):.2f} px, at most {apart.max():.2f} px")
     if args.scenes:
         print(f"\n{args.scenes} scenes, against fits good to about 1 px")
-        print(aligned(scene_lines(registrar, args.data / "scenes", args.scenes)))
+        print(align_columns(scene_lines(registrar, args.data / "scenes", args.scenes)))
 
 
 def answer(registrar: Registrar, place: Place, optical: str, sar: str, scale: str) -> Answer:

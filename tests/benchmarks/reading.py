@@ -33,9 +33,9 @@ from scipy import ndimage
 
 from catalog.archives.items import Asset, Scene
 from catalog.grid import Lattice, Window
+from catalog.pixels.composite import read_composite
 from catalog.pixels.open_files import close_all
 from catalog.pixels.rasters import GDAL_OPTIONS
-from catalog.pixels.read import read_window
 
 Floats = npt.NDArray[np.float32]
 CRS, CORNER, PX_M = "EPSG:32632", (600_000.0, 5_200_020.0), 10.0
@@ -107,8 +107,8 @@ def read_ours(scene: Scene, lattice: Lattice, windows: Sequence[Window]) -> Floa
     """What the pipeline does; returns the last window."""
     close_all()
     for window in windows:
-        values = read_window((scene,), lattice, window, BANDS)
-    return values
+        shown = read_composite((scene,), lattice, window, BANDS)
+    return shown.values
 
 
 def plain_aligned(scene: Scene, _: Lattice, windows: Sequence[Window]) -> Floats:

@@ -20,11 +20,11 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import catalog
-from catalog.archives.items import Scene
 from catalog.archives.search import catalog_api, search
 from catalog.grid import Lattice
-from catalog.pixels.read import read_window
 from tests.support.judges import WINDOW_PX, residuals
+
+OPTICAL = ("red", "green", "blue")
 
 
 def main() -> None:
@@ -38,11 +38,11 @@ def main() -> None:
         optical_scenes = search(url, args.optical, extent, day, day)
         sar_scenes = search(url, args.sar, extent, date(2014, 1, 1), date.max)
     polarisation = next(name for name in ("vh", "vv") if name in mosaic)
-    brightness = mosaic[["red", "green", "blue"]].to_array().mean("variable").values
+    brightness = mosaic[[*OPTICAL]].to_array().mean("variable").values
     after = mosaic[polarisation].values
-    before = read_window(sar_scenes, lattice, lattice.window, (polarisation,))[0]
+    before = catalog.composite(sar_scenes, lattice, (polarisation,))[polarisation].values
     before[np.isnan(after)] = np.nan
-    shown = scene_index(optical_scenes, lattice)
+    shown = catalog.composite(optical_scenes, lattice, OPTICAL)["scene"].values
     print("        confident    all  inside  border   median px")
     for name, image in (("before", before), ("after", after)):
         found = residuals(brightness, image)
@@ -57,15 +57,6 @@ def lattice_of(mosaic: xr.Dataset) -> Lattice:
     """The lattice a mosaic lies on."""
     affine = Affine(*mosaic.rio.transform(recalc=True)[:6])
     return Lattice(GeoBox((mosaic.sizes["y"], mosaic.sizes["x"]), affine, mosaic.rio.crs.to_wkt()))
-
-
-def scene_index(scenes: tuple[Scene, ...], lattice: Lattice) -> npt.NDArray[np.int64]:
-    """(H, W) index of the first scene that holds each pixel, -1 for none."""
-    shown = np.full(lattice.shape, -1)
-    for index, scene in enumerate(scenes):
-        inside = lattice.mask_of(scene.footprint, lattice.window)
-        shown[inside & (shown < 0)] = index
-    return shown
 
 
 def holds_two(shown: npt.NDArray[np.int64], x: float, y: float) -> bool:

@@ -11,7 +11,7 @@ from catalog import aws, objects
 from catalog.archives.items import Asset
 from catalog.archives.providers import Access
 from catalog.errors import ArgumentError
-from catalog.pixels.read import probe
+from catalog.pixels.scene import probe
 from tests.support.object_store import Swift, aws_environment, new_bucket
 from tests.support.scenes import noise, scene, write_raster
 

@@ -18,7 +18,7 @@ from catalog.errors import (
     without_secrets,
 )
 from catalog.objects import store_errors
-from catalog.pixels.read import probe
+from catalog.pixels.scene import probe
 from tests.support.scenes import noise, scene_of, write_raster
 
 

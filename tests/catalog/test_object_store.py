@@ -15,13 +15,13 @@ from catalog import objects
 from catalog.archives.items import Asset, Scene
 from catalog.errors import SceneReadError, StoreError
 from catalog.grid import Window, lattice_for
-from catalog.pixels.read import probe, read_window
+from catalog.pixels.scene import probe
 from catalog.store.open import open_mosaic
 from catalog.store.publish import published as published_generation
 from catalog.store.shards import write_shard
 from catalog.store.slot import SlotStore, check_writable
 from tests.support.object_store import Swift, aws_environment, contents, new_bucket
-from tests.support.scenes import noise, same, scene, scene_of, write_raster
+from tests.support.scenes import noise, read_window, same, scene, scene_of, write_raster
 from tests.support.slots import BOX, SCHEMA, created, published, shard_pixels
 from tests.support.slots import FEW_CHUNKS as LATTICE
 

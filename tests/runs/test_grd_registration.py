@@ -12,7 +12,6 @@ import rasterio
 from numpy.typing import NDArray
 
 from catalog.pixels.positions import raster_from_lattice
-from catalog.pixels.read import read_window
 from catalog.sentinel1.calibration import decibels
 from catalog.sentinel1.gcps import gcp_grid_of
 from flows.cli.pair import register_files
@@ -20,6 +19,7 @@ from flows.cluster.workers import registrar
 from flows.stages import match as estimate
 from tests.support.grd import Radar, Relief, flat, mountains, ridges
 from tests.support.grd_scene import GrdScene, write_scene
+from tests.support.scenes import read_window
 
 HALF_KM = 1.28  # some 260 px
 Write = Callable[[Relief], GrdScene]

@@ -15,12 +15,11 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 import catalog
-from catalog.pixels.read import read_window
 from flows.plan.plan import plan_region
 from flows.plan.request import RegionRequest
 from flows.register_region import register_region
 from tests.support.judges import residuals
-from tests.support.scenes import REAL_ITEMS, needs_real_data
+from tests.support.scenes import REAL_ITEMS, needs_real_data, read_window
 
 # Parts of two scenes, with the border between them in the middle.
 BBOX = (-118.07, 33.835, -117.995, 33.915)

@@ -19,7 +19,8 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.warp import transform_bounds
 
 from catalog.archives.items import Asset, Scene
-from catalog.grid import Lattice
+from catalog.grid import Lattice, Window
+from catalog.pixels.composite import read_composite
 
 REAL_SCENES = Path(__file__).resolve().parents[3] / "shared" / "data" / "scenes"
 REAL_ITEMS = REAL_SCENES / "items.json"
@@ -117,3 +118,10 @@ def aligned_lattice(height: int = 64, width: int = 64, shift: int = 0) -> Lattic
     left, top = CORNER[0] - 10 * shift, CORNER[1] + 10 * shift
     affine = Affine(10.0, 0.0, left, 0.0, -10.0, top)
     return Lattice(GeoBox((height, width), affine, UTM), shard_px=32, chunk_px=16)
+
+
+def read_window(
+    scenes: Sequence[Scene], lattice: Lattice, window: Window, bands: Sequence[str]
+) -> NDArray[np.float32]:
+    """The values of scenes composited on a window: float32 (bands, H, W), NaN for no data."""
+    return read_composite(scenes, lattice, window, bands).values

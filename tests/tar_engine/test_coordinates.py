@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import avg_pool2d, grid_sample
 
 from tar_engine.coordinates import (
+    apply_affine,
     cell_centres,
     compose_affine,
     level_from_pixel,
     normalised_from_pixel,
     pixel_from_level,
     pixel_grid,
+    rescale_affine,
 )
 from tar_engine.deformation import AffineRange, invert_affine, random_affines
 
@@ -46,3 +48,15 @@ def test_an_affine_composed_with_its_inverse_is_the_identity(seed: int) -> None:
     affine = random_affines(AffineRange((0.5, 2.0), 180.0, 30.0, 10.0), 3, 256, generator)
     identity = compose_affine(affine, invert_affine(affine))
     assert torch.allclose(identity, torch.eye(2, 3, dtype=torch.float64).expand(3, 2, 3), atol=1e-9)
+
+
+@settings(max_examples=10, deadline=None)
+@given(optical=st.sampled_from([1.0, 2.0, 5.5]), sar=st.sampled_from([1.0, 2.0, 3.25]))
+def test_an_affine_of_shrunk_images_is_rescaled_to_the_full_ones(
+    optical: float, sar: float
+) -> None:
+    affine = random_affines(AffineRange((0.7, 1.3), 35, 20), 1, 128, torch.Generator())
+    xy = torch.rand(1, 20, 2, dtype=torch.float64) * 128
+    through = pixel_from_level(apply_affine(affine, level_from_pixel(xy, optical)), sar)
+    direct = apply_affine(rescale_affine(affine, optical, sar), xy)
+    assert torch.allclose(direct, through, atol=1e-9)

@@ -10,10 +10,11 @@ import torch
 
 from tar_engine import Registrar, Registration
 from tar_engine.coordinates import apply_affine, pixel_grid
-from tar_engine.deformation import AffineRange, invert_affine, random_affines, warp_affine
+from tar_engine.deformation import AffineRange, invert_affine, random_affines
 from tar_engine.errors import InputError
-from tar_engine.network.msfl import as_seen
-from tar_engine.training.protocols import under_cloud
+from tar_engine.matching.locate import describe_image, mask_cloud
+from tar_engine.network.msfl import normalise_with_nan
+from tar_engine.training.protocols import cover_with_cloud
 from tar_engine.training.synthesis import (
     BUILDING,
     FIELD,
@@ -24,6 +25,7 @@ from tar_engine.training.synthesis import (
     sar_image,
     synthetic_pair,
 )
+from tests.support.pairs import warp_affine
 
 NOISE = np.random.default_rng(0)
 
@@ -231,17 +233,22 @@ def test_another_place_is_refused(registrar: Registrar, prior: float | None) -> 
         assert sound(found)
 
 
+@torch.inference_mode()
+def masked_as_cloud(registrar: Registrar, optical: torch.Tensor) -> torch.Tensor:
+    """(H, W) bool: what of (bands, H, W) is taken for cloud."""
+    image = normalise_with_nan(optical[None].float())
+    seen = describe_image(registrar.network, image, "optical")
+    probability = registrar.config.search.cloud_probability
+    return mask_cloud(image, seen, registrar.cloud, probability).isnan().any(dim=1)[0]
+
+
 def test_cloud_is_named_and_left_out(
     registrar: Registrar, pair: tuple[np.ndarray, np.ndarray]
 ) -> None:
     clear = torch.from_numpy(pair[0])
-    cloudy = under_cloud(clear, 0.4, torch.Generator().manual_seed(1))
+    cloudy = cover_with_cloud(clear, 0.4, torch.Generator().manual_seed(1))
     covered = (cloudy != clear).any(dim=0)
-    with torch.inference_mode():
-        left_out, without = (
-            registrar.without_cloud(as_seen(image[None].float()))[0].isnan().any(dim=1)[0]
-            for image in (cloudy, clear)
-        )
+    left_out, without = (masked_as_cloud(registrar, image) for image in (cloudy, clear))
     assert left_out[covered].float().mean() > 0.7
     assert left_out[~covered].float().mean() < 0.6
     assert without.float().mean() < 0.1

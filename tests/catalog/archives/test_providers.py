@@ -20,8 +20,9 @@ from catalog.archives.providers import (
 )
 from catalog.errors import ArgumentError
 from catalog.grid import Lattice
-from catalog.pixels.read import probe, read_window
+from catalog.pixels.scene import probe
 from tests.support.archives import CONVENTIONS, CORNER, CRS, NATIVE_PX_M, Convention, write_scene
+from tests.support.scenes import read_window
 
 API = "https://example.org/stac"
 SIDE = 120

@@ -16,9 +16,17 @@ from catalog.archives import signing
 from catalog.archives.items import Asset
 from catalog.archives.providers import Access
 from catalog.errors import ArgumentError, SceneReadError
-from catalog.pixels.read import probe, read_window
+from catalog.pixels.scene import probe
 from tests.support.loopback import serving
-from tests.support.scenes import aligned_lattice, noise, same, scene, scene_of, write_raster
+from tests.support.scenes import (
+    aligned_lattice,
+    noise,
+    read_window,
+    same,
+    scene,
+    scene_of,
+    write_raster,
+)
 
 HOST = "sentinel1euwestrtc.blob.core.windows.net"
 TOKEN = {"msft:expiry": "2999-01-01T00:00:00Z", "token": "se=2999-01-01&sig=S3CRET"}

@@ -30,12 +30,12 @@ from catalog.pixels.masks import (
     hiding,
     optical_classes,
 )
-from catalog.pixels.read import probe, read_window
+from catalog.pixels.scene import probe
 from catalog.store.open import open_mosaic
 from catalog.store.publish import publish
 from catalog.store.shards import write_shard
 from tests.support.archives import CONVENTIONS, CORNER, CRS, write_scene
-from tests.support.scenes import aligned_lattice, noise, same, scene_of, write_raster
+from tests.support.scenes import aligned_lattice, noise, read_window, same, scene_of, write_raster
 from tests.support.slots import LATTICE, SCHEMA, pair_of_day, published, shard_pixels, slot_store
 
 RGB = ("red", "green", "blue")
@@ -59,9 +59,6 @@ def test_scene_classes_mean_what_hides_the_ground(tmp_path: Path) -> None:
     level = hiding(shown)
     assert not hiding(beside).any()
     assert np.array_equal(level == CLEAR, np.isin(classes[0], (0, 2, 4, 5, 6, 7, 11)))
-    every = read_window([found], lattice, lattice.window, RGB)
-    clear = read_window([found], lattice, lattice.window, RGB, clear_only=True)
-    assert same(clear, np.where(level == CLEAR, every, np.float32(np.nan)))
 
 
 def test_probabilities_serve_where_there_are_no_classes(tmp_path: Path) -> None:
@@ -80,24 +77,7 @@ def test_without_a_mask_a_scene_is_clear_and_its_pixels_are_its_own(tmp_path: Pa
     found = scene_of(write_raster(tmp_path / "x.tif", values), RGB)
     lattice = aligned_lattice()
     assert (optical_classes(found, lattice, lattice.window) == UNKNOWN).all()
-    clear = read_window([found], lattice, lattice.window, RGB, clear_only=True)
-    assert same(clear, values.astype("float32"))
-
-
-def test_a_clear_scene_fills_what_clouds_hide_in_the_first(tmp_path: Path) -> None:
-    values = noise((3, 64, 64), seed=1), noise((3, 64, 64), seed=2)
-    cloud = np.full((1, 64, 64), 4, np.uint8)
-    cloud[0, :, 40:] = 9
-    mask = Asset("scl", str(write_raster(tmp_path / "scl.tif", cloud)), ("scl",))
-    paths = [write_raster(tmp_path / f"{n}.tif", each) for n, each in enumerate(values)]
-    scenes = [
-        scene_of(paths[0], RGB, "first", mask=Mask(mask, "scene classes")),
-        scene_of(paths[1], RGB, "second"),
-    ]
-    lattice = aligned_lattice()
-    both = read_window(scenes, lattice, lattice.window, RGB, clear_only=True)
-    assert same(both[..., :40], values[0][..., :40].astype("float32"))
-    assert same(both[..., 40:], values[1][..., 40:].astype("float32"))
+    assert same(read_window([found], lattice, lattice.window, RGB), values.astype("float32"))
 
 
 @pytest.mark.parametrize("name", ["earth search, applied", "planetary computer", "copernicus"])

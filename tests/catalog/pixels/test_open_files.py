@@ -15,8 +15,7 @@ from catalog.errors import SceneReadError
 from catalog.pixels import open_files
 from catalog.pixels.open_files import file_of, is_open
 from catalog.pixels.rasters import attempt
-from catalog.pixels.read import read_window
-from tests.support.scenes import aligned_lattice, noise, same, scene_of, write_raster
+from tests.support.scenes import aligned_lattice, noise, read_window, same, scene_of, write_raster
 
 SIDE = 64
 BANDS = ("red", "green", "blue")

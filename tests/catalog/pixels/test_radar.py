@@ -12,9 +12,17 @@ from numpy.typing import NDArray
 from catalog.archives.items import Asset, Scene, scene_from_item
 from catalog.errors import SceneReadError
 from catalog.grid import Lattice, lattice_for
-from catalog.pixels.read import probe, read_window, source_window
+from catalog.pixels.scene import probe, source_window
 from tests.support.grd import Radar, flat, region, sigma_nought, write_calibration, write_grd
-from tests.support.scenes import aligned_lattice, noise, same, scene, scene_of, write_raster
+from tests.support.scenes import (
+    aligned_lattice,
+    noise,
+    read_window,
+    same,
+    scene,
+    scene_of,
+    write_raster,
+)
 
 SMALL = Radar(flat, shape=(700, 900), points=(5, 6))
 

@@ -16,9 +16,18 @@ from catalog.archives.items import Asset
 from catalog.errors import SceneReadError
 from catalog.grid import lattice_for
 from catalog.pixels import rasters
-from catalog.pixels.read import probe, read_window, source_window
+from catalog.pixels.scene import probe, source_window
 from tests.support.loopback import serving
-from tests.support.scenes import NOON, aligned_lattice, noise, same, scene, scene_of, write_raster
+from tests.support.scenes import (
+    NOON,
+    aligned_lattice,
+    noise,
+    read_window,
+    same,
+    scene,
+    scene_of,
+    write_raster,
+)
 
 
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from catalog.archives.items import Asset
 from catalog.errors import SceneReadError
 from catalog.grid import LONLAT, Lattice, Window, lattice_for
 from catalog.pixels.positions import raster_from_lattice
-from catalog.pixels.read import probe
 from catalog.pixels.sanity import Examination, examine
+from catalog.pixels.scene import probe
 from catalog.sentinel1.gcps import gcp_grid_of, metres_per_column, outline_of
 from tests.support.grd import Radar, flat, mountains, region, write_grd
 from tests.support.scenes import noise, scene, write_raster

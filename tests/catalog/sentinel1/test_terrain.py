@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from catalog.archives.items import Asset, Scene
 from catalog.errors import SceneReadError
 from catalog.grid import Lattice, lattice_for
-from catalog.pixels.read import probe, read_window, source_window
+from catalog.pixels.scene import probe, source_window
 from catalog.sentinel1.terrain import EARTH_RADIUS_M, range_shift
 from tests.catalog.sentinel1.test_gcps import lonlat_of
 from tests.support.grd import (
@@ -28,7 +28,7 @@ from tests.support.grd import (
     write_dem,
     write_grd,
 )
-from tests.support.scenes import noise, scene
+from tests.support.scenes import noise, read_window, scene
 
 Floats = NDArray[np.float64]
 MARGIN_PX = 150

@@ -17,8 +17,8 @@ from flows.stages.fit import (
     estimates_to_bytes,
     fit_group,
 )
+from tar_engine.config import FitConfig
 from tar_engine.fields.field import Field
-from tar_engine.fields.fit import FitConfig
 from tar_engine.fields.matches import Matches
 from tests.support.scenes import scene
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ from distributed import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog.archives.items import Scene
+from catalog.archives.items import Asset, Mask, Scene
 from catalog.archives.pairs import Pair
 from catalog.errors import SceneReadError
 from catalog.grid import Window, lattice_for
+from catalog.pixels import composite
 from flows.cli.demo_region import DemoRegion
 from flows.cluster.workers import Workers
 from flows.plan.groups import Group
@@ -34,13 +36,14 @@ from flows.stages.match import (
     match_tile,
     read_tile,
 )
-from tar_engine.deformation import invert_affine, warp_affine
+from tar_engine.deformation import invert_affine
 from tar_engine.errors import WeightsError
 from tar_engine.fields.fit import fit
 from tar_engine.fields.matches import Matches
 from tar_engine.training.synthesis import synthetic_pair
+from tests.support.pairs import warp_affine
 from tests.support.regions import plan_of
-from tests.support.scenes import scene
+from tests.support.scenes import aligned_lattice, noise, same, scene, scene_of, write_raster
 
 BBOX = (10.0, 50.0, 10.14, 50.06)
 
@@ -123,18 +126,42 @@ def test_a_scene_that_breaks_while_it_is_read_is_left_out_of_the_composite(
     plan = plan_of(small_region, tmp_path)
     (tile,) = group_tiles(plan.lattice, plan.slots[0].groups[0])
     whole = read_tile(plan.lattice, tile)
-    genuine = match.read_window
+    genuine = composite.read_scene
 
-    def read(scenes: tuple[Scene, ...], *rest: object, **options: object) -> np.ndarray:
-        if scenes[0].id == "S1-DEMO-SOUTH":
-            raise SceneReadError("it is truncated", "S1-DEMO-SOUTH", "south.tif")
-        return genuine(scenes, *rest, **options)
+    def read(found: Scene, *rest: Any) -> np.ndarray | None:
+        if found.id == "S1-DEMO-SOUTH":
+            raise SceneReadError("it is truncated", found.id, "south.tif")
+        return genuine(found, *rest)
 
-    monkeypatch.setattr(match, "read_window", read)
+    monkeypatch.setattr(composite, "read_scene", read)
     partial = read_tile(plan.lattice, tile)
     assert partial.unreadable == {"S1-DEMO-SOUTH": "it is truncated"}
     assert np.array_equal(partial.optical, whole.optical, equal_nan=True)
     assert np.isnan(partial.sar).sum() > np.isnan(whole.sar).sum()
+
+
+def test_what_clouds_hide_is_left_out_of_matching_and_a_clear_scene_fills_it(
+    tmp_path: Path,
+) -> None:
+    values = noise((3, 64, 64), seed=1), noise((3, 64, 64), seed=2)
+    classes = np.full((1, 64, 64), 4, np.uint8)
+    classes[..., 40:] = 9
+    mask = Mask(Asset("scl", str(write_raster(tmp_path / "scl.tif", classes)), ("scl",)),
+                "scene classes")  # fmt: skip
+    bands = ("red", "green", "blue")
+    first = scene_of(write_raster(tmp_path / "1.tif", values[0]), bands, "first", mask=mask)
+    second = scene_of(write_raster(tmp_path / "2.tif", values[1]), bands, "second")
+    lattice = aligned_lattice()
+
+    def read(*optical: Scene) -> np.ndarray:
+        window = lattice.window
+        return read_tile(lattice, Tile(window, window, optical, (), bands, ("vh",))).optical
+
+    alone, both = read(first), read(first, second)
+    assert np.isnan(alone[..., 40:]).all()
+    for image in (alone, both):
+        assert same(image[..., :40], values[0][..., :40].astype("float32"))
+    assert same(both[..., 40:], values[1][..., 40:].astype("float32"))
 
 
 def test_workers_refuse_another_checkpoint_than_the_planned_one(

@@ -11,11 +11,7 @@ from scipy.interpolate import BSpline
 from tar_engine.fields.field import ControlLattice, Field
 from tar_engine.fields.fit import fit, judge
 from tar_engine.fields.matches import Matches
-
-
-def grid(side: int = 512, step: int = 16) -> np.ndarray:
-    axis = np.arange(step / 2, side, step)
-    return np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+from tests.support.matches import grid_xy, noisy_matches, terrain
 
 
 def one(xy: np.ndarray) -> np.ndarray:
@@ -23,23 +19,9 @@ def one(xy: np.ndarray) -> np.ndarray:
     return np.ones(len(xy))
 
 
-def terrain(xy: np.ndarray) -> np.ndarray:
-    """A smooth displacement of up to 5 px, mostly along x."""
-    x, y = xy.T * (2 * np.pi / 400)
-    return np.stack([4 * np.sin(x) * np.cos(y) + 1, np.sin(y)], axis=-1)
-
-
-def noisy(xy: np.ndarray, displacement: np.ndarray, outliers: float, seed: int = 0) -> Matches:
-    random = np.random.default_rng(seed)
-    sar_xy = xy + displacement + random.normal(0, 0.4, xy.shape)
-    wrong = random.random(len(xy)) < outliers
-    sar_xy[wrong] = xy[wrong] + random.uniform(-8, 8, (wrong.sum(), 2))
-    return Matches(xy, sar_xy, one(xy), one(xy))
-
-
 def test_a_shift_is_fitted_as_a_shift() -> None:
-    xy = grid()
-    answer = fit(noisy(xy, np.full_like(xy, 3.0), 0.2))
+    xy = grid_xy()
+    answer = fit(noisy_matches(xy, np.full_like(xy, 3.0), 0.2))
     assert answer.field.kind == "shift"
     assert answer.verdict.accepted
     assert np.abs(answer.field.at(xy) - 3.0).max() < 0.2
@@ -47,16 +29,16 @@ def test_a_shift_is_fitted_as_a_shift() -> None:
 
 
 def test_an_affine_is_fitted_as_an_affine() -> None:
-    xy = grid()
+    xy = grid_xy()
     displacement = 0.02 * (xy[:, ::-1] - 256)
-    answer = fit(noisy(xy, displacement, 0.2))
+    answer = fit(noisy_matches(xy, displacement, 0.2))
     assert answer.field.kind == "affine"
     assert np.abs(answer.field.at(xy) - displacement).max() < 0.3
 
 
 def test_terrain_is_fitted_as_a_smooth_field() -> None:
-    xy = grid()
-    answer = fit(noisy(xy, terrain(xy), 0.2))
+    xy = grid_xy()
+    answer = fit(noisy_matches(xy, terrain(xy), 0.2))
     assert answer.field.kind == "smooth"
     assert answer.verdict.accepted
     assert np.median(np.hypot(*(answer.field.at(xy) - terrain(xy)).T)) < 0.3
@@ -66,7 +48,7 @@ def test_terrain_is_fitted_as_a_smooth_field() -> None:
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_random_matches_are_refused_with_a_reason(seed: int) -> None:
-    random, xy = np.random.default_rng(seed), grid(256)
+    random, xy = np.random.default_rng(seed), grid_xy(256)
     matches = Matches(xy, xy + random.uniform(-8, 8, xy.shape), random.random(len(xy)), one(xy))
     verdict = fit(matches).verdict
     assert not verdict.accepted
@@ -75,17 +57,17 @@ def test_random_matches_are_refused_with_a_reason(seed: int) -> None:
 
 
 def test_too_few_matches_are_refused() -> None:
-    xy = grid(64)[:8]
+    xy = grid_xy(64)[:8]
     verdict = fit(Matches(xy, xy, one(xy), one(xy))).verdict
     assert not verdict.accepted
     assert "8 matches" in verdict.reason
 
 
 def test_a_pair_is_judged_by_its_neighbourhood_s_field() -> None:
-    xy = grid()
+    xy = grid_xy()
     right = xy[:, 0] > 384
     foreign_xy = xy + np.random.default_rng(2).uniform(-8, 8, xy.shape)
-    good = noisy(xy, terrain(xy), 0.1)
+    good = noisy_matches(xy, terrain(xy), 0.1)
     shared = fit(good)
     assert judge(good.select(right), shared.field, shared.unseen_px[right]).accepted
     mixed = Matches(xy, np.where(right[:, None], foreign_xy, good.sar_xy), one(xy), one(xy))
@@ -95,7 +77,7 @@ def test_a_pair_is_judged_by_its_neighbourhood_s_field() -> None:
 
 
 def test_a_field_bent_through_a_few_matches_is_no_evidence_for_them() -> None:
-    xy = grid(192)
+    xy = grid_xy(192)
     wrong = np.random.default_rng(5).uniform(-8, 8, xy.shape)
     matches = Matches(xy, xy + wrong, one(xy), one(xy))
     found = fit(matches)
@@ -103,8 +85,8 @@ def test_a_field_bent_through_a_few_matches_is_no_evidence_for_them() -> None:
 
 
 def test_a_window_of_the_field_equals_its_points() -> None:
-    xy = grid()
-    field = fit(noisy(xy, terrain(xy), 0.0)).field
+    xy = grid_xy()
+    field = fit(noisy_matches(xy, terrain(xy), 0.0)).field
     window = field.displacement(100, 37, 60, 40)
     points = np.stack(np.meshgrid(np.arange(100, 160), np.arange(37, 77)), -1).reshape(-1, 2)
     assert np.allclose(window.reshape(2, -1).T, field.at(points.astype(float)), atol=1e-4)
@@ -120,8 +102,8 @@ def test_the_best_affine_of_a_smooth_field_is_its_plane() -> None:
 
 
 def test_a_field_survives_its_arrays() -> None:
-    xy = grid()
-    field = fit(noisy(xy, terrain(xy), 0.0)).field
+    xy = grid_xy()
+    field = fit(noisy_matches(xy, terrain(xy), 0.0)).field
     again = Field.from_arrays(field.to_arrays())
     assert np.array_equal(again.at(xy), field.at(xy))
 

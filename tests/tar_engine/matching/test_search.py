@@ -12,20 +12,17 @@ from torch import Tensor
 
 from tar_engine.config import SearchConfig
 from tar_engine.coordinates import apply_affine, compose_affine, pixel_grid
-from tar_engine.deformation import invert_affine, warp_affine
+from tar_engine.deformation import invert_affine
 from tar_engine.matching.search import (
-    Candidates,
-    Cells,
-    centred_similarities,
-    correlate,
+    correlate_hypotheses,
     orientation_field,
-    ranked,
-    search,
-    to_square,
-    turned_field,
+    search_similarities,
+    shrink_to_square,
+    similarities_about_centre,
+    warp_field,
 )
-from tar_engine.network.msfl import as_seen
-from tar_engine.training.synthesis import synthetic_pair
+from tar_engine.network.msfl import normalise_with_nan
+from tests.support.pairs import drawn_pairs, warp_affine
 
 SIDE = 256
 CONFIG = SearchConfig()
@@ -34,14 +31,13 @@ CONFIG = SearchConfig()
 @pytest.fixture(scope="module")
 def aligned() -> tuple[Tensor, Tensor]:
     """Two places: (2, 3, S, S) optical and (2, 1, S, S) SAR."""
-    made = [synthetic_pair(seed, SIDE) for seed in (0, 1)]
-    optical = torch.stack([torch.from_numpy(pair.optical) for pair in made])
-    return optical.float(), torch.stack([torch.from_numpy(pair.sar) for pair in made]).float()
+    pairs = drawn_pairs({"one": 0, "other": 1}, SIDE)
+    return pairs.optical.float(), pairs.sar.float()
 
 
 def similarity(turn_deg: float, scale: float, shift: tuple[float, float] = (0.0, 0.0)) -> Tensor:
     """(2, 3) optical pixel -> SAR pixel, about the centre of a SIDE square."""
-    centred = centred_similarities(
+    centred = similarities_about_centre(
         torch.tensor([math.radians(turn_deg)]), torch.tensor([scale]), SIDE
     )[0, 0]
     return torch.cat([centred[:, :2], centred[:, 2:] + torch.tensor(shift)[:, None]], dim=1)
@@ -50,7 +46,7 @@ def similarity(turn_deg: float, scale: float, shift: tuple[float, float] = (0.0,
 def moved(sar: Tensor, affine: Tensor, height: int = SIDE, width: int = SIDE) -> Tensor:
     """The SAR images as they look under (2, 3) `affine`, normalised, NaN where there is nothing."""
     inverse = invert_affine(affine).expand(len(sar), 2, 3)
-    return as_seen(warp_affine(sar, inverse, height, width))
+    return normalise_with_nan(warp_affine(sar, inverse, height, width))
 
 
 def worst_px(found: Tensor, truth: Tensor, height: int = SIDE, width: int = SIDE) -> float:
@@ -61,7 +57,7 @@ def worst_px(found: Tensor, truth: Tensor, height: int = SIDE, width: int = SIDE
 
 def test_the_field_turns_with_the_image_by_twice_the_angle(aligned: tuple[Tensor, Tensor]) -> None:
     """A quarter turn is exact: the doubled angle is half a turn."""
-    image = as_seen(aligned[1][:1])
+    image = normalise_with_nan(aligned[1][:1])
     field, factor = orientation_field(image, CONFIG)
     turned, _ = orientation_field(image.rot90(1, dims=(2, 3)), CONFIG)
     assert field.shape == (1, CONFIG.field_px, CONFIG.field_px)
@@ -76,12 +72,12 @@ def test_a_field_turned_is_the_field_of_the_turned_image(
 ) -> None:
     """Turned forth and compared with an image that was turned before its edges were found."""
     truth = similarity(turn_deg, 1.0)
-    field, _ = orientation_field(as_seen(aligned[0][:1]), CONFIG)
+    field, _ = orientation_field(normalise_with_nan(aligned[0][:1]), CONFIG)
     of_turned, _ = orientation_field(moved(aligned[0][:1], truth), CONFIG)
-    small = centred_similarities(
+    small = similarities_about_centre(
         torch.tensor([math.radians(turn_deg)]), torch.tensor([1.0]), CONFIG.field_px
     )[0]
-    back = turned_field(of_turned, small)
+    back = warp_field(of_turned, small)
     y, x = torch.meshgrid(*[torch.arange(CONFIG.field_px) - 31.5] * 2, indexing="ij")
     inner = (torch.hypot(x, y) < 26).to(field.dtype)
     both = (field.conj() * back * inner).sum() / (field * inner).norm() / (back * inner).norm()
@@ -96,8 +92,8 @@ def test_a_shift_of_the_field_is_found_exactly(dx: int, dy: int, seed: int) -> N
     field = torch.view_as_complex(noise)
     optical = field[:, 12:44, 12:44]
     sar = field[:, 12 - dy : 44 - dy, 12 - dx : 44 - dx]
-    still = centred_similarities(torch.zeros(1), torch.ones(1), 32)
-    found = correlate(optical, sar, still, 1)
+    still = similarities_about_centre(torch.zeros(1), torch.ones(1), 32)
+    found = correlate_hypotheses(optical, sar, still, CONFIG, 1)
     assert found.affine[0, 0].flatten().tolist() == pytest.approx([1, 0, dx, 0, 1, dy], abs=1e-3)
     overlap = (32 - abs(dx)) * (32 - abs(dy)) / 32**2
     assert found.score[0, 0] == pytest.approx(overlap, abs=0.15)
@@ -122,11 +118,11 @@ def test_a_known_similarity_is_found_alone_as_in_a_batch(
 ) -> None:
     """To a pixel or two of the field, each of which is 4 px: the refinement reaches 8 px."""
     truth = similarity(turn_deg, scale, (10.0, -14.0))
-    optical, sar = as_seen(aligned[0]), moved(aligned[1], truth)
-    both = search(optical, sar, CONFIG, any_rotation=any_rotation)
+    optical, sar = normalise_with_nan(aligned[0]), moved(aligned[1], truth)
+    both = search_similarities(optical, sar, CONFIG, any_rotation=any_rotation)
     for index in range(2):
         alone = slice(index, index + 1)
-        one = search(optical[alone], sar[alone], CONFIG, any_rotation=any_rotation)
+        one = search_similarities(optical[alone], sar[alone], CONFIG, any_rotation=any_rotation)
         assert worst_px(one.affine[0, 0], truth) < within_px
         assert torch.allclose(one.affine[0, 0], both.affine[index, 0], atol=1e-3)
         assert torch.allclose(one.score[0], both.score[index], atol=1e-4)
@@ -140,8 +136,8 @@ def test_the_images_may_differ_in_size(
     aligned: tuple[Tensor, Tensor], height: int, width: int
 ) -> None:
     truth = similarity(15.0, 0.9, (5.0, -6.0))
-    optical, sar = as_seen(aligned[0]), moved(aligned[1], truth, height, width)
-    found = search(optical, sar, CONFIG, any_rotation=False).affine[:, 0]
+    optical, sar = normalise_with_nan(aligned[0]), moved(aligned[1], truth, height, width)
+    found = search_similarities(optical, sar, CONFIG, any_rotation=False).affine[:, 0]
     for affine in found:
         assert worst_px(affine, truth) < 8
 
@@ -155,12 +151,13 @@ def test_a_part_of_the_optical_image_is_found_at_its_place(
     whole = similarity(turn_deg, 1.0)
     truth = compose_affine(whole, torch.tensor([[1.0, 0.0, left], [0.0, 1.0, top]]))
     part = aligned[0][:1, :, top : top + 176, left : left + 176]
-    found = search(as_seen(part), moved(aligned[1][:1], whole), CONFIG, any_rotation=False)
+    sar = moved(aligned[1][:1], whole)
+    found = search_similarities(normalise_with_nan(part), sar, CONFIG, any_rotation=False)
     assert worst_px(found.affine[0, 0], truth, 176, 176) < 8
 
 
 def test_an_image_is_padded_with_nodata_to_a_square() -> None:
-    square, factor = to_square(torch.ones(1, 2, 128, 64), 32)
+    square, factor = shrink_to_square(torch.ones(1, 2, 128, 64), 32)
     assert square.shape == (1, 2, 32, 32)
     assert factor == 4
     assert (square[..., :16] == 1).all()
@@ -176,22 +173,3 @@ def test_the_hypotheses_are_even_and_none_comes_twice(
     assert torch.allclose(angle.diff(), torch.full((turns - 1,), math.radians(5.0)), atol=1e-5)
     assert torch.allclose(scale * scale.flip(0), torch.ones(len(scale)), atol=1e-5)
     assert scale[-1] >= largest - 1e-5
-
-
-def test_descriptors_decide_between_candidates_of_one_strength() -> None:
-    generator = torch.Generator().manual_seed(0)
-    side, shift = 16, 4
-    wide = torch.nn.functional.normalize(torch.randn(1, 8, 20, 20, generator=generator), dim=1)
-    optical = Cells(wide[..., :side, shift:], torch.ones(1, 1, side, side), 2.0)
-    sar = Cells(wide[..., :side, :side], torch.ones(1, 1, side, side), 2.0)
-    wrong, right = torch.eye(2, 3), torch.tensor([[1.0, 0.0, 2.0 * shift], [0.0, 1.0, 0.0]])
-    candidates = Candidates(torch.stack([wrong, right])[None], torch.tensor([[0.31, 0.3]]))
-    off = ranked(candidates, optical, sar, 0.0)
-    assert torch.equal(off.affine, candidates.affine)
-    assert torch.equal(off.score, candidates.score)
-    on = ranked(candidates, optical, sar, 0.006)
-    assert torch.equal(on.affine[0, 0], right)
-    # A cell equals itself, less nothing in common; 12 of 16 columns overlap.
-    assert on.score[0, 0] == pytest.approx(0.3 + 0.006 * 16 * 12 / 16, abs=0.005)
-    nowhere = Cells(optical.descriptors, torch.zeros(1, 1, side, side), 2.0)
-    assert torch.equal(ranked(candidates, nowhere, sar, 0.006).score, candidates.score)

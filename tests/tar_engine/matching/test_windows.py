@@ -10,16 +10,12 @@ from hypothesis import strategies as st
 from scipy.ndimage import correlate, shift
 
 from tar_engine.config import RefineConfig
-from tar_engine.coordinates import apply_affine, level_from_pixel, pixel_from_level
-from tar_engine.deformation import AffineRange, random_affines
-from tar_engine.fields.consensus import hypothesise, polish, support
-from tar_engine.matching.search import rescaled
 from tar_engine.matching.windows import (
-    add_windows,
-    centred,
     correlation_surfaces,
     match_windows,
-    parabola,
+    parabola_vertex,
+    subtract_mean,
+    sum_windows,
 )
 
 
@@ -34,8 +30,9 @@ def test_a_known_shift_is_found_to_a_fifth_of_a_pixel(dx: float, dy: float, seed
     optical = texture(seed)
     sar = shift(optical, (0, dy, dx), order=3, mode="grid-wrap")
     found = match_windows(
-        centred(torch.from_numpy(optical).float()[None]),
-        centred(torch.from_numpy(sar).float()[None]),
+        subtract_mean(torch.from_numpy(optical).float()[None]),
+        subtract_mean(torch.from_numpy(sar).float()[None]),
+        torch.ones(1, 1, 96, 96),
         RefineConfig(cell_px=16, window_cells=3, search_px=6),
     )
     inner = found.offset_xy[0].view(6, 6, 2)[1:-1, 1:-1]
@@ -56,7 +53,7 @@ def test_surfaces_are_normalised_correlations() -> None:
 def test_windows_are_tapered_sums_of_cells() -> None:
     cells = torch.zeros(1, 5, 5, 1, 1)
     cells[0, 2, 2] = 1
-    spread = add_windows(cells, 3)[0, :, :, 0, 0]
+    spread = sum_windows(cells, 3)[0, :, :, 0, 0]
     assert spread[2, 2] == 1
     assert spread[2, 3] == pytest.approx(float(np.cos(np.pi / 4)), abs=1e-6)
     assert spread[2, 4] == 0
@@ -65,38 +62,25 @@ def test_windows_are_tapered_sums_of_cells() -> None:
 @given(peak=st.floats(-0.5, 0.5), curvature=st.floats(0.1, 10))
 def test_the_parabola_is_exact_on_parabolas(peak: float, curvature: float) -> None:
     at = [torch.tensor(-curvature * (x - peak) ** 2, dtype=torch.float64) for x in (-1, 0, 1)]
-    assert float(parabola(*at)) == pytest.approx(peak, abs=1e-6)
+    assert float(parabola_vertex(*at)) == pytest.approx(peak, abs=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 1000))
-def test_consensus_finds_the_affine_among_two_thirds_outliers(seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    truth = random_affines(AffineRange((0.7, 1.3), 35, 20), 1, 256, generator).float()
-    optical = torch.rand(1, 300, 2, generator=generator) * 255
-    sar = apply_affine(truth, optical) + 0.3 * torch.randn(1, 300, 2, generator=generator)
-    sar[:, 100:] = torch.rand(1, 200, 2, generator=generator) * 255
-    weight = torch.ones(1, 300)
-    hypotheses = hypothesise(optical, sar, weight, 512)
-    best = hypotheses[:, support(hypotheses, optical, sar, weight, 3.0).argmax()]
-    answer = polish(best, optical, sar, weight, 3.0)
-    error = (apply_affine(answer, optical) - apply_affine(truth, optical)).norm(dim=-1)
-    assert error.max() < 0.5
+def test_only_cells_that_both_images_cover_have_confidence() -> None:
+    features = subtract_mean(torch.from_numpy(texture(1)).float()[None])
+    valid = torch.ones(1, 1, 96, 96)
+    valid[..., :40] = 0  # two and a half cells: the third is half covered
+    found = match_windows(features, features, valid, RefineConfig(16, 3, 6))
+    assert not found.covered[0, :, :3].any()
+    assert found.covered[0, :, 3:].all()
+    confidence = found.confidence.view(6, 6)
+    assert not confidence[:, :3].any()
+    assert (confidence[:, 3:] > 0).all()
 
 
-def test_an_answer_does_not_depend_on_the_rest_of_the_batch() -> None:
-    optical, sar, weight = torch.rand(3, 50, 2), torch.rand(3, 50, 2), torch.rand(3, 50)
-    together = hypothesise(optical, sar, weight, 64)
-    alone = hypothesise(optical[1:2], sar[1:2], weight[1:2], 64)
-    assert torch.equal(together[1:2], alone)
-
-
-@settings(max_examples=10, deadline=None)
-@given(optical=st.sampled_from([1.0, 2.0, 5.5]), sar=st.sampled_from([1.0, 2.0, 3.25]))
-def test_an_affine_of_shrunk_images_is_rescaled_to_the_full_ones(
-    optical: float, sar: float
-) -> None:
-    affine = random_affines(AffineRange((0.7, 1.3), 35, 20), 1, 128, torch.Generator())
-    xy = torch.rand(1, 20, 2, dtype=torch.float64) * 128
-    through = pixel_from_level(apply_affine(affine, level_from_pixel(xy, optical)), sar)
-    assert torch.allclose(apply_affine(rescaled(affine, optical, sar), xy), through, atol=1e-9)
+def test_windows_of_shrunk_images_point_at_full_size_pixels() -> None:
+    features = subtract_mean(torch.from_numpy(texture(2)).float()[None])
+    found = match_windows(features, features, torch.ones(1, 1, 96, 96), RefineConfig(16, 3, 6))
+    full = found.at_full_size(4)
+    assert full.centre_xy[0].tolist() == [31.5, 31.5]  # the middle of 64 full-size pixels
+    assert torch.equal(full.offset_xy, 4 * found.offset_xy)
+    assert torch.equal(full.confidence, found.confidence)

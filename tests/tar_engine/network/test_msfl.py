@@ -12,11 +12,15 @@ from hypothesis import strategies as st
 from tar_engine.config import ModelConfig
 from tar_engine.network.msfl import (
     EMPTY_PX,
+    STRUCTURE,
+    LowLevelFeatures,
     MultiScaleFeatures,
-    empty,
+    filter_separable,
+    find_zero_areas,
+    inner_mask,
     normalise,
     orientation,
-    separable,
+    structure,
 )
 
 
@@ -63,7 +67,7 @@ def test_exact_zeros_are_nodata_where_they_are_an_area(width: int, left: int) ->
     expected = width if width >= EMPTY_PX else 0
     assert (valid == 0).sum() == 96 * expected
     image[:, 1] += 1  # a zero in one band alone is a colour
-    assert not empty(image).any()
+    assert not find_zero_areas(image).any()
 
 
 def test_features_of_an_inverted_image_are_the_same() -> None:
@@ -95,7 +99,7 @@ def test_an_edge_has_twice_the_angle_of_its_gradient(angle: float) -> None:
 
 def test_separable_filters_as_two_matrix_products() -> None:
     image, kernel = torch.rand(1, 2, 20, 16), torch.tensor([0.2, 0.5, 0.3])
-    out = separable(image, kernel, torch.tensor([1.0]))
+    out = filter_separable(image, kernel, torch.tensor([1.0]))
     by_hand = 0.2 * image[:, :, 4] + 0.5 * image[:, :, 5] + 0.3 * image[:, :, 6]
     assert torch.allclose(out[:, :, 5], by_hand)
 
@@ -107,3 +111,28 @@ def test_the_pyramid_has_the_promised_scales() -> None:
     )
     assert pyramid.middle.shape == (2, config.middle_channels, 32, 32)
     assert pyramid.tokens.shape == (2, config.token_channels, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def features() -> LowLevelFeatures:
+    torch.manual_seed(0)
+    return LowLevelFeatures(ModelConfig()).eval()
+
+
+def test_before_training_features_are_close_to_the_structure(features: LowLevelFeatures) -> None:
+    image, valid = torch.randn(1, 3, 64, 64), torch.ones(1, 1, 64, 64)
+    seen = features(image, valid)
+    assert seen.shape == (1, ModelConfig().low_features, 64, 64)
+    assert (seen.square().sum(dim=1) < 1).all()
+    edges = structure(image, valid)
+    assert edges.shape == (1, STRUCTURE, 64, 64)
+    alike = torch.cosine_similarity(seen[:, :2].flatten(), edges[:, :2].flatten(), dim=0)
+    assert alike > 0.9
+
+
+def test_there_are_no_features_near_nodata(features: LowLevelFeatures) -> None:
+    valid = torch.ones(1, 1, 64, 64)
+    valid[..., 32:] = 0
+    seen = features(torch.randn(1, 1, 64, 64) * valid, valid)
+    assert not (seen * (1 - inner_mask(valid))).any()
+    assert seen[..., :24].any()

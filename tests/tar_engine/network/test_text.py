@@ -9,7 +9,7 @@ import torch
 
 from tar_engine.config import ModelConfig
 from tar_engine.errors import TextError
-from tar_engine.network.tafe import TextEnhancement, ablated, centred
+from tar_engine.network.tafe import TextEnhancement, ablate_bank, centre_bank
 from tar_engine.network.text import CONCEPTS, LAND_COVERS, SCENES, minilm_bank, remoteclip_bank
 
 
@@ -32,8 +32,8 @@ def test_minilm_bank_knows_which_words_belong_together() -> None:
     across = bank.embeddings[0] @ bank.embeddings[1].T
     assert (across.argmax(dim=1) == torch.arange(len(CONCEPTS))).float().mean() > 0.9
     assert mean_cosine(bank.embeddings) > 0.4  # sentences of one pattern ...
-    assert abs(mean_cosine(centred(bank.embeddings))) < 0.1  # ... less what they share
-    apart = centred(bank.embeddings)[0] @ centred(bank.embeddings)[1].T
+    assert abs(mean_cosine(centre_bank(bank.embeddings))) < 0.1  # ... less what they share
+    apart = centre_bank(bank.embeddings)[0] @ centre_bank(bank.embeddings)[1].T
     assert (apart.argmax(dim=1) == torch.arange(len(CONCEPTS))).float().mean() > 0.9
 
 
@@ -70,21 +70,21 @@ def test_a_file_that_is_no_remoteclip_checkpoint_is_named(tmp_path: Path) -> Non
 
 def test_ablations_change_what_they_say() -> None:
     bank = torch.nn.functional.normalize(torch.randn(2, 7, 16), dim=-1)
-    assert ablated(bank, "bank") is bank
-    assert torch.equal(ablated(bank, "shuffled")[0].sort(0).values, bank[0].sort(0).values)
-    assert not torch.equal(ablated(bank, "shuffled"), bank)
-    assert torch.equal(ablated(bank, "random"), ablated(bank, "random"))
+    assert ablate_bank(bank, "bank") is bank
+    assert torch.equal(ablate_bank(bank, "shuffled")[0].sort(0).values, bank[0].sort(0).values)
+    assert not torch.equal(ablate_bank(bank, "shuffled"), bank)
+    assert torch.equal(ablate_bank(bank, "random"), ablate_bank(bank, "random"))
     with pytest.raises(ValueError, match="text_mode"):
-        ablated(bank, "poetry")
+        ablate_bank(bank, "poetry")
 
 
 def test_a_centred_bank_has_no_direction_in_common() -> None:
     cone = torch.nn.functional.normalize(torch.randn(2, 9, 16) + 5, dim=-1)
-    apart = centred(cone)
+    apart = centre_bank(cone)
     assert torch.allclose(apart.norm(dim=-1), torch.ones(2, 9), atol=1e-5)
     assert mean_cosine(cone) > 0.9
     assert abs(mean_cosine(apart)) < 0.3
-    shifted = centred(cone + torch.randn(2, 1, 16))
+    shifted = centre_bank(cone + torch.randn(2, 1, 16))
     assert torch.allclose(shifted, apart, atol=1e-4)
 
 

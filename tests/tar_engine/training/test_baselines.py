@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 from tar_engine.training.evaluate import grid_error
 from tar_engine.training.patches import PatchPairs
 from tar_engine.training.protocols import Case, Protocol, make_case
-from tar_engine.training.synthesis import synthetic_pair
 from tests.benchmarks.baselines import BASELINES
+from tests.support.pairs import drawn_pairs
 
 SMALL = Protocol("small", "", seed=1, scale=(0.99, 1.01), rotation_deg=1, translation_px=5)
 LARGE = Protocol("large", "", seed=2, scale=(0.8, 1.2), rotation_deg=25, translation_px=12)
@@ -19,9 +18,7 @@ LARGE = Protocol("large", "", seed=2, scale=(0.8, 1.2), rotation_deg=25, transla
 
 @pytest.fixture(scope="module")
 def data() -> PatchPairs:
-    pair = synthetic_pair(seed=5, side_px=256)
-    optical, sar = (torch.from_numpy(image)[None] for image in (pair.optical, pair.sar))
-    return PatchPairs(("drawn",), optical, sar)
+    return drawn_pairs({"drawn": 5})
 
 
 @pytest.mark.parametrize(

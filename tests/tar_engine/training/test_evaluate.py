@@ -15,24 +15,19 @@ from tar_engine.training.evaluate import (
     evaluate,
     grid_error,
     reliability_table,
-    summary,
+    summarise,
     table,
 )
 from tar_engine.training.patches import PatchPairs, load_pairs
 from tar_engine.training.protocols import PROTOCOLS, Case
-from tar_engine.training.synthesis import synthetic_pair
+from tests.support.pairs import drawn_pairs
 
 REAL_PAIRS = Path(__file__).resolve().parents[4] / "shared" / "data" / "patches" / "val"
 
 
 @pytest.fixture(scope="module")
 def data() -> PatchPairs:
-    made = [synthetic_pair(seed, 256) for seed in (3, 4)]
-    return PatchPairs(
-        ("three", "four"),
-        torch.stack([torch.from_numpy(pair.optical) for pair in made]),
-        torch.stack([torch.from_numpy(pair.sar) for pair in made]),
-    )
+    return drawn_pairs({"three": 3, "four": 4})
 
 
 def blank_case(displacement: np.ndarray) -> Case:
@@ -75,11 +70,11 @@ def test_dense_shares_count_pixels_below_each_threshold() -> None:
 def test_a_refusal_counts_as_an_infinite_error() -> None:
     good = {"accepted": True, "error_px": 0.5, "expected_error_px": 1.0}
     bad = {"accepted": False, "error_px": float("inf"), "expected_error_px": float("inf")}
-    told = summary(PROTOCOLS["small"], [good, bad, bad])
+    told = summarise(PROTOCOLS["small"], [good, bad, bad])
     assert told["cmr@1"] == pytest.approx(1 / 3)
     assert told["median_px"] == float("inf")
     assert told["accepted"] == pytest.approx(1 / 3)
-    assert summary(PROTOCOLS["foreign"], [good, bad])["false_accepts"] == 0.5
+    assert summarise(PROTOCOLS["foreign"], [good, bad])["false_accepts"] == 0.5
 
 
 def test_stated_errors_are_compared_with_the_true_ones() -> None:

@@ -15,19 +15,19 @@ from tar_engine.coordinates import cell_centres
 from tar_engine.network.text import CLOUD_NAME, CONCEPTS, TextBank
 from tar_engine.network.weights import load_checkpoint
 from tar_engine.training import losses
+from tar_engine.training.augment import apply_symmetry
 from tar_engine.training.patches import UNKNOWN, PatchPairs
 from tar_engine.training.synthesis import COVER_NAMES
 from tar_engine.training.train import (
     Batch,
     TrainConfig,
-    concepts_of_covers,
     draw_batch,
     draw_colours,
     draw_windows,
-    filled,
+    fill_empty,
+    find_cover_concepts,
     learning_rate,
-    on_device,
-    symmetry,
+    move_to_device,
     train,
 )
 from tar_engine.training.training_set import synthetic_pairs
@@ -48,7 +48,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def data() -> PatchPairs:
-    return on_device(synthetic_pairs(4, side_px=128), CPU)
+    return move_to_device(synthetic_pairs(4, side_px=128), CPU)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def cover_at_truth(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_the_truth_of_a_batch_leads_to_the_same_land_cover(data: PatchPairs, seed: int) -> None:
-    """Through symmetry, window, terrain and affine; borders may fall to either side."""
+    """Through apply_symmetry, window, terrain and affine; borders may fall to either side."""
     batch = draw_batch(data, replace(QUICK, painted_share=0.0, residual_share=0.0), 64, seed)
     optical, sar = cover_at_truth(batch)
     assert len(optical) > 1000
@@ -138,7 +138,7 @@ def test_pairs_without_a_cover_get_an_unknown_one(data: PatchPairs) -> None:
     bare = PatchPairs(data.names, data.optical, data.sar)
     with pytest.raises(ValueError, match="no cover map"):
         draw_batch(bare, QUICK, 64, seed=0)
-    batch = draw_batch(on_device(bare, CPU), QUICK, 64, seed=0)
+    batch = draw_batch(move_to_device(bare, CPU), QUICK, 64, seed=0)
     assert set(batch.optical_cover.unique().tolist()) <= {len(COVER_NAMES), UNKNOWN}
     assert set(batch.sar_cover.unique().tolist()) == {UNKNOWN}
 
@@ -160,7 +160,7 @@ def test_windows_lie_in_the_patch(seed: int, whole: float) -> None:
 
 def test_the_eight_symmetries_are_eight() -> None:
     image = torch.rand(1, 2, 6, 6)
-    turned = symmetry(image.expand(8, -1, -1, -1), torch.arange(8).view(8, 1, 1, 1))
+    turned = apply_symmetry(image.expand(8, -1, -1, -1), torch.arange(8).view(8, 1, 1, 1))
     assert torch.equal(turned[0], image[0])
     assert len({tuple(one.flatten().tolist()) for one in turned}) == 8
     for one in turned:
@@ -170,7 +170,7 @@ def test_the_eight_symmetries_are_eight() -> None:
 def test_filling_touches_only_what_the_warp_left_empty() -> None:
     sar = torch.rand(32, 1, 16, 16)
     sar[..., :5] = torch.nan
-    out = filled(sar, torch.Generator().manual_seed(0))
+    out = fill_empty(sar, torch.Generator().manual_seed(0))
     assert torch.equal(out[..., 5:], sar[..., 5:])
     full = out.isfinite().flatten(1).all(dim=1)
     assert 0.2 < full.float().mean() < 0.6
@@ -202,7 +202,7 @@ def test_the_rate_warms_up_and_falls() -> None:
 
 def test_true_cells_of_a_shift_are_the_next_cells() -> None:
     shifted = cell_centres(8, 8, 4)[None] + torch.tensor([4.0, 0.0])
-    index, inside = losses.true_cells(shifted, 8, 4)
+    index, inside = losses.find_true_cells(shifted, 8, 4)
     assert index[0, 0] == 1
     assert index[0, 9] == 10
     assert inside.view(8, 8)[:, :-1].all()
@@ -242,7 +242,7 @@ def test_agreement_is_cheapest_where_both_sensors_name_the_same_of_many() -> Non
 
 def test_drawn_covers_and_clouds_have_a_concept_each(bank: TextBank) -> None:
     names = tuple(concept.name for concept in CONCEPTS)
-    found = concepts_of_covers(TextBank(torch.zeros(2, len(names), 8), names, ""), CPU)
+    found = find_cover_concepts(TextBank(torch.zeros(2, len(names), 8), names, ""), CPU)
     assert found is not None
     assert [names[concept] for concept in found] == [*COVER_NAMES, CLOUD_NAME]
-    assert concepts_of_covers(bank, CPU) is None
+    assert find_cover_concepts(bank, CPU) is None

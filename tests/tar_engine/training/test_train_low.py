@@ -6,20 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from tar_engine.config import ModelConfig, RefineConfig
 from tar_engine.coordinates import pixel_grid
 from tar_engine.deformation import sample
-from tar_engine.matching.dense import smooth_offsets
-from tar_engine.matching.windows import centred
-from tar_engine.network.model import TarNetwork
-from tar_engine.network.msfl import STRUCTURE, LowLevelFeatures, inside, structure
 from tar_engine.training import losses, train_low
-from tar_engine.training.augment import symmetry
+from tar_engine.training.augment import apply_symmetry
 from tar_engine.training.patches import PatchPairs
-from tar_engine.training.train import on_device
-from tar_engine.training.train_low import draw_low_batch, own_shifts, turned
+from tar_engine.training.train import move_to_device
+from tar_engine.training.train_low import draw_low_batch, measure_own_shifts, turn_shifts
 from tar_engine.training.training_set import synthetic_pairs
 
 CPU = torch.device("cpu")
@@ -27,38 +21,13 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def data() -> PatchPairs:
-    return on_device(synthetic_pairs(3, side_px=128), CPU)
-
-
-@pytest.fixture(scope="module")
-def features() -> LowLevelFeatures:
-    torch.manual_seed(0)
-    return LowLevelFeatures(ModelConfig()).eval()
-
-
-def test_before_training_features_are_close_to_the_structure(features: LowLevelFeatures) -> None:
-    image, valid = torch.randn(1, 3, 64, 64), torch.ones(1, 1, 64, 64)
-    seen = features(image, valid)
-    assert seen.shape == (1, ModelConfig().low_features, 64, 64)
-    assert (seen.square().sum(dim=1) < 1).all()
-    edges = structure(image, valid)
-    assert edges.shape == (1, STRUCTURE, 64, 64)
-    alike = torch.cosine_similarity(seen[:, :2].flatten(), edges[:, :2].flatten(), dim=0)
-    assert alike > 0.9
-
-
-def test_there_are_no_features_near_nodata(features: LowLevelFeatures) -> None:
-    valid = torch.ones(1, 1, 64, 64)
-    valid[..., 32:] = 0
-    seen = features(torch.randn(1, 1, 64, 64) * valid, valid)
-    assert not (seen * (1 - inside(valid))).any()
-    assert seen[..., :24].any()
+    return move_to_device(synthetic_pairs(3, side_px=128), CPU)
 
 
 def test_a_drawn_pair_is_found_aligned_and_a_moved_one_moved(data: PatchPairs) -> None:
-    assert own_shifts(data).norm(dim=1).max() < 0.4
+    assert measure_own_shifts(data).norm(dim=1).max() < 0.4
     moved = replace(data, sar=data.sar.roll(2, dims=3))
-    assert (own_shifts(moved) - torch.tensor([2.0, 0.0])).norm(dim=1).max() < 0.4
+    assert (measure_own_shifts(moved) - torch.tensor([2.0, 0.0])).norm(dim=1).max() < 0.4
 
 
 def test_a_batch_follows_from_its_seed(data: PatchPairs) -> None:
@@ -93,8 +62,8 @@ def test_shifts_turn_with_their_images() -> None:
     image[..., 4, 4] = 1
     moved = image.roll((1, 3), dims=(2, 3))  # dy = 1, dx = 3
     turn = torch.arange(8).view(8, 1, 1, 1)
-    shift = turned(torch.tensor([[3.0, 1.0]]).expand(8, 2), torch.arange(8))
-    places = symmetry(moved, turn).flatten(1).argmax(dim=1)
+    shift = turn_shifts(torch.tensor([[3.0, 1.0]]).expand(8, 2), torch.arange(8))
+    places = apply_symmetry(moved, turn).flatten(1).argmax(dim=1)
     found = torch.stack([places % 9, places // 9], dim=1) - 4
     assert torch.equal(found.float(), shift)
 
@@ -111,30 +80,3 @@ def test_the_likeliest_shift_is_the_cheapest() -> None:
     assert loss(-2, 1) < loss(-1.6, 1) < loss(-1, 1) < loss(2, 1)
     nothing = losses.shift_loss(surfaces, torch.tensor(1.0), torch.zeros(1, 2), ~known)
     assert nothing == 0
-
-
-def test_a_smooth_field_is_followed_where_windows_would_smear_it() -> None:
-    """A wave of 80 px is followed to a fraction of its 2 px, from structure alone."""
-    torch.manual_seed(1)
-    noise = torch.randn(1, 1, 64, 64)
-    image = F.interpolate(noise, size=(192, 192), mode="bicubic")
-    grid = pixel_grid(192, 192)
-    wave = torch.zeros(192, 192, 2)
-    wave[..., 0] = 2 * torch.sin(grid[..., 1] * (2 * torch.pi / 80))
-    sar = sample(image, (grid - wave)[None])  # rows only slide, so the inverse is exact
-    network = TarNetwork(ModelConfig(text_channels=8), torch.randn(2, 3, 8)).eval()
-    config = RefineConfig()
-    with torch.inference_mode():
-        seen = [centred(network.low_level(image, "optical")) for image in (image, sar)]
-        offset = smooth_offsets(*seen, config.dense_search_px[0], config)
-    truth = F.avg_pool2d(wave.permute(2, 0, 1)[None], 8)
-    inner = (offset - truth)[..., 2:-2, 2:-2]
-    assert inner.square().sum(dim=1).sqrt().median() < 0.4
-
-
-def test_without_structure_nothing_moves() -> None:
-    flat = torch.zeros(1, 4, 64, 48)
-    config = RefineConfig()
-    offset = smooth_offsets(flat, flat, config.dense_search_px[0], config)
-    assert offset.shape == (1, 2, 8, 6)
-    assert not offset.any()

@@ -9,13 +9,9 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
-import dask.array as da
 import numpy as np
-import rioxarray  # noqa: F401  (gives xarray objects their .rio accessor)
 import shapely
-import xarray as xr
 from affine import Affine
-from dask.delayed import delayed
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.io import DatasetReader
@@ -25,20 +21,22 @@ from catalog.archives.items import Asset, Scene
 from catalog.archives.providers import ELEVATION
 from catalog.errors import ArgumentError, SceneReadError, raise_portably, shown
 from catalog.grid import Lattice, Window
-from catalog.pixels.masks import CLEAR, hiding, optical_classes
+from catalog.pixels.clearest import show_clearest
 from catalog.pixels.positions import (
+    Grid,
     bilinear,
+    crop_around,
+    grid_of,
     radar_from_lattice,
     raster_from_lattice,
+    same_grid,
     window_around,
 )
 from catalog.pixels.radar import read_radar_crop
 from catalog.pixels.rasters import (
     Crop,
-    RasterGrid,
     attempt,
     check_blocks,
-    grid_of,
     has_padding_to_keep_out,
     read_crop,
     read_on_grid,
@@ -48,86 +46,44 @@ from catalog.sentinel1.calibration import sigma_table
 from catalog.sentinel1.gcps import GcpGrid, gcp_grid_of, has_only_gcps
 from catalog.sentinel1.terrain import LookGeometry, look_geometry
 
-# Pixels around the source window for the support of the caller's resampling kernel.
-SOURCE_MARGIN_PX = 4
 # Footprints are rounded by their authors: pixels this close to one are worth a look.
 FOOTPRINT_MARGIN_PX = 2
 PROBE_PX = 16
 
 
-def scene_on_lattice(
-    scene: Scene,
-    lattice: Lattice,
-    window: Window | None = None,
-    bands: Sequence[str] | None = None,
-) -> xr.DataArray:
-    """A scene resampled to the lattice, lazily: float32 (band, y, x), NaN for no data.
+def read_scene(
+    scene: Scene, lattice: Lattice, window: Window, bands: Sequence[str]
+) -> NDArray[np.float32] | None:
+    """One scene resampled to a window of the lattice, which the window may leave.
 
-    Chunks are shards of the window (the whole lattice by default). Resampling is bilinear; where
-    the scene's grid is the lattice's, pixels are the file's to the bit. Reading happens on
-    compute and raises SceneReadError there.
+    Returns float32 (bands, H, W), bilinear, NaN for no data; where the scene's grid is the
+    lattice's, the file's pixels to the bit. None when the scene does not reach the window.
+
+    Raises SceneReadError when it cannot be read.
     """
-    window = window or lattice.window
-    names = tuple(bands or scene.bands)
-    _assets_of(scene, names)  # an unknown band is an error now, not on compute
-    side = lattice.shard_px
-    rows = [
+    if not _may_touch(scene, lattice, window):
+        return None
+    geobox = lattice.window_geobox(window)
+
+    def read(asset: Asset, indexes: list[int], source: DatasetReader) -> NDArray[np.float32]:
+        if not (has_only_gcps(source) or has_padding_to_keep_out(source, asset, geobox)):
+            return read_on_grid(source, asset, indexes, geobox)
+        grid = grid_of(source)
+        if grid not in placed:  # the assets of a scene share their grid, and the way there is long
+            placed[grid] = _raster_positions(scene, asset, grid, lattice, window.positions())
+        crop = crop_around(placed[grid], grid.shape)
+        if crop is None:
+            return np.full((len(indexes), *window.shape), np.nan, np.float32)
+        values = _read_crop(source, scene, asset, indexes, crop)
+        return bilinear(values, crop.crop_from_raster(placed[grid]))
+
+    placed: dict[Grid, NDArray[np.float64]] = {}
+    return np.concatenate(
         [
-            da.from_delayed(
-                delayed(_read_scene)(scene, lattice, block, names),
-                shape=(len(names), *block.shape),
-                dtype=np.float32,
-            )
-            for x0 in range(window.x0, window.x1, side)
-            if (block := window.intersect(Window(y0, x0, side, side))) is not None
+            attempt(scene, asset, partial(read, asset, indexes))
+            for asset, indexes in assets_of(scene, bands)
         ]
-        for y0 in range(window.y0, window.y1, side)
-    ]
-    x, y = lattice.centres(window)
-    array = xr.DataArray(
-        da.block(rows),
-        dims=("band", "y", "x"),
-        coords={"band": list(names), "y": y, "x": x},
-        name=scene.id,
     )
-    located: xr.DataArray = array.rio.write_crs(lattice.crs)
-    return located
-
-
-def read_window(
-    scenes: Sequence[Scene],
-    lattice: Lattice,
-    window: Window,
-    bands: Sequence[str],
-    *,
-    clear_only: bool = False,
-) -> NDArray[np.float32]:
-    """The scenes composited on a window: float32 (bands, H, W), NaN where none has data.
-
-    Each pixel comes whole from the first scene, in the order given, that has data there; with
-    `clear_only`, data that no cloud, shadow or broken pixel hides. The window may leave the
-    lattice.
-
-    Raises SceneReadError for the first scene that cannot be read.
-    """
-    composite: NDArray[np.float32] | None = None
-    for scene in scenes:
-        if not _may_touch(scene, lattice, window):
-            continue
-        empty = None if composite is None else np.isnan(composite).all(axis=0)
-        if empty is not None and not empty.any():
-            break
-        values = _read_scene(scene, lattice, window, bands)
-        if clear_only and scene.mask is not None:
-            hidden = hiding(optical_classes(scene, lattice, window)) != CLEAR
-            np.copyto(values, np.nan, where=hidden)
-        if composite is None or empty is None:
-            composite = values
-        else:
-            np.copyto(composite, values, where=empty)
-    if composite is None:
-        return np.full((len(bands), *window.shape), np.nan, dtype=np.float32)
-    return composite
 
 
 def source_window(
@@ -148,13 +104,13 @@ def source_window(
 
     Raises SceneReadError when the scene cannot be read or its assets are on different grids.
     """
-    by_asset = _assets_of(scene, bands or scene.bands)
+    by_asset = assets_of(scene, bands or scene.bands)
     around = window_around(positions_xy)
     if around is None or not _may_touch(scene, lattice, around):
         return None
-    grids = {asset.key: attempt(scene, asset, _grid_of) for asset, _ in by_asset}
+    grids = {asset.key: attempt(scene, asset, grid_of) for asset, _ in by_asset}
     first, *others = grids.values()
-    if not all(_same_grid(first, other) for other in others):
+    if not all(same_grid(first, other) for other in others):
         raise SceneReadError(
             f"scene {scene.id}: its assets {', '.join(grids)} are on different pixel grids, so "
             "they cannot be resampled together",
@@ -162,7 +118,7 @@ def source_window(
             href=shown(by_asset[0][0].href),
         )
     raster_xy = _raster_positions(scene, by_asset[0][0], first, lattice, positions_xy)
-    crop = _crop_around(raster_xy, first.shape)
+    crop = crop_around(raster_xy, first.shape)
     if crop is None:
         return None
     values = [
@@ -182,14 +138,14 @@ def probe(scene: Scene) -> None:
     Raises SceneReadError.
     """
     masks = [] if scene.mask is None else [(scene.mask.asset, [1])]
-    for asset, indexes in [*_assets_of(scene, scene.bands), *masks]:
+    for asset, indexes in [*assets_of(scene, scene.bands), *masks]:
         attempt(scene, asset, partial(_probe, scene=scene, asset=asset, indexes=indexes))
     for tile in scene.terrain:
         for asset in tile.assets:
-            attempt(tile, asset, _grid_of)
+            attempt(tile, asset, grid_of)
 
 
-def _assets_of(scene: Scene, bands: Sequence[str]) -> list[tuple[Asset, list[int]]]:
+def assets_of(scene: Scene, bands: Sequence[str]) -> list[tuple[Asset, list[int]]]:
     """The assets that hold `bands`, with 1-based band indexes, together in the order asked."""
     where = {
         band: (asset, index)
@@ -229,37 +185,10 @@ def _outline(footprint: BaseGeometry, transform: tuple[float, ...], crs: str) ->
     return Lattice(GeoBox((1, 1), Affine(*transform), crs)).outline_of(footprint)
 
 
-def _read_scene(
-    scene: Scene, lattice: Lattice, window: Window, bands: Sequence[str]
-) -> NDArray[np.float32]:
-    """One scene resampled to a window of the lattice: float32 (bands, H, W)."""
-    geobox = lattice.window_geobox(window)
-
-    def read(asset: Asset, indexes: list[int], source: DatasetReader) -> NDArray[np.float32]:
-        if not (has_only_gcps(source) or has_padding_to_keep_out(source, asset, geobox)):
-            return read_on_grid(source, asset, indexes, geobox)
-        grid = _grid_of(source)
-        if grid not in placed:  # the assets of a scene share their grid, and the way there is long
-            placed[grid] = _raster_positions(scene, asset, grid, lattice, window.positions())
-        crop = _crop_around(placed[grid], grid.shape)
-        if crop is None:
-            return np.full((len(indexes), *window.shape), np.nan, np.float32)
-        values = _read_crop(source, scene, asset, indexes, crop)
-        return bilinear(values, crop.crop_from_raster(placed[grid]))
-
-    placed: dict[RasterGrid | GcpGrid, NDArray[np.float64]] = {}
-    return np.concatenate(
-        [
-            attempt(scene, asset, partial(read, asset, indexes))
-            for asset, indexes in _assets_of(scene, bands)
-        ]
-    )
-
-
 def _raster_positions(
     scene: Scene,
     asset: Asset,
-    grid: RasterGrid | GcpGrid,
+    grid: Grid,
     lattice: Lattice,
     positions_xy: NDArray[np.float64],
 ) -> NDArray[np.float64]:
@@ -270,7 +199,9 @@ def _raster_positions(
 
     def heights(window: Window) -> NDArray[np.float32]:
         try:
-            return read_window(scene.terrain, lattice, window, (ELEVATION,)).squeeze(axis=0)
+            return show_clearest(
+                scene.terrain, lattice, window, (ELEVATION,), read_scene
+            ).values.squeeze(axis=0)
         except SceneReadError as error:  # it is this scene that cannot be read without it
             raise_portably(_unreadable(scene, error.href, f"its terrain, {error}"), cause=error)
 
@@ -306,43 +237,6 @@ def _read_crop(
 
 def _unreadable(scene: Scene, href: str, why: str) -> SceneReadError:
     return SceneReadError(f"scene {scene.id}: {why}", scene_id=scene.id, href=href)
-
-
-def _grid_of(source: DatasetReader) -> RasterGrid | GcpGrid:
-    return gcp_grid_of(source) if has_only_gcps(source) else grid_of(source)
-
-
-def _same_grid(first: RasterGrid | GcpGrid, other: RasterGrid | GcpGrid) -> bool:
-    return first.agrees_with(other) if isinstance(first, GcpGrid) else first == other
-
-
-def _crop_around(raster_xy: NDArray[np.float64], shape: tuple[int, int]) -> Crop | None:
-    """The part of a raster that positions (2, H, W) fall on, with its margin, or None."""
-    height, width = shape
-    x, y = raster_xy
-    # NaN compares false: unknown positions are on no raster.
-    on_raster = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
-    if not on_raster.any():
-        return None
-    factor = _reduction(raster_xy)
-    margin = SOURCE_MARGIN_PX * factor
-    x0 = max(0, int(np.floor(x[on_raster].min())) - margin)
-    y0 = max(0, int(np.floor(y[on_raster].min())) - margin)
-    x1 = min(width, int(np.ceil(x[on_raster].max())) + margin + 1)
-    y1 = min(height, int(np.ceil(y[on_raster].max())) + margin + 1)
-    # Rows and columns that do not fill a last averaged pixel are left out.
-    crop = Crop(y0, x0, (y1 - y0) // factor, (x1 - x0) // factor, factor)
-    return crop if crop.height and crop.width else None
-
-
-def _reduction(raster_xy: NDArray[np.float64]) -> int:
-    """How many raster pixels go into one lattice pixel along a side, rounded down, at least 1."""
-    every = 64  # the scale changes slowly: some rows and columns tell it
-    along_x = np.hypot(*np.diff(raster_xy[:, ::every, :], axis=2))
-    along_y = np.hypot(*np.diff(raster_xy[:, :, ::every], axis=1))
-    steps = np.concatenate([along_x.ravel(), along_y.ravel()])
-    known = steps[np.isfinite(steps)]
-    return max(1, int(np.median(known) + 0.01)) if known.size else 1
 
 
 def _probe(source: DatasetReader, scene: Scene, asset: Asset, indexes: list[int]) -> None:

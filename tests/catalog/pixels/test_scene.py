@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import dask
 import numpy as np
 import pyproj
 import pytest
@@ -17,14 +16,14 @@ from catalog.archives.items import Asset, Scene
 from catalog.archives.search import catalog_api, search
 from catalog.errors import ArgumentError, SceneReadError
 from catalog.grid import Lattice, Window, lattice_for
-from catalog.pixels.read import probe, read_window, scene_on_lattice, source_window
+from catalog.pixels.scene import probe, source_window
 from tests.support.scenes import (
     NOON,
     REAL_ITEMS,
-    UTM,
     aligned_lattice,
     needs_real_data,
     noise,
+    read_window,
     same,
     scene,
     scene_of,
@@ -126,21 +125,6 @@ def test_values_are_physical(tmp_path: Path) -> None:
     part = source_window(found, lattice, lattice.window.positions())
     assert part is not None
     assert same(part[0], expected)
-
-
-def test_the_first_valid_scene_wins_whole_pixels(tmp_path: Path) -> None:
-    lattice = aligned_lattice()
-    first, second = noise((3, 64, 64), seed=1), noise((3, 64, 64), seed=2)
-    first[:, :32] = 0
-    first[0, 40:50] = 0  # data in the other bands
-    scenes = [
-        scene_of(write_raster(tmp_path / "1.tif", first, nodata=0), RGB, "first"),
-        scene_of(write_raster(tmp_path / "2.tif", second), RGB, "second"),
-    ]
-    both = read_window(scenes, lattice, lattice.window, RGB)
-    assert same(both[:, :32], second[:, :32].astype("float32"))
-    assert same(both[:, 32:], first[:, 32:].astype("float32"))
-    assert np.isnan(read_window([], lattice, lattice.window, RGB)).all()
 
 
 def coordinate_raster(path: Path, crs: str, corner: tuple[float, float], pixel: float) -> Scene:
@@ -275,28 +259,6 @@ def test_assets_of_one_scene_must_share_their_grid(tmp_path: Path) -> None:
     with pytest.raises(SceneReadError, match="vv, coarse are on different pixel grids"):
         source_window(mixed, lattice, lattice.window.positions())
     assert np.isfinite(read_window([mixed], lattice, lattice.window, ("vv", "coarse"))).all()
-
-
-@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # in rioxarray
-def test_the_lazy_scene_is_the_eager_one_with_coordinates(tmp_path: Path) -> None:
-    path = write_raster(tmp_path / "x.tif", noise((3, 90, 70)))
-    lattice = aligned_lattice(100, 80, shift=3)
-    lazy = scene_on_lattice(scene_of(path, RGB), lattice)
-    assert lazy.dims == ("band", "y", "x")
-    assert lazy.dtype == np.float32
-    assert lazy.chunks == ((3,), (32, 32, 32, 4), (32, 32, 16))
-    with dask.config.set(scheduler="synchronous"):
-        read = lazy.compute()
-    expected = read_window([scene_of(path, RGB)], lattice, lattice.window, RGB)
-    assert same(read.values, expected)
-    assert lazy.rio.crs == rasterio.crs.CRS.from_user_input(UTM)
-    assert lazy.rio.transform().almost_equals(lattice.geobox.affine)
-    part = scene_on_lattice(scene_of(path, RGB), lattice, Window(10, 20, 30, 40), ("green",))
-    assert part.shape == (1, 30, 40)
-    assert part.x.values.tolist() == lazy.x.values[20:60].tolist()
-    path.unlink()
-    with dask.config.set(scheduler="synchronous"), pytest.raises(SceneReadError):
-        lazy.compute()
 
 
 @needs_real_data
