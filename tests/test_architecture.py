@@ -127,6 +127,16 @@ def test_inference_needs_neither_open_clip_nor_prefect() -> None:
     assert out.stdout.strip() == "[]"
 
 
+def test_a_lattice_is_made_without_xarray_and_zarr() -> None:
+    code = (
+        "import sys, catalog, catalog.grid; "
+        "print([name for name in ('dask.array', 'xarray', 'zarr') if name in sys.modules]); "
+        "print(catalog.composite.__name__, catalog.open_mosaic.__name__)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split("\n") == ["[]", "composite open_mosaic", ""]
+
+
 def test_no_file_grows_past_four_hundred_lines() -> None:
     files = [
         f for p in ("catalog", "flows", "tar_engine", "tests") for f in (ROOT / p).rglob("*.py")
