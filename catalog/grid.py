@@ -7,7 +7,6 @@ The only place that knows how tiles, shards and slices of the store relate. Pixe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,12 +158,17 @@ class Lattice:
         """All shards, row by row. They cover every pixel exactly once."""
         return tuple(
             Shard(window.y0 // self.shard_px, window.x0 // self.shard_px, window)
-            for window in self._blocks(self.shard_px)
+            for window in self.tiles(self.shard_px)
         )
 
     def tiles(self, tile_px: int) -> tuple[Window, ...]:
         """Windows of `tile_px` pixels (less at the far edges) that cover every pixel once."""
-        return tuple(self._blocks(tile_px))
+        height, width = self.shape
+        return tuple(
+            Window(y0, x0, min(tile_px, height - y0), min(tile_px, width - x0))
+            for y0 in range(0, height, tile_px)
+            for x0 in range(0, width, tile_px)
+        )
 
     def window_geobox(self, window: Window) -> GeoBox:
         """The grid of one window; the window may leave the lattice."""
@@ -215,6 +219,11 @@ class Lattice:
         to_crs = pyproj.Transformer.from_crs(LONLAT, self.crs, always_xy=True)
         return self.px_from_crs(np.stack(to_crs.transform(lonlat[0], lonlat[1])))
 
+    def outline_of(self, geometry: BaseGeometry) -> BaseGeometry:
+        """A lon/lat geometry in lattice pixel coordinates; it may leave the lattice."""
+        dense = shapely.segmentize(geometry, OUTLINE_STEP_DEGREES)
+        return shapely.transform(dense, lambda lonlat: self.px_from_lonlat(lonlat.T).T)
+
     def lonlat_extent(self) -> BaseGeometry:
         """The lattice's outline as a lon/lat polygon."""
         height, width = self.shape
@@ -234,17 +243,6 @@ class Lattice:
             "shard_px": self.shard_px,
             "chunk_px": self.chunk_px,
         }
-
-    def _blocks(self, side: int) -> Iterator[Window]:
-        height, width = self.shape
-        for y0 in range(0, height, side):
-            for x0 in range(0, width, side):
-                yield Window(y0, x0, min(side, height - y0), min(side, width - x0))
-
-    def outline_of(self, geometry: BaseGeometry) -> BaseGeometry:
-        """A lon/lat geometry in lattice pixel coordinates; it may leave the lattice."""
-        dense = shapely.segmentize(geometry, OUTLINE_STEP_DEGREES)
-        return shapely.transform(dense, lambda lonlat: self.px_from_lonlat(lonlat.T).T)
 
 
 def lattice_for(

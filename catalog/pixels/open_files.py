@@ -89,12 +89,6 @@ def opened(file: File, options: Mapping[str, str | int]) -> Iterator[DatasetRead
             oldest.close()
 
 
-def close_all() -> None:
-    """Close what this thread has open."""
-    while _kept.files:
-        _kept.files.popitem()[1].close()
-
-
 def _open(path: str) -> DatasetReader:
     with warnings.catch_warnings():
         # A raster without georeference is refused with a better message.

@@ -1,4 +1,4 @@
-"""Radiometry of radar images: digital numbers to sigma nought, and power to decibels.
+"""Radiometry of radar images: digital numbers to sigma nought.
 
 Everything inside the program is linear power: averages and interpolation are right there, and not
 in decibels. The engine takes either (`tar_engine.network.msfl.normalise`).
@@ -67,9 +67,3 @@ def sigma_table(href: str, access: Access) -> SigmaTable:
     if not lines or (np.diff(lines) <= 0).any():
         raise AnnotationError(f"{shown(href)} has no calibration vectors in the order of lines")
     return SigmaTable(np.array(lines), tuple(pixels), tuple(values))
-
-
-def decibels(power: NDArray[np.floating]) -> NDArray[np.float32]:
-    """10 log10 of linear power, any shape; NaN where there is none: zero, negative or NaN."""
-    positive = np.where(power > 0, power, np.nan)  # NaN compares false, and gives no warning
-    return (10 * np.log10(positive)).astype(np.float32)

@@ -39,8 +39,6 @@ class LookGeometry:
     slant_range_m: NDArray[np.float64]
     """(N,) distance to the sensor."""
     metres_per_column: float
-    origin: str
-    """Where the angles come from: "annotation" or "nominal IW swath"."""
 
 
 def look_geometry(grid: GcpGrid, annotation: GeolocationGrid | None) -> LookGeometry:
@@ -64,7 +62,7 @@ def look_geometry(grid: GcpGrid, annotation: GeolocationGrid | None) -> LookGeom
                 "cannot be corrected for terrain: its columns run towards the sensor, which no "
                 "Sentinel-1 GRD does; leave out the DEM"
             )
-        return LookGeometry(incidence, slant_range, spacing, "annotation")
+        return LookGeometry(incidence, slant_range, spacing)
     if not IW_SWATH_M[0] <= grid.shape[1] * spacing <= IW_SWATH_M[1]:
         raise ValueError(
             "cannot be corrected for terrain: its item has no product annotation (an asset like "
@@ -72,7 +70,7 @@ def look_geometry(grid: GcpGrid, annotation: GeolocationGrid | None) -> LookGeom
             "leave out the DEM"
         )
     incidence, slant_range = _nominal(grid.columns * spacing)
-    return LookGeometry(incidence, slant_range, spacing, "nominal IW swath")
+    return LookGeometry(incidence, slant_range, spacing)
 
 
 def range_shift(

@@ -34,8 +34,8 @@ from scipy import ndimage
 from catalog.archives.items import Asset, Scene
 from catalog.grid import Lattice, Window
 from catalog.pixels.composite import read_composite
-from catalog.pixels.open_files import close_all
 from catalog.pixels.rasters import GDAL_OPTIONS
+from tests.support.scenes import close_open_files
 
 Floats = npt.NDArray[np.float32]
 CRS, CORNER, PX_M = "EPSG:32632", (600_000.0, 5_200_020.0), 10.0
@@ -105,7 +105,7 @@ def lattice_of(side: int, shift_px: float) -> Lattice:
 
 def read_ours(scene: Scene, lattice: Lattice, windows: Sequence[Window]) -> Floats:
     """What the pipeline does; returns the last window."""
-    close_all()
+    close_open_files()
     for window in windows:
         shown = read_composite((scene,), lattice, window, BANDS)
     return shown.values

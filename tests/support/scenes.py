@@ -20,6 +20,7 @@ from rasterio.warp import transform_bounds
 
 from catalog.archives.items import Asset, Scene
 from catalog.grid import Lattice, Window
+from catalog.pixels import open_files
 from catalog.pixels.composite import read_composite
 
 REAL_SCENES = Path(__file__).resolve().parents[3] / "shared" / "data" / "scenes"
@@ -107,6 +108,12 @@ def same(left: NDArray[Any], right: NDArray[Any]) -> bool:
     return left.dtype == right.dtype and np.array_equal(
         left, right, equal_nan=left.dtype.kind == "f"
     )
+
+
+def close_open_files() -> None:
+    """Close what this thread keeps open, so that what comes next starts cold."""
+    while open_files._kept.files:
+        open_files._kept.files.popitem()[1].close()
 
 
 def _north_up(corner: tuple[float, float], pixel: float) -> Affine:

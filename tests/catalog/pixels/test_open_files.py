@@ -12,10 +12,17 @@ from rasterio.errors import RasterioIOError
 
 from catalog.archives.items import Asset
 from catalog.errors import SceneReadError
-from catalog.pixels import open_files
-from catalog.pixels.open_files import file_of, is_open
+from catalog.pixels.open_files import KEPT_OPEN, file_of, is_open
 from catalog.pixels.rasters import attempt
-from tests.support.scenes import aligned_lattice, noise, read_window, same, scene_of, write_raster
+from tests.support.scenes import (
+    aligned_lattice,
+    close_open_files,
+    noise,
+    read_window,
+    same,
+    scene_of,
+    write_raster,
+)
 
 SIDE = 64
 BANDS = ("red", "green", "blue")
@@ -27,7 +34,7 @@ def holds(path: Path) -> bool:
 
 
 def test_files_stay_open_and_are_opened_anew_when_they_change(tmp_path: Path) -> None:
-    open_files.close_all()
+    close_open_files()
     lattice = aligned_lattice()
     path = tmp_path / "x.tif"
 
@@ -39,18 +46,18 @@ def test_files_stay_open_and_are_opened_anew_when_they_change(tmp_path: Path) ->
     assert same(read(first), first.astype("float32"))
     assert holds(path)
     assert same(read(second), second.astype("float32"))
-    for number in range(open_files.KEPT_OPEN + 3):
+    for number in range(KEPT_OPEN + 3):
         other = write_raster(tmp_path / f"{number}.tif", first)
         read_window([scene_of(other, BANDS)], lattice, lattice.window, BANDS)
     assert not holds(path)
     assert holds(other)
-    open_files.close_all()
+    close_open_files()
     assert not holds(other)
 
 
 def test_what_failed_is_closed_and_tried_once_with_a_new_file(tmp_path: Path) -> None:
     """A file may fail because it was opened long ago: keys run out, connections break."""
-    open_files.close_all()
+    close_open_files()
     path = write_raster(tmp_path / "x.tif", noise((3, SIDE, SIDE)))
     found = scene_of(path, BANDS)
     (asset,) = found.assets

@@ -1,8 +1,7 @@
-"""Calibration: the table against a closed form, what a broken one says, and decibels."""
+"""Calibration: the table against a closed form, and what a broken one says."""
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from catalog.archives.providers import Access
 from catalog.sentinel1.annotation import AnnotationError
-from catalog.sentinel1.calibration import decibels, sigma_table
+from catalog.sentinel1.calibration import sigma_table
 from tests.support.grd import Radar, flat, sigma_nought, write_calibration
 
 
@@ -65,12 +64,3 @@ def test_one_vector_serves_every_line(tmp_path: Path) -> None:
     path.write_text(f"<c><calibrationVectorList>{content}</calibrationVectorList></c>")
     table = sigma_table(str(path), Access()).at(np.array([0.0, 900.0]), np.array([0.0, 20.0]))
     assert table.tolist() == [[400, 420], [400, 420]]
-
-
-def test_decibels_guard_what_has_none() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        told = decibels(np.array([1.0, 0.01, 0.0, -1.0, np.nan], np.float32))
-    np.testing.assert_allclose(told[:2], [0.0, -20.0], atol=1e-5)
-    assert np.isnan(told[2:]).all()
-    assert told.dtype == np.float32
