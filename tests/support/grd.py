@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.windows import Window as RasterWindow
+
+from catalog.grid import LONLAT, Lattice
 
 Floats = NDArray[np.float64]
 Relief = Callable[[Floats, Floats], Floats]
@@ -295,3 +298,9 @@ def region(half_km: float) -> tuple[float, float, float, float]:
     dy = half_km * 1000 / M_PER_DEGREE
     dx = dy / np.cos(np.radians(LATITUDE))
     return LONGITUDE - dx, LATITUDE - dy, LONGITUDE + dx, LATITUDE + dy
+
+
+def lonlat_of(lattice: Lattice, positions_xy: Floats) -> Floats:
+    """Longitude and latitude of lattice pixel coordinates, both (2, H, W), by PROJ alone."""
+    to_lonlat = pyproj.Transformer.from_crs(lattice.crs, LONLAT, always_xy=True)
+    return np.stack(to_lonlat.transform(*lattice.crs_from_px(positions_xy)))

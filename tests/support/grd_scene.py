@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyproj
 import rasterio
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from catalog.archives.items import Asset, Scene
-from catalog.grid import LONLAT, Lattice, lattice_for
+from catalog.grid import Lattice, lattice_for
 from tar_engine.training.synthesis import BACKSCATTER_DB, CROPS, Ground, draw_ground, optical_image
 from tests.support.grd import (
     Radar,
+    lonlat_of,
     region,
     sigma_nought,
     write_annotation,
@@ -57,7 +57,7 @@ def write_scene(folder: Path, radar: Radar, half_km: float = 3.0, seed: int = 5)
     relief = radar.relief
     lattice = lattice_for(region(half_km))
     around = lattice.window.expand(MARGIN_PX)
-    lon, lat = _lonlat(lattice, around.positions())
+    lon, lat = lonlat_of(lattice, around.positions())
     height_m = relief(lon, lat)
     size = max(around.shape)
     drawn = draw_ground(size, seed)
@@ -95,11 +95,6 @@ def write_scene(folder: Path, radar: Radar, half_km: float = 3.0, seed: int = 5)
     )
 
 
-def _lonlat(lattice: Lattice, positions: Floats) -> Floats:
-    to_lonlat = pyproj.Transformer.from_crs(lattice.crs, LONLAT, always_xy=True)
-    return np.stack(to_lonlat.transform(*lattice.crs_from_px(positions)))
-
-
 def _square(ground: Ground, size: int) -> NDArray[np.uint8]:
     """`optical_image` draws squares alone."""
     missing = [(0, size - side) for side in ground.cover.shape]
@@ -129,7 +124,7 @@ def _seen_by(
     rng = np.random.default_rng((ground.seed, 9))
     rows, columns = ground.cover.shape
     y, x = ((np.arange(side * FINER) + 0.5) / FINER - 0.5 - MARGIN_PX for side in (rows, columns))
-    lon, lat = _lonlat(lattice, np.stack(np.meshgrid(x, y)))
+    lon, lat = lonlat_of(lattice, np.stack(np.meshgrid(x, y)))
     column, row = radar.image_xy(lon, lat, radar.relief(lon, lat))
     decibel = np.where(ground.crop >= 0, CROPS[ground.crop, 3], BACKSCATTER_DB[ground.cover])
     power = 10 ** (decibel.repeat(FINER, axis=0).repeat(FINER, axis=1) / 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -33,6 +34,8 @@ needs_real_data = pytest.mark.skipif(
 UTM = "EPSG:32611"
 CORNER = (500_000.0, 4_000_000.0)
 NOON = datetime(2020, 11, 4, 18, 35, tzinfo=UTC)
+DAY = NOON.date()
+WORLD = (-180.0, -90.0, 180.0, 90.0)
 
 
 def scene(
@@ -96,6 +99,13 @@ def item(scene_id: str, href: str, **properties: Any) -> dict[str, Any]:
         "links": [],
         "assets": {"visual": {"href": href, "type": "image/tiff", "roles": ["data"]}},
     }
+
+
+def write_items(folder: Path, *items: dict[str, Any]) -> str:
+    """The path of an ItemCollection with these items."""
+    path = folder / "items.json"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    return str(path)
 
 
 def noise(shape: tuple[int, ...], dtype: str = "uint8", seed: int = 0) -> NDArray[Any]:

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,17 +21,18 @@ import catalog.archives.search
 from catalog.archives.search import catalog_api, newest_processing, search
 from catalog.errors import ArgumentError, SearchError
 from tests.support.loopback import serving
-from tests.support.scenes import NOON, REAL_ITEMS, item, needs_real_data, scene
+from tests.support.scenes import (
+    DAY,
+    NOON,
+    REAL_ITEMS,
+    WORLD,
+    item,
+    needs_real_data,
+    scene,
+    write_items,
+)
 
-WORLD = (-180.0, -90.0, 180.0, 90.0)
-DAY = date(2020, 11, 4)
 API = "http://127.0.0.1:9/stac"
-
-
-def write_items(folder: Path, *items: dict[str, Any]) -> str:
-    path = folder / "items.json"
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
-    return str(path)
 
 
 @contextmanager

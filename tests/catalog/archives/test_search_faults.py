@@ -16,9 +16,8 @@ import pytest
 import catalog.archives.search
 from catalog.archives.search import catalog_api, search
 from catalog.errors import SearchError
-from tests.catalog.archives.test_search import DAY, WORLD, write_items
 from tests.support.loopback import serving
-from tests.support.scenes import item
+from tests.support.scenes import DAY, WORLD, item, write_items
 
 LONG_SECONDS, SHORT_SECONDS = 2.0, 0.02
 

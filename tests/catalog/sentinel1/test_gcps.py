@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyproj
 import pytest
 import rasterio
 import shapely
@@ -16,19 +15,13 @@ from rasterio.transform import GCPTransformer
 
 from catalog.archives.items import Asset
 from catalog.errors import SceneReadError
-from catalog.grid import LONLAT, Lattice, Window, lattice_for
+from catalog.grid import Window, lattice_for
 from catalog.pixels.positions import raster_from_lattice
 from catalog.pixels.sanity import Examination, examine
 from catalog.pixels.scene import probe
 from catalog.sentinel1.gcps import gcp_grid_of, metres_per_column, outline_of
-from tests.support.grd import Radar, flat, mountains, region, write_grd
+from tests.support.grd import Radar, flat, lonlat_of, mountains, region, write_grd
 from tests.support.scenes import noise, scene, write_raster
-
-
-def lonlat_of(lattice: Lattice, positions_xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By PROJ alone."""
-    to_lonlat = pyproj.Transformer.from_crs(lattice.crs, LONLAT, always_xy=True)
-    return np.stack(to_lonlat.transform(*lattice.crs_from_px(positions_xy)))
 
 
 @pytest.mark.parametrize("relief", [flat, mountains])

@@ -17,10 +17,10 @@ from catalog.errors import SceneReadError
 from catalog.grid import Lattice, lattice_for
 from catalog.pixels.scene import probe, source_window
 from catalog.sentinel1.terrain import EARTH_RADIUS_M, range_shift
-from tests.catalog.sentinel1.test_gcps import lonlat_of
 from tests.support.grd import (
     Radar,
     flat,
+    lonlat_of,
     mountains,
     plateau,
     region,
