@@ -28,23 +28,34 @@ def published_groups(url: str, time: DayOrDays | None) -> list[str]:
     return [_group_of_item(item) for item in _items_of(_published_days(url), time, url)]
 
 
+def published_slots(region_url: str) -> list[str]:
+    """The slots of a region that have an item, the earliest first. Raises StoreError."""
+    names = objects.names(objects.join(region_url, "items"))
+    return [name.removesuffix(".json") for name in names if name.endswith(".json")]
+
+
+def item_url(region_url: str, slot: str) -> str:
+    """Where the STAC item lies that publishes a slot."""
+    return objects.join(region_url, "items", f"{slot}.json")
+
+
 def _published_days(url: str) -> dict[date, str]:
     """The items of a region by day, the earliest first."""
-    folder = objects.join(url, "items")
-    names = [name for name in objects.names(folder) if name.endswith(".json")]
-    if not names:
+    slots = published_slots(url)
+    if not slots:
         raise StoreError(
             f"no mosaic is published at {url}; expected {{store}}/{{region}}, with items in its "
             "folder items/",
             url=url,
         )
     try:
-        days = {date.fromisoformat(name.removesuffix(".json")): name for name in names}
+        days = {date.fromisoformat(slot): item_url(url, slot) for slot in slots}
     except ValueError as error:
+        folder = objects.join(url, "items")
         raise StoreError(
             f"{folder} holds an item that is named by no day: {error}", url=url
         ) from error
-    return {day: objects.join(folder, days[day]) for day in sorted(days)}
+    return dict(sorted(days.items()))
 
 
 def _items_of(published: dict[date, str], time: DayOrDays | None, url: str) -> list[str]:

@@ -22,6 +22,7 @@ from rasterio.windows import Window as RasterWindow
 from catalog import objects
 from catalog.errors import ArgumentError
 from catalog.grid import Window
+from catalog.store.days import published_slots
 from catalog.store.publish import published_properties
 from catalog.store.schema import is_flag
 from catalog.store.slot import SlotStore
@@ -36,8 +37,7 @@ def published_slot(store_url: str, region: str, slot: str) -> SlotStore:
     """The generation that readers of a day see. Raises ArgumentError where there is none."""
     properties = published_properties(store_url, region, slot)
     if properties is None:
-        names = objects.names(objects.join(store_url, region, "items"))
-        days = [name.removesuffix(".json") for name in names if name.endswith(".json")]
+        days = published_slots(objects.join(store_url, region))
         raise ArgumentError(
             f"slot: {slot} of {region} is not published in {store_url}; "
             f"there are: {', '.join(days) or 'none'}",

@@ -17,6 +17,7 @@ from catalog import objects
 from catalog.archives.pairs import Pair
 from catalog.errors import ArgumentError, StoreError
 from catalog.grid import Lattice
+from catalog.store.days import item_url, published_slots
 from catalog.store.slot import SlotStore
 from catalog.store.stac import encoded, region_collection, slot_item
 
@@ -30,7 +31,7 @@ def generation_name(payload: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def published(store_url: str, region: str, slot: str) -> str | None:
+def published_generation(store_url: str, region: str, slot: str) -> str | None:
     """The generation that readers of a slot see, or None when it is not published.
 
     Raises StoreError when the store cannot be read or the item is damaged.
@@ -46,22 +47,20 @@ def published_properties(store_url: str, region: str, slot: str) -> dict[str, An
     """
     url = SlotStore(store_url, region, slot, generation="").item_url
     content = objects.get(url)
-    return None if content is None else _parsed(content, url).properties
+    return None if content is None else _parse_item(content, url).properties
 
 
 def publish(
     slot: SlotStore, lattice: Lattice, pairs: Sequence[Pair], provenance: Mapping[str, Any]
 ) -> str:
-    """Publish a complete slot: the list of its shards, the region's collection, then the item.
-
-    The item commits it.
+    """Publish a complete slot: the list of its shards, the region's collection, last the item.
 
     `provenance` (scene ids, software, weights hash, configuration: JSON values) becomes item
     properties with the prefix `tar:`. Returns the item's URL.
 
-    Should the process die between the two, the collection already links an item that the next
-    run puts. Slots of a region are published one at a time; the items are the truth, and the
-    collection is derived from them each time.
+    Putting the item commits it. Should the process die just before, the collection already links
+    an item that the next run puts. Slots of a region are published one at a time; the items are
+    the truth, and the collection is derived from them each time.
 
     Raises ArgumentError without pairs, StoreError when the store cannot be written or the slot's
     group cannot be read.
@@ -69,7 +68,7 @@ def publish(
     if not pairs:
         raise ArgumentError(f"slot {slot.slot} has no pairs to publish", argument="pairs")
     item = slot_item(slot, lattice, slot.open(), pairs, provenance)
-    others = [other for other in _items(slot.region_url) if other.id != item.id]
+    others = [other for other in _published_items(slot.region_url) if other.id != item.id]
     collection = region_collection(slot.region, [*others, item])
     slot.seal()
     objects.put(objects.join(slot.region_url, "collection.json"), encoded(collection))
@@ -77,13 +76,12 @@ def publish(
     return slot.item_url
 
 
-def _items(region_url: str) -> list[pystac.Item]:
-    folder = objects.join(region_url, "items")
-    urls = [objects.join(folder, name) for name in objects.names(folder) if name.endswith(".json")]
-    return [_parsed(objects.get(url) or b"", url) for url in urls]
+def _published_items(region_url: str) -> list[pystac.Item]:
+    urls = [item_url(region_url, slot) for slot in published_slots(region_url)]
+    return [_parse_item(objects.get(url) or b"", url) for url in urls]
 
 
-def _parsed(content: bytes, url: str) -> pystac.Item:
+def _parse_item(content: bytes, url: str) -> pystac.Item:
     try:
         item = pystac.Item.from_dict(json.loads(content), migrate=False, preserve_dict=False)
         item.properties["tar:generation"]

@@ -28,6 +28,7 @@ import zarr
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError
 from catalog.grid import Lattice
+from catalog.store.days import item_url
 from catalog.store.layout import create_group, declared_factors, level_path
 from catalog.store.open import open_slot, zarr_store
 from catalog.store.schema import SlotSchema
@@ -75,7 +76,7 @@ class SlotStore:
     @property
     def item_url(self) -> str:
         """The STAC item that publishes a generation of this slot."""
-        return objects.join(self.region_url, "items", f"{self.slot}.json")
+        return item_url(self.region_url, self.slot)
 
     @property
     def item_href(self) -> str:
@@ -118,8 +119,10 @@ class SlotStore:
             raise StoreError(f"{url} is not a receipt: {error}", url=url) from error
 
     def seal(self) -> None:
-        """Keep the list of the shards written so far, so that a lost one is missed. Raises
-        StoreError."""
+        """Keep the list of the shards written so far, so that a lost one is missed.
+
+        Raises StoreError.
+        """
         objects.put(self._shards_url, json.dumps(sorted(self.written_shards())).encode())
 
     def sealed_shards(self) -> set[tuple[int, int]] | None:
@@ -151,6 +154,24 @@ class SlotStore:
         """
         return open_slot(self.url)
 
+    def open_group(self, mode: Literal["r", "r+"], factor: int = 1) -> zarr.Group:
+        """The Zarr group of this generation, or of one of its overviews. Raises StoreError."""
+        with objects.store_errors("open", self.url):
+            return zarr.open_group(
+                zarr_store(self.url), path=level_path(factor), mode=mode, zarr_format=3
+            )
+
+    def pixels(self, mode: Literal["r", "r+"], factor: int = 1) -> dict[str, zarr.Array[Any]]:
+        """Every variable of pixels (H, W) of a level by name, unread. Raises StoreError."""
+        group = self.open_group(mode, factor)
+        with objects.store_errors("open", self.url):
+            return {name: array for name, array in sorted(group.arrays()) if array.ndim == 2}
+
+    def overview_factors(self) -> list[int]:
+        """The overview levels that the group declares, 2 first. Raises StoreError."""
+        with objects.store_errors("open", self.url):
+            return declared_factors(self.open_group("r").attrs.asdict())
+
     @property
     def parts(self) -> tuple[str, ...]:
         """All that belongs to this generation, in the order in which it may be removed.
@@ -176,24 +197,6 @@ class SlotStore:
     @property
     def _estimate_url(self) -> str:
         return f"{self._stem}.estimate.npz"
-
-    def open_group(self, mode: Literal["r", "r+"], factor: int = 1) -> zarr.Group:
-        """The Zarr group of this generation, or of one of its overviews. Raises StoreError."""
-        with objects.store_errors("open", self.url):
-            return zarr.open_group(
-                zarr_store(self.url), path=level_path(factor), mode=mode, zarr_format=3
-            )
-
-    def pixels(self, mode: Literal["r", "r+"], factor: int = 1) -> dict[str, zarr.Array[Any]]:
-        """Every variable of pixels (H, W) of a level by name, unread. Raises StoreError."""
-        group = self.open_group(mode, factor)
-        with objects.store_errors("open", self.url):
-            return {name: array for name, array in sorted(group.arrays()) if array.ndim == 2}
-
-    def overview_factors(self) -> list[int]:
-        """The overview levels that the group declares, 2 first. Raises StoreError."""
-        with objects.store_errors("open", self.url):
-            return declared_factors(self.open_group("r").attrs.asdict())
 
 
 def check_writable(store_url: str) -> None:

@@ -20,7 +20,7 @@ import zarr
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError, has_secret, shown
 from catalog.store.layout import level_path
-from catalog.store.publish import published
+from catalog.store.publish import published_generation
 from catalog.store.schema import NO_OPTICAL, QUALITY
 from catalog.store.shards import checksum
 from catalog.store.slot import Receipt, SlotStore
@@ -98,7 +98,7 @@ def generations(store_url: str, region: str, slot: str | None = None) -> list[Ge
         for entry in objects.entries(objects.join(store_url, region, "slots", slot)):
             if match := GENERATION.match(entry.name):
                 members.setdefault(match[1], []).append(entry)
-        current = published(store_url, region, slot)
+        current = published_generation(store_url, region, slot)
         found += [
             Generation(
                 SlotStore(store_url, region, slot, name),

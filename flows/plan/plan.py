@@ -19,7 +19,7 @@ from catalog.archives.providers import provider_named
 from catalog.archives.signing import require_package
 from catalog.errors import CatalogError
 from catalog.grid import Lattice, lattice_for
-from catalog.store.publish import published, published_properties
+from catalog.store.publish import published_generation, published_properties
 from catalog.store.slot import SlotStore, check_writable
 from flows.cluster.workers import DispatchError, check_scheduler
 from flows.plan.days import find_scenes, pair_by_day
@@ -191,7 +191,7 @@ def _reduce(
     less = plan_slot(
         slot.slot, pairs, plan.request, plan.lattice, plan.weights_sha256, failed_tiles
     )
-    shown = published(plan.request.store, plan.request.region, slot.slot)
+    shown = published_generation(plan.request.store, plan.request.region, slot.slot)
     return replace(
         less, published=shown == less.generation, requested=slot.requested or slot.generation
     )

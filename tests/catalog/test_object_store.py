@@ -17,7 +17,7 @@ from catalog.errors import SceneReadError, StoreError
 from catalog.grid import Window, lattice_for
 from catalog.pixels.scene import probe
 from catalog.store.open import open_mosaic
-from catalog.store.publish import published as published_generation
+from catalog.store.publish import published_generation
 from catalog.store.shards import write_shard
 from catalog.store.slot import SlotStore, check_writable
 from tests.support.object_store import Swift, aws_environment, contents, new_bucket

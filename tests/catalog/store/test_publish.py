@@ -20,7 +20,7 @@ from catalog import objects
 from catalog.archives.pairs import Pair
 from catalog.errors import ArgumentError, StoreError
 from catalog.grid import lattice_for
-from catalog.store.publish import generation_name, publish, published
+from catalog.store.publish import generation_name, publish, published_generation
 from catalog.store.schema import SlotSchema
 from catalog.store.slot import SlotStore
 from catalog.store.stac import encoded, region_collection, slot_item
@@ -166,16 +166,16 @@ def test_every_value_is_summarised_however_many(tmp_path: Path) -> None:
 
 def test_the_item_is_the_commit(tmp_path: Path) -> None:
     store = create(tmp_path)
-    assert published(str(tmp_path), "la", "2020-11-04") is None
+    assert published_generation(str(tmp_path), "la", "2020-11-04") is None
     (tmp_path / "la/items").write_text("in the way")
     with pytest.raises(StoreError, match="items"):
         publish(store, LATTICE, pairs(), PROVENANCE)
-    assert published(str(tmp_path), "la", "2020-11-04") is None
+    assert published_generation(str(tmp_path), "la", "2020-11-04") is None
     (tmp_path / "la/items").unlink()
     assert publish(store, LATTICE, pairs(), PROVENANCE) == store.item_url
-    assert published(str(tmp_path), "la", "2020-11-04") == "abc"
+    assert published_generation(str(tmp_path), "la", "2020-11-04") == "abc"
     publish(create(tmp_path, generation="def"), LATTICE, pairs(), PROVENANCE)
-    assert published(str(tmp_path), "la", "2020-11-04") == "def"
+    assert published_generation(str(tmp_path), "la", "2020-11-04") == "def"
     links = read(tmp_path / "la/collection.json")["links"]
     assert [link["rel"] for link in links] == ["root", "license", "item"]
 
@@ -207,7 +207,7 @@ def test_a_damaged_item_is_told(tmp_path: Path) -> None:
     for content in (b"", b"[]", b'{"properties": {}}'):
         objects.put(url, content)
         with pytest.raises(StoreError, match="not an item of this program"):
-            published(str(tmp_path), "la", "2020-11-04")
+            published_generation(str(tmp_path), "la", "2020-11-04")
 
 
 json_values = st.recursive(
