@@ -34,8 +34,8 @@ def ending_with_parent(command: Sequence[str], sent: signal.Signals = signal.SIG
     return [*own, *command]
 
 
-def answers(url: str, server: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Wait until a child answers at `url`; False when it ends first or takes too long."""
+def wait_for_answer(url: str, server: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether a child answers at `url` before it ends and before so many seconds are over."""
     # A proxy of the environment must not come between this process and its own loopback.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + seconds

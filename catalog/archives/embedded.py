@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from catalog.child_server import answers, ending_with_parent, free_port
+from catalog.child_server import ending_with_parent, free_port, wait_for_answer
 from catalog.errors import SearchError
 from catalog.retrying import retry
 
@@ -139,7 +139,7 @@ def _start_once(
             stdout=output,
             stderr=output,
         )
-    if answers(f"http://{address}/", server, START_SECONDS):
+    if wait_for_answer(f"http://{address}/", server, START_SECONDS):
         return server, f"http://{address}"
     server.kill()
     server.wait()

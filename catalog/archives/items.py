@@ -21,13 +21,13 @@ READABLE_SCHEMES = ("", "file", "http", "https", "s3")
 # Sentinel-2's numbers are ten thousand times the reflectance; from processing baseline 04.00 on
 # they are a thousand more, whatever the sensing date: the past is processed anew.
 REFLECTANCE_SCALE = 0.0001
-OFFSET_BASELINE, BASELINE_OFFSET = 4, -1000.0
+BASELINE_OFFSET, FIRST_WITH_OFFSET = -1000.0, 4
 BASELINE = re.compile(r"(\d{1,2})\.\d{2}")
+BASELINE_IN_NAME = re.compile(r"_N(\d{2})\d{2}_")
 SIDECARS = {
     "product": re.compile(r"/annotation/[^/]+\.xml$"),
     "calibration": re.compile(r"/annotation/calibration/calibration-[^/]+\.xml$"),
 }
-BASELINE_IN_NAME = re.compile(r"_N(\d{2})\d{2}_")
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _assets(
     if fault is not None:
         return (), fault
     first = next(iter(bands_of.values()))
-    if _by_baseline(provider, first) and _added_number(item, provider) is None:
+    if _is_scaled_by_baseline(provider, first) and _baseline_offset(item, provider) is None:
         return (), (
             "its processing baseline is not told, so nobody knows whether its numbers carry an "
             "offset"
@@ -170,18 +170,18 @@ def _asset(
     key: str, bands: tuple[str, ...], item: Mapping[str, Any], api_url: str, provider: Provider
 ) -> Asset:
     asset = item["assets"][key]
-    declared = {**asset, **_first(asset, "raster:bands"), **_first(asset, "bands")}
+    declared = {**asset, **_first_band(asset, "raster:bands"), **_first_band(asset, "bands")}
     nodata = declared.get("nodata")
     scale = declared.get("raster:scale", declared.get("scale"))
     offset = declared.get("raster:offset", declared.get("offset"))
-    if _by_baseline(provider, bands):
+    if _is_scaled_by_baseline(provider, bands):
         scale = REFLECTANCE_SCALE if scale is None else scale
-        offset = float(scale) * (_added_number(item, provider) or 0.0)
+        offset = float(scale) * (_baseline_offset(item, provider) or 0.0)
         nodata = 0 if nodata is None else nodata
     transform = asset.get("proj:transform") or item["properties"].get("proj:transform")
     return Asset(
         key=key,
-        href=_absolute(asset["href"], item, api_url),
+        href=_absolute_href(asset["href"], item, api_url),
         bands=bands,
         nodata=None if nodata is None else float(nodata),  # "nan" and "inf" are STAC's words
         scale=1.0 if scale is None else float(scale),
@@ -209,7 +209,11 @@ def _sidecar(
         path = urlsplit(asset["href"]).path.lower()
         by_place = named.search(path) and polarisation in re.split(r"[-.]", path.split("/")[-1])
         if key.lower() == f"schema-{kind}-{polarisation}" or by_place:
-            return _absolute(asset["href"], item, api_url) if _is_readable(asset["href"]) else None
+            return (
+                _absolute_href(asset["href"], item, api_url)
+                if _is_readable(asset["href"])
+                else None
+            )
     return None
 
 
@@ -227,20 +231,20 @@ def _mask(item: Mapping[str, Any], api_url: str, provider: Provider) -> Mask | N
     return None
 
 
-def _by_baseline(provider: Provider, bands: Sequence[str]) -> bool:
+def _is_scaled_by_baseline(provider: Provider, bands: Sequence[str]) -> bool:
     return provider.reflectance == "by baseline" and bands[0] in MSI_BANDS
 
 
-def _added_number(item: Mapping[str, Any], provider: Provider) -> float | None:
+def _baseline_offset(item: Mapping[str, Any], provider: Provider) -> float | None:
     """What has to be added to an item's stored numbers first; None where nothing tells."""
     properties = item["properties"]
     if provider.offset_applied and properties.get(provider.offset_applied) is True:
         return 0.0
     for key in ("s2:processing_baseline", "processing:version"):
         if told := BASELINE.fullmatch(str(properties.get(key, ""))):
-            return BASELINE_OFFSET if int(told[1]) >= OFFSET_BASELINE else 0.0
+            return BASELINE_OFFSET if int(told[1]) >= FIRST_WITH_OFFSET else 0.0
     if named := BASELINE_IN_NAME.search(str(properties.get("s2:product_uri") or item["id"])):
-        return BASELINE_OFFSET if int(named[1]) >= OFFSET_BASELINE else 0.0
+        return BASELINE_OFFSET if int(named[1]) >= FIRST_WITH_OFFSET else 0.0
     return None
 
 
@@ -249,14 +253,14 @@ def _is_readable(href: str) -> bool:
     return urlsplit(href).scheme in READABLE_SCHEMES and not href.startswith("/vsi")
 
 
-def _absolute(href: str, item: Mapping[str, Any], api_url: str) -> str:
+def _absolute_href(href: str, item: Mapping[str, Any], api_url: str) -> str:
     if urlsplit(href).scheme or href.startswith("/"):
         return href
     links = {link.get("rel"): link.get("href") for link in item.get("links", ())}
     return urljoin(links.get("self") or api_url, href)
 
 
-def _first(asset: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _first_band(asset: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     values: Sequence[Any] = asset.get(key) or ({},)
     return values[0] if isinstance(values[0], Mapping) else {}
 

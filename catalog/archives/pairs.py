@@ -119,7 +119,7 @@ def pair_scenes(
     return Pairing(pairs, tuple(unpaired))
 
 
-def slots(pairs: Iterable[Pair]) -> dict[str, tuple[Pair, ...]]:
+def pairs_by_slot(pairs: Iterable[Pair]) -> dict[str, tuple[Pair, ...]]:
     """Pairs by slot, the optical solar day as YYYY-MM-DD, in order of time."""
     days: defaultdict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
@@ -128,8 +128,9 @@ def slots(pairs: Iterable[Pair]) -> dict[str, tuple[Pair, ...]]:
 
 
 def sar_orbits(pairs: Iterable[Pair]) -> list[dict[str, str | int | None]]:
-    """The orbits that the SAR scenes of pairs were taken from, as plain values, those of most pairs
-    first.
+    """The orbits that the SAR scenes of pairs were taken from, those of most pairs first.
+
+    Plain JSON values: `platform`, `relative_orbit` and `orbit_state`.
     """
     used = Counter(_orbit(pair.sar) for pair in pairs)
     ranked = sorted(used, key=lambda orbit: (-used[orbit], str(orbit)))

@@ -137,7 +137,7 @@ def _fetch_items(
             answer = client.search(
                 collections=[collection], bbox=bbox, datetime=(first, last), limit=PAGE_SIZE
             )
-            return _once_each(answer.pages_as_dicts(), api_url)
+            return _unique_items(answer.pages_as_dicts(), api_url)
     except (APIError, RequestException) as error:
         raise SearchError(
             f"the catalog {api_url} cannot be reached or failed to answer: {error}", url=api_url
@@ -152,7 +152,7 @@ def _fetch_items(
         ) from error
 
 
-def _once_each(pages: Iterable[Mapping[str, Any]], api_url: str) -> list[dict[str, Any]]:
+def _unique_items(pages: Iterable[Mapping[str, Any]], api_url: str) -> list[dict[str, Any]]:
     """The items of all pages, each once; a page may come again, but not for ever."""
     found: dict[str, dict[str, Any]] = {}
     repeated = 0

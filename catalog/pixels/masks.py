@@ -12,7 +12,7 @@ from rasterio.vrt import WarpedVRT
 
 from catalog.archives.items import Mask, Scene
 from catalog.grid import Lattice, Window
-from catalog.pixels.rasters import attempt
+from catalog.pixels.rasters import read_asset
 
 CLASSES = (
     "unknown",  # nothing tells: no mask, or no scene
@@ -25,8 +25,9 @@ CLASSES = (
     "cloud",
     "broken",
 )
-"""What an optical pixel shows, by value. Those after snow hide the ground, each more than the one
-before."""
+"""What an optical pixel shows, by value.
+
+Those after snow hide the ground, each more than the one before."""
 
 UNKNOWN, GROUND, WATER, SNOW, SHADOW, CIRRUS, LIKELY_CLOUD, CLOUD, BROKEN = range(len(CLASSES))
 CLOUDY = (CIRRUS, LIKELY_CLOUD, CLOUD)
@@ -57,7 +58,7 @@ def optical_classes(scene: Scene, lattice: Lattice, window: Window) -> NDArray[n
     if scene.mask is None:
         return np.zeros(window.shape, np.uint8)
     read = partial(_on_window, lattice=lattice, window=window)
-    stored = attempt(scene, scene.mask.asset, read)
+    stored = read_asset(scene, scene.mask.asset, read)
     return _meanings(scene.mask)[stored]
 
 

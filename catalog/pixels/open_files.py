@@ -71,7 +71,7 @@ def is_open(file: File) -> bool:
 
 
 @contextmanager
-def opened(file: File, options: Mapping[str, str | int]) -> Iterator[DatasetReader]:
+def open_raster(file: File, options: Mapping[str, str | int]) -> Iterator[DatasetReader]:
     """A raster file inside its GDAL environment, kept open afterwards unless something failed.
 
     Raises rasterio's errors.

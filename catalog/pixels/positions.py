@@ -20,7 +20,7 @@ from catalog.sentinel1.gcps import (
     spline_of,
     spline_through,
 )
-from catalog.sentinel1.terrain import LookGeometry, hidden, range_shift
+from catalog.sentinel1.terrain import LookGeometry, layover_or_shadow, range_shift
 
 Floats = NDArray[np.float64]
 # A smooth mapping is interpolated between nodes while that stays this exact.
@@ -51,7 +51,7 @@ def raster_from_lattice(lattice: Lattice, grid: Grid, positions_xy: Floats) -> F
     Of a raster with control points, for ground at the height of these.
     """
     if isinstance(grid, GcpGrid):
-        return _interpolated(_on_flat_ground(lattice, grid), positions_xy)[:2]
+        return _interpolate(_spline_mapping(lattice, grid), positions_xy)[:2]
     same_crs = grid.crs.equals(lattice.crs, ignore_axis_order=True)
     project = pyproj.Transformer.from_crs(lattice.crs, grid.crs, always_xy=True)
     inverse = ~grid.transform
@@ -64,7 +64,7 @@ def raster_from_lattice(lattice: Lattice, grid: Grid, positions_xy: Floats) -> F
         rows = inverse.d * x + inverse.e * y + inverse.f - 0.5
         return np.stack([columns, rows])
 
-    return exact(positions_xy) if same_crs else _interpolated(exact, positions_xy)
+    return exact(positions_xy) if same_crs else _interpolate(exact, positions_xy)
 
 
 def radar_from_lattice(
@@ -82,11 +82,11 @@ def radar_from_lattice(
     if around is None:
         return np.full_like(positions_xy, np.nan)
     around = around.expand(RELIEF_MARGIN_PX)
-    exact = _on_flat_ground(lattice, grid, look)
-    column, _, reference_m, incidence, slant_range = _interpolated(exact, around.positions())
+    exact = _spline_mapping(lattice, grid, look)
+    column, _, reference_m, incidence, slant_range = _interpolate(exact, around.positions())
     rise = np.nan_to_num(heights(around).astype(np.float64)) - reference_m
     shift = range_shift(rise, incidence, slant_range) / look.metres_per_column
-    shift[hidden(column - shift, column, incidence)] = np.nan
+    shift[layover_or_shadow(column - shift, column, incidence)] = np.nan
 
     placed = raster_from_lattice(lattice, grid, positions_xy)
     x, y = positions_xy
@@ -104,7 +104,7 @@ def crop_around(raster_xy: Floats, shape: tuple[int, int]) -> Crop | None:
     on_raster = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
     if not on_raster.any():
         return None
-    factor = _reduction(raster_xy)
+    factor = _averaging_factor(raster_xy)
     margin = SOURCE_MARGIN_PX * factor
     x0 = max(0, int(np.floor(x[on_raster].min())) - margin)
     y0 = max(0, int(np.floor(y[on_raster].min())) - margin)
@@ -115,34 +115,11 @@ def crop_around(raster_xy: Floats, shape: tuple[int, int]) -> Crop | None:
     return crop if crop.height and crop.width else None
 
 
-def bilinear(values: NDArray[np.float32], xy: Floats) -> NDArray[np.float32]:
-    """Values (bands, h, w) at positions (2, H, W): (bands, H, W), NaN for no data in both.
-
-    Positions on pixel centres keep that pixel's bits. Beside no data, the rest of the kernel speaks
-    for the whole while it has half of the weight.
-    """
-    _, height, width = values.shape
-    x, y = (np.where(np.isfinite(axis), axis, -9.0) for axis in xy)
-    column, row = np.floor(x), np.floor(y)
-    valid: NDArray[np.bool_] = np.all(np.isfinite(values), axis=0, keepdims=True)[0]
-    total = np.zeros((len(values), *x.shape), np.float32)
-    weight = np.zeros(x.shape, np.float32)
-    for down in (0, 1):
-        for right in (0, 1):
-            columns, rows = (column + right).astype(np.intp), (row + down).astype(np.intp)
-            tap = (1 - np.abs(x - columns)) * (1 - np.abs(y - rows))
-            tap[(columns < 0) | (columns >= width) | (rows < 0) | (rows >= height)] = 0
-            columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
-            tap = np.where(valid[rows, columns], tap, 0).astype(np.float32)
-            total += tap * np.nan_to_num(values[:, rows, columns])
-            weight += tap
-    whole = np.where(np.abs(weight - 1) < 1e-6, np.float32(1), weight)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(weight >= 0.5, total / whole, np.float32(np.nan))
-
-
 def window_around(positions_xy: Floats) -> Window | None:
-    """The smallest window that holds all known positions (2, H, W), None when none is known."""
+    """The smallest window that holds all known positions (2, H, W), None when none is known.
+
+    Raises ArgumentError for infinite ones.
+    """
     flat = positions_xy.reshape(2, -1)
     low, high = np.fmin.reduce(flat, axis=1), np.fmax.reduce(flat, axis=1)  # these pass over NaN
     if np.isinf([low, high]).any():
@@ -154,11 +131,12 @@ def window_around(positions_xy: Floats) -> Window | None:
     return Window(y0, x0, y1 - y0 + 1, x1 - x0 + 1)
 
 
-def _on_flat_ground(
+def _spline_mapping(
     lattice: Lattice, grid: GcpGrid, look: LookGeometry | None = None
 ) -> Callable[[Floats], Floats]:
-    """From lattice positions to column, row and reference height; with `look` also incidence and
-    slant range there.
+    """The way from lattice positions to column, row and the height of the control points there.
+
+    From (2, H, W) to (3, H, W); with `look` to (5, H, W), incidence and slant range last.
     """
     project = pyproj.Transformer.from_crs(lattice.crs, grid.crs, always_xy=True)
     splines = [spline_of(grid)]
@@ -178,7 +156,7 @@ def _on_flat_ground(
     return exact
 
 
-def _interpolated(exact: Callable[[Floats], Floats], positions_xy: Floats) -> Floats:
+def _interpolate(exact: Callable[[Floats], Floats], positions_xy: Floats) -> Floats:
     """A smooth mapping by bilinear interpolation between nodes, or exactly where that is off.
 
     `exact` takes (2, H, W) to (K, H, W); the first two are pixels, the others as smooth as they.
@@ -217,7 +195,7 @@ def _bilinear_error(halves: Floats) -> float:
     return float(np.abs(along_x).max() + np.abs(along_y).max())
 
 
-def _reduction(raster_xy: Floats) -> int:
+def _averaging_factor(raster_xy: Floats) -> int:
     """How many raster pixels go into one lattice pixel along a side, rounded down, at least 1."""
     every = 64  # the scale changes slowly: some rows and columns tell it
     along_x = np.hypot(*np.diff(raster_xy[:, ::every, :], axis=2))

@@ -16,7 +16,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from catalog.archives.items import Asset
-from catalog.pixels.rasters import Crop, physical
+from catalog.pixels.rasters import Crop, to_physical
 from catalog.sentinel1.calibration import SigmaTable
 
 # The frame is looked for this near the edges. Within it, digital numbers are below the noise of any
@@ -50,7 +50,7 @@ def read_radar_crop(
     if nodata is not None:
         unseen |= (values == np.float32(nodata)).all(axis=0)
     if np.dtype(source.dtypes[0]).itemsize == 2:  # digital numbers, not somebody's stretch of them
-        unseen |= _frame(source, crop)
+        unseen |= _noise_frame(source, crop)
     values[:, unseen] = np.nan
     if table is not None:
         rows, columns = (
@@ -58,10 +58,10 @@ def read_radar_crop(
             for start, size in ((crop.y0, crop.height), (crop.x0, crop.width))
         )
         return np.asarray(values**2 / table.at(rows, columns) ** 2, np.float32)
-    return physical(values, asset)
+    return to_physical(values, asset)
 
 
-def _frame(source: DatasetReader, crop: Crop) -> NDArray[np.bool_]:
+def _noise_frame(source: DatasetReader, crop: Crop) -> NDArray[np.bool_]:
     """Which pixels of a crop belong to the frame of low values: bool (h, w).
 
     Every line and every column is judged by itself, from the edge inwards, so that neighbouring
@@ -84,7 +84,7 @@ def _frame(source: DatasetReader, crop: Crop) -> NDArray[np.bool_]:
             )
             strip = source.read(1, window=window)
             strip = strip.T if axis == 0 else strip  # from here on, (lines, along)
-            begins = _begin(strip[:, ::-1] if far else strip)
+            begins = _first_ground(strip[:, ::-1] if far else strip)
             low = inward[None, :] < begins[:, None]
             cut |= low.T if axis == 0 else low
     if crop.factor == 1:
@@ -93,7 +93,7 @@ def _frame(source: DatasetReader, crop: Crop) -> NDArray[np.bool_]:
     return np.asarray(blocks.any(axis=(1, 3)))
 
 
-def _begin(lines: NDArray[Any]) -> NDArray[np.intp]:
+def _first_ground(lines: NDArray[Any]) -> NDArray[np.intp]:
     """Where each of (n, depth) lines begins to show ground: 0 where no frame is in front of it."""
     depth = lines.shape[1]
     run = min(RUN_PX, depth)

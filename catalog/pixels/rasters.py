@@ -28,7 +28,7 @@ from rasterio.windows import Window as RasterWindow
 from catalog.archives.items import Asset, Scene
 from catalog.archives.providers import POLARISATIONS
 from catalog.errors import SceneReadError, raise_portably, shown, without_secrets
-from catalog.pixels.open_files import file_of, is_open, opened
+from catalog.pixels.open_files import file_of, is_open, open_raster
 from catalog.retrying import attempts_at, retry
 from catalog.sentinel1.gcps import gcp_fault, has_only_gcps
 
@@ -98,8 +98,8 @@ class Crop:
         return (raster_xy - corner + 0.5) / self.factor - 0.5
 
 
-def attempt(scene: Scene, asset: Asset, operation: Callable[[DatasetReader], T]) -> T:
-    """Open an asset and do something with it; a remote one gets more than one chance.
+def read_asset(scene: Scene, asset: Asset, operation: Callable[[DatasetReader], T]) -> T:
+    """What `operation` reads from an asset's open file; a remote one gets more than one chance.
 
     Raises SceneReadError naming the scene and the file.
     """
@@ -111,7 +111,7 @@ def attempt(scene: Scene, asset: Asset, operation: Callable[[DatasetReader], T])
 
     try:
         return retry(
-            lambda: _attempt_once(scene, asset, operation, options),
+            lambda: _read_asset_once(scene, asset, operation, options),
             _may_pass,
             attempts=attempts_at(asset.href),
             before_wait=ask_anew,
@@ -121,7 +121,7 @@ def attempt(scene: Scene, asset: Asset, operation: Callable[[DatasetReader], T])
         raise_portably(SceneReadError(message, scene_id=scene.id, href=href), cause=error)
 
 
-def _attempt_once(
+def _read_asset_once(
     scene: Scene,
     asset: Asset,
     operation: Callable[[DatasetReader], T],
@@ -129,7 +129,7 @@ def _attempt_once(
     *,
     anew: bool = False,
 ) -> T:
-    """Open an asset, or take the open file, and do something with it.
+    """What `operation` reads from an asset's file, opened now or still open.
 
     Raises RasterioError without secrets, and SceneReadError for a file that is not as it should be.
     """
@@ -137,12 +137,12 @@ def _attempt_once(
     try:
         file = file_of(asset)
         path, kept = file.path, is_open(file) and not anew
-        with opened(file, options) as source:
+        with open_raster(file, options) as source:
             _require_sound(source, scene, asset)
             return operation(source)
     except RasterioError as error:
         if kept:  # perhaps only this open file is bad: keys run out, connections break
-            return _attempt_once(scene, asset, operation, options, anew=True)
+            return _read_asset_once(scene, asset, operation, options, anew=True)
         why = without_secrets(_message_of(error), path)
         raise RasterioError(why).with_traceback(error.__traceback__) from None
 
@@ -195,7 +195,7 @@ def read_on_grid(
         values = warped.read(indexes)
         opacity = warped.read(warped.count)
     np.copyto(values, np.nan, where=opacity < OPAQUE)
-    return physical(values, asset)
+    return to_physical(values, asset)
 
 
 def _aligned_corner(source: DatasetReader, geobox: GeoBox) -> tuple[int, int] | None:
@@ -268,7 +268,7 @@ def read_crop(
         np.copyto(values, np.nan, where=mask < OPAQUE)
     if _zero_is_nodata(source, asset):
         np.copyto(values, np.nan, where=(values == 0).all(axis=0))
-    return physical(values, asset)
+    return to_physical(values, asset)
 
 
 def has_padding_to_keep_out(source: DatasetReader, asset: Asset, geobox: GeoBox) -> bool:
@@ -313,7 +313,7 @@ def _alpha_bands(source: DatasetReader) -> dict[str, int | bool]:
     return {"src_alpha": index, "dst_alpha": index}
 
 
-def physical(values: NDArray[np.float32], asset: Asset) -> NDArray[np.float32]:
+def to_physical(values: NDArray[np.float32], asset: Asset) -> NDArray[np.float32]:
     """Stored values as what they stand for; in place."""
     if (asset.scale, asset.offset) != (1.0, 0.0):
         values *= np.float32(asset.scale)

@@ -1,4 +1,7 @@
-"""Resampling an image at given positions, with nodata kept as nodata."""
+"""Resampling an image at given positions, with nodata kept as nodata.
+
+Bicubic where a registered image is made, bilinear where a scene is shown on another grid.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +59,39 @@ def resample(image: Float32, xy: Float64) -> Float32:
     full = np.abs(weight - 1) < 1e-6
     divisor = np.where(full | ~supported, np.float32(1), weight)
     return np.where(supported, total / divisor, np.float32(np.nan)).astype(np.float32)
+
+
+def resample_bilinear(values: Float32, xy: Float64) -> Float32:
+    """Bilinear values of an image at pixel positions, as scenes from other grids are shown.
+
+    Positions on pixel centres return that pixel's value bit for bit. Beside nodata, the rest of the
+    kernel speaks for the whole while it has half of the weight.
+
+    Args:
+        values: (bands, h, w) float32, NaN for nodata in any band.
+        xy: (2, H, W) float64 positions (x, y) in the image, pixel centres at integers.
+
+    Returns:
+        (bands, H, W) float32, NaN for nodata.
+    """
+    _, height, width = values.shape
+    x, y = (np.where(np.isfinite(axis), axis, -9.0) for axis in xy)
+    column, row = np.floor(x), np.floor(y)
+    valid: npt.NDArray[np.bool_] = np.all(np.isfinite(values), axis=0, keepdims=True)[0]
+    total = np.zeros((len(values), *x.shape), np.float32)
+    weight = np.zeros(x.shape, np.float32)
+    for down in (0, 1):
+        for right in (0, 1):
+            columns, rows = (column + right).astype(np.intp), (row + down).astype(np.intp)
+            tap = (1 - np.abs(x - columns)) * (1 - np.abs(y - rows))
+            tap[(columns < 0) | (columns >= width) | (rows < 0) | (rows >= height)] = 0
+            columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
+            tap = np.where(valid[rows, columns], tap, 0).astype(np.float32)
+            total += tap * np.nan_to_num(values[:, rows, columns])
+            weight += tap
+    whole = np.where(np.abs(weight - 1) < 1e-6, np.float32(1), weight)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(weight >= 0.5, total / whole, np.float32(np.nan))
 
 
 def keys_weights(fraction: Float64) -> list[Float32]:

@@ -21,7 +21,7 @@ from shapely.geometry.base import BaseGeometry
 from catalog.archives.items import Asset, Scene
 from catalog.archives.providers import MSI_BANDS
 from catalog.grid import LONLAT
-from catalog.pixels.rasters import attempt
+from catalog.pixels.rasters import read_asset
 from catalog.sentinel1.gcps import gcp_grid_of, has_only_gcps, lonlat_of, outline_of
 
 SAMPLE_PX = 128  # longest side of a sample that overviews serve
@@ -51,16 +51,21 @@ class Examination:
 
 @dataclass(frozen=True)
 class _Sample:
-    """values: (bands, N) physical, NaN where there is no data; zero: (N,) all bands store zero;
-    lonlat: (2, N); outline: of the raster."""
+    """Some pixels of an asset, and where its raster lies."""
 
     asset: Asset
     values: NDArray[np.float32]
+    """(bands, N), physical, NaN where there is no data."""
     zero: NDArray[np.bool_]
+    """(N,): where all bands store zero."""
     lonlat: NDArray[np.float64]
+    """(2, N), degrees."""
     outline: BaseGeometry
+    """Of the raster, longitude and latitude."""
     corner: tuple[float, float]
+    """(x, y) where the raster begins, in its CRS."""
     pixel: float
+    """Side of a pixel, in units of that CRS."""
 
     @property
     def data(self) -> NDArray[np.bool_]:
@@ -70,17 +75,21 @@ class _Sample:
 
 def examine(scene: Scene) -> Examination:
     """Sample every asset and compare it with the item. Raises SceneReadError."""
-    samples = [attempt(scene, asset, partial(_sampled, asset=asset)) for asset in scene.assets]
-    contradiction = next(filter(None, (_misplaced(scene, sample) for sample in samples)), None)
+    samples = [
+        read_asset(scene, asset, partial(_take_sample, asset=asset)) for asset in scene.assets
+    ]
+    contradiction = next(
+        filter(None, (_footprint_contradiction(scene, sample) for sample in samples)), None
+    )
     outline = samples[0].outline if contradiction else None
     footprint = scene.footprint if outline is None else outline
-    faults = (_emptiness(sample, footprint) or _darkness(sample) for sample in samples)
-    moved = next(filter(None, map(_moved, samples)), None)
+    faults = (_coverage_fault(sample, footprint) or _offset_fault(sample) for sample in samples)
+    moved = next(filter(None, map(_origin_contradiction, samples)), None)
     warnings = tuple(filter(None, (contradiction, moved)))
     return Examination(next(filter(None, faults), None), warnings, outline)
 
 
-def _emptiness(sample: _Sample, footprint: BaseGeometry) -> str | None:
+def _coverage_fault(sample: _Sample, footprint: BaseGeometry) -> str | None:
     """Nothing there, or a border where the footprint promises ground."""
     if not sample.data.any():
         return f"every pixel looked at in its asset {sample.asset.key} is zero or no data"
@@ -96,7 +105,7 @@ def _emptiness(sample: _Sample, footprint: BaseGeometry) -> str | None:
     )
 
 
-def _darkness(sample: _Sample) -> str | None:
+def _offset_fault(sample: _Sample) -> str | None:
     """Reflectances so far below zero that an offset must have been subtracted twice."""
     if sample.asset.offset >= 0:
         return None
@@ -114,7 +123,7 @@ def _darkness(sample: _Sample) -> str | None:
     return None
 
 
-def _misplaced(scene: Scene, sample: _Sample) -> str | None:
+def _footprint_contradiction(scene: Scene, sample: _Sample) -> str | None:
     """An item's geometry that its raster contradicts."""
     if scene.footprint.area <= 0:
         return None
@@ -136,7 +145,7 @@ def _misplaced(scene: Scene, sample: _Sample) -> str | None:
     return None
 
 
-def _moved(sample: _Sample) -> str | None:
+def _origin_contradiction(sample: _Sample) -> str | None:
     """A `proj:transform` that is not the file's."""
     declared = sample.asset.transform
     if declared is None or len(declared) < 6:
@@ -156,7 +165,7 @@ def _inside(sample: _Sample, footprint: BaseGeometry) -> NDArray[np.bool_]:
     return np.asarray(shapely.contains_xy(footprint, *sample.lonlat), np.bool_)
 
 
-def _sampled(source: DatasetReader, asset: Asset) -> _Sample:
+def _take_sample(source: DatasetReader, asset: Asset) -> _Sample:
     indexes = list(range(1, len(asset.bands) + 1))
     height, width = source.shape
     if source.overviews(1) or max(height, width) <= SMALL_PX:

@@ -24,7 +24,6 @@ from catalog.grid import Lattice, Window
 from catalog.pixels.clearest import show_clearest
 from catalog.pixels.positions import (
     Grid,
-    bilinear,
     crop_around,
     grid_of,
     radar_from_lattice,
@@ -35,12 +34,13 @@ from catalog.pixels.positions import (
 from catalog.pixels.radar import read_radar_crop
 from catalog.pixels.rasters import (
     Crop,
-    attempt,
     check_blocks,
     has_padding_to_keep_out,
+    read_asset,
     read_crop,
     read_on_grid,
 )
+from catalog.pixels.resample import resample_bilinear
 from catalog.sentinel1.annotation import AnnotationError, geolocation_grid
 from catalog.sentinel1.calibration import sigma_table
 from catalog.sentinel1.gcps import GcpGrid, gcp_grid_of, has_only_gcps
@@ -64,23 +64,23 @@ def read_scene(
     if not _may_touch(scene, lattice, window):
         return None
     geobox = lattice.window_geobox(window)
+    placed: dict[Grid, NDArray[np.float64]] = {}  # assets share their grid, and the way is long
 
     def read(asset: Asset, indexes: list[int], source: DatasetReader) -> NDArray[np.float32]:
         if not (has_only_gcps(source) or has_padding_to_keep_out(source, asset, geobox)):
             return read_on_grid(source, asset, indexes, geobox)
         grid = grid_of(source)
-        if grid not in placed:  # the assets of a scene share their grid, and the way there is long
+        if grid not in placed:
             placed[grid] = _raster_positions(scene, asset, grid, lattice, window.positions())
         crop = crop_around(placed[grid], grid.shape)
         if crop is None:
             return np.full((len(indexes), *window.shape), np.nan, np.float32)
         values = _read_crop(source, scene, asset, indexes, crop)
-        return bilinear(values, crop.crop_from_raster(placed[grid]))
+        return resample_bilinear(values, crop.crop_from_raster(placed[grid]))
 
-    placed: dict[Grid, NDArray[np.float64]] = {}
     return np.concatenate(
         [
-            attempt(scene, asset, partial(read, asset, indexes))
+            read_asset(scene, asset, partial(read, asset, indexes))
             for asset, indexes in assets_of(scene, bands)
         ]
     )
@@ -108,7 +108,7 @@ def source_window(
     around = window_around(positions_xy)
     if around is None or not _may_touch(scene, lattice, around):
         return None
-    grids = {asset.key: attempt(scene, asset, grid_of) for asset, _ in by_asset}
+    grids = {asset.key: read_asset(scene, asset, grid_of) for asset, _ in by_asset}
     first, *others = grids.values()
     if not all(same_grid(first, other) for other in others):
         raise SceneReadError(
@@ -122,7 +122,7 @@ def source_window(
     if crop is None:
         return None
     values = [
-        attempt(
+        read_asset(
             scene, asset, partial(_read_crop, scene=scene, asset=asset, indexes=indexes, crop=crop)
         )
         for asset, indexes in by_asset
@@ -139,10 +139,10 @@ def probe(scene: Scene) -> None:
     """
     masks = [] if scene.mask is None else [(scene.mask.asset, [1])]
     for asset, indexes in [*assets_of(scene, scene.bands), *masks]:
-        attempt(scene, asset, partial(_probe, scene=scene, asset=asset, indexes=indexes))
+        read_asset(scene, asset, partial(_probe, scene=scene, asset=asset, indexes=indexes))
     for tile in scene.terrain:
         for asset in tile.assets:
-            attempt(tile, asset, grid_of)
+            read_asset(tile, asset, grid_of)
 
 
 def assets_of(scene: Scene, bands: Sequence[str]) -> list[tuple[Asset, list[int]]]:

@@ -92,7 +92,7 @@ def range_shift(
     return shift
 
 
-def hidden(
+def layover_or_shadow(
     shifted_columns: NDArray[np.float64],
     columns: NDArray[np.float64],
     incidence_deg: NDArray[np.float64],

@@ -57,7 +57,7 @@ def export_cog(store: SlotStore, out: Path, bands: Sequence[str] | None = None) 
     StoreError when the slot cannot be read.
     """
     slot = store.open()
-    names = _chosen(slot, bands)
+    names = _choose_bands(slot, bands)
     properties = published_properties(store.store_url, store.region, store.slot) or {}
     try:
         with (
@@ -77,7 +77,7 @@ def export_cog(store: SlotStore, out: Path, bands: Sequence[str] | None = None) 
     return tuple(names)
 
 
-def _chosen(slot: xr.Dataset, bands: Sequence[str] | None) -> list[str]:
+def _choose_bands(slot: xr.Dataset, bands: Sequence[str] | None) -> list[str]:
     there = sorted(map(str, slot.data_vars))
     if bands is None:
         return sorted((name for name in there if not is_flag(slot[name])), key=_rank)

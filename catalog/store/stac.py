@@ -51,7 +51,7 @@ def slot_item(
     """
     footprint = _footprint(lattice, pairs)
     times = [scene.datetime for pair in pairs for scene in (pair.optical, pair.sar)]
-    gsd = _metres(lattice)
+    gsd = _resolution_m(lattice)
     item = pystac.Item(
         id=f"{slot.region}-{slot.slot}",
         geometry=json.loads(shapely.to_geojson(footprint)),
@@ -256,7 +256,7 @@ def _collection_links(items: Sequence[pystac.Item]) -> list[pystac.Link]:
     ]  # fmt: skip
 
 
-def _metres(lattice: Lattice) -> float | None:
+def _resolution_m(lattice: Lattice) -> float | None:
     """Side of a pixel in metres, where the CRS counts them."""
     counts_metres = lattice.crs.axis_info[0].unit_name == "metre"
     return lattice.resolution if counts_metres else None

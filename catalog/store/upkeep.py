@@ -171,11 +171,11 @@ def verify(store: SlotStore) -> Verification:
         if factor != 1:  # each shard stands for four of the level below
             expected = {(row // 2, col // 2) for row, col in expected}
         checked += len(expected)
-        faults += _faults_of_level(store, factor, sorted(expected))
+        faults += _level_faults(store, factor, sorted(expected))
     return Verification(checked, tuple(faults))
 
 
-def _faults_of_level(
+def _level_faults(
     store: SlotStore, factor: int, expected: Sequence[tuple[int, int]]
 ) -> list[Fault]:
     try:
@@ -183,11 +183,13 @@ def _faults_of_level(
     except StoreError as error:
         return [Fault(None, None, str(error))]
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
-        found = threads.map(lambda shard: list(_faults(store, factor, pixels, *shard)), expected)
+        found = threads.map(
+            lambda shard: list(_shard_faults(store, factor, pixels, *shard)), expected
+        )
         return [fault for faults in found for fault in faults]
 
 
-def _faults(
+def _shard_faults(
     store: SlotStore, factor: int, pixels: dict[str, zarr.Array[Any]], row: int, col: int
 ) -> Iterator[Fault]:
     shard = f"{level_path(factor)}/{row}.{col}".lstrip("/")
@@ -200,12 +202,12 @@ def _faults(
         yield Fault(shard, None, "its receipt is missing")
         return
     for name in sorted({*pixels, *receipt.checksums}):
-        what = _fault_of_variable(store, factor, pixels.get(name), name, receipt)
+        what = _variable_fault(store, factor, pixels.get(name), name, receipt)
         if what is not None:
             yield Fault(shard, name, what)
 
 
-def _fault_of_variable(
+def _variable_fault(
     store: SlotStore, factor: int, pixels: zarr.Array[Any] | None, name: str, receipt: Receipt
 ) -> str | None:
     if pixels is None or name not in receipt.checksums:

@@ -14,7 +14,7 @@ from typing import Any
 import shapely
 
 from catalog.archives.items import Scene
-from catalog.archives.pairs import Pair, Unpaired, sar_orbits, slots
+from catalog.archives.pairs import Pair, Unpaired, pairs_by_slot, sar_orbits
 from catalog.archives.providers import provider_named
 from catalog.archives.signing import require_package
 from catalog.errors import CatalogError
@@ -106,7 +106,7 @@ def plan_region(request: RegionRequest, weights_sha256: str) -> Plan:
             sar=sar,
             slots=tuple(
                 plan_slot(slot, pairs, request, lattice, weights_sha256)
-                for slot, pairs in slots(pairing.pairs).items()
+                for slot, pairs in pairs_by_slot(pairing.pairs).items()
             ),
             unpaired=(*checked.unusable, *hidden, *pairing.unpaired),
             warnings=checked.warnings,

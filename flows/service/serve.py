@@ -20,7 +20,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from catalog.child_server import answers, ending_with_parent
+from catalog.child_server import ending_with_parent, wait_for_answer
 from flows.plan.request import RequestError
 from flows.service.regions import load_regions
 
@@ -175,7 +175,7 @@ def _deploy(prefect_file: Path, environment: Mapping[str, str]) -> None:
 
 def _wait_for(url: str, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
     """Until `url` answers, which is what this part of the service is started for."""
-    if not answers(url, process, START_SECONDS):
+    if not wait_for_answer(url, process, START_SECONDS):
         raise ServeError(
             f"the Prefect {name} did not start; the server's words: {_last_words(log)}"
         )

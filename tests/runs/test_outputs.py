@@ -20,7 +20,7 @@ import xarray as xr
 from rio_cogeo.cogeo import cog_validate
 
 import catalog
-from catalog.child_server import answers, ending_with_parent, free_port
+from catalog.child_server import ending_with_parent, free_port, wait_for_answer
 from flows.cli.main import main
 from tests.support.regions import DemoRun
 from tests.support.slots import rioxarray_is_older_than_affine
@@ -54,7 +54,7 @@ def api(demo_run: DemoRun, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        assert answers(f"http://{address}/", server, 30)
+        assert wait_for_answer(f"http://{address}/", server, 30)
         yield f"http://{address}"
     finally:
         server.terminate()

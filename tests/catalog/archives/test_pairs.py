@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.archives.items import Scene
-from catalog.archives.pairs import Pairing, pair_scenes, sar_orbits, slots
+from catalog.archives.pairs import Pairing, pair_scenes, pairs_by_slot, sar_orbits
 from catalog.archives.search import catalog_api, search
 from catalog.errors import ArgumentError
 from tests.support.scenes import NOON, REAL_ITEMS, needs_real_data, scene
@@ -195,7 +195,7 @@ def test_slots_are_solar_days_in_order() -> None:
     ]
     sar = [scene("s", (169, 0, 170, 2))]
     pairing = pair_scenes(optical, sar, (169.0, 0.0, 170.0, 2.0), SIX_DAYS)
-    by_day = slots(pairing.pairs)
+    by_day = pairs_by_slot(pairing.pairs)
     assert list(by_day) == ["2020-11-04", "2020-11-05"]
     assert [each.id for each in by_day["2020-11-05"]] == ["b__s"]
 
@@ -220,4 +220,4 @@ def test_real_blocks_pair_one_to_one(block: str, count: int) -> None:
     # Each optical scene goes with the SAR cut of its own footprint.
     assert all(o.removeprefix("S2") == s.removeprefix("S1") for o, s in ids(pairing))
     assert all(each.scene.id.startswith("S1") for each in pairing.unpaired)
-    assert list(slots(pairing.pairs)) == ["2020-11-04"]
+    assert list(pairs_by_slot(pairing.pairs)) == ["2020-11-04"]

@@ -13,7 +13,7 @@ from rasterio.errors import RasterioIOError
 from catalog.archives.items import Asset
 from catalog.errors import SceneReadError
 from catalog.pixels.open_files import KEPT_OPEN, file_of, is_open
-from catalog.pixels.rasters import attempt
+from catalog.pixels.rasters import read_asset
 from tests.support.scenes import (
     aligned_lattice,
     close_open_files,
@@ -69,12 +69,12 @@ def test_what_failed_is_closed_and_tried_once_with_a_new_file(tmp_path: Path) ->
             raise RasterioIOError("it was open for too long")
         return "read"
 
-    assert attempt(found, asset, read) == "read"
-    assert attempt(found, asset, read) == "read"  # the second handle failed, a third was opened
+    assert read_asset(found, asset, read) == "read"
+    assert read_asset(found, asset, read) == "read"  # the second handle failed, a third was opened
     assert handles[0] is handles[1]
     assert handles[2] is not handles[1]
     assert handles[1].closed
     with pytest.raises(SceneReadError, match="it was open for too long"):
-        attempt(found, asset, read)
+        read_asset(found, asset, read)
     assert len(handles) == 5
     assert not holds(path)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
 
-from catalog.pixels.resample import keys_weights, resample
+from catalog.grid import Window
+from catalog.pixels.resample import keys_weights, resample, resample_bilinear
+from tests.support.scenes import same
 
 IMAGE = np.random.default_rng(0).random((2, 40, 50), dtype=np.float32)
 
@@ -28,7 +31,7 @@ def test_a_plane_is_reproduced_between_the_pixels(dx: float, dy: float) -> None:
 
 
 @given(fraction=st.floats(0, 1, exclude_max=True))
-def test_the_kernel_s_taps_sum_to_one(fraction: float) -> None:
+def test_the_taps_of_the_kernel_sum_to_one(fraction: float) -> None:
     assert abs(sum(float(tap) for tap in keys_weights(np.array(fraction))) - 1) < 1e-6
 
 
@@ -47,3 +50,21 @@ def test_outside_and_undefined_positions_are_nodata() -> None:
     assert np.isnan(out[:, :, :9]).all()
     assert np.isnan(out[:, 5, 30]).all()
     assert np.array_equal(out[:, 6, 10:], IMAGE[:, 6, :40])
+
+
+def test_bilinear_values_are_scipys_and_pixel_centres_keep_their_bits() -> None:
+    random = np.random.default_rng(4)
+    image = random.normal(size=(2, 40, 50)).astype(np.float32)
+    xy = random.uniform(0, 1, (2, 30, 30)) * np.array([49, 39]).reshape(2, 1, 1)
+    expected = [map_coordinates(band, xy[::-1], order=1) for band in image]
+    np.testing.assert_allclose(resample_bilinear(image, xy), expected, atol=1e-5)
+    centres = Window(3, 5, 20, 30).positions()
+    assert same(resample_bilinear(image, centres), image[:, 3:23, 5:35])
+
+
+def test_bilinear_values_beside_nodata_need_half_of_the_kernel() -> None:
+    image = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
+    image[0, 1, 1] = np.nan
+    positions = np.array([[1.0, 1.4, 1.6, 0.4, -0.4, -0.6, np.nan], [1, 1, 1, 1, 0, 0, 0]])
+    read = resample_bilinear(image, positions[:, None, :])[0, 0]
+    np.testing.assert_array_equal(read, np.array([np.nan, np.nan, 6, 4, 0, np.nan, np.nan], "f4"))
