@@ -54,12 +54,15 @@ class Asset:
     """Where the item says the pixels lie, as rasterio's transform; the file decides."""
 
 
+MaskKind = Literal["scene classes", "cloud probability"]
+
+
 @dataclass(frozen=True)
 class Mask:
     """The raster that tells clouds and shadows of an optical scene."""
 
     asset: Asset
-    kind: Literal["scene classes", "cloud probability"]
+    kind: MaskKind
 
 
 @dataclass(frozen=True)
@@ -219,15 +222,16 @@ def _sidecar(
 
 def _mask(item: Mapping[str, Any], api_url: str, provider: Provider) -> Mask | None:
     """Scene classes where the item has them, else the probability of cloud, else nothing."""
-    for keys, kind in (
-        (provider.scene_classes, "scene classes"),
-        (provider.cloud_probability, "cloud probability"),
-    ):
+    keys_by_kind: dict[MaskKind, tuple[str, ...]] = {
+        "scene classes": provider.scene_classes,
+        "cloud probability": provider.cloud_probability,
+    }
+    for kind, keys in keys_by_kind.items():
         for key in keys:
             if key in item["assets"] and is_raster(item["assets"][key]):
                 asset = _asset(key, (key.lower(),), item, api_url, provider)
                 if _is_readable(asset.href):
-                    return Mask(asset, kind)  # type: ignore[arg-type]
+                    return Mask(asset, kind)
     return None
 
 

@@ -248,10 +248,11 @@ def _other_orbit(scene: Scene, policy: str) -> str:
     """Why a SAR scene is none of those that the run may use, or ""."""
     if policy == BEST_ORBIT:
         return ""
+    told: int | str | None = scene.orbit_state
+    wanted: int | str = policy
+    kind = "orbit"
     if policy.isdigit():
         told, wanted, kind = scene.relative_orbit, int(policy), "relative orbit"
-    else:
-        told, wanted, kind = scene.orbit_state, policy, "orbit"  # type: ignore[assignment]
     if told == wanted:
         return ""
     return f"its {kind} is {'not told' if told is None else told}, and {wanted} is asked for"

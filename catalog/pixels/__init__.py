@@ -2,5 +2,6 @@
 
 `composite` is the image of all scenes, `clearest` decides which of them shows a pixel, and `scene`
 reads one of them; the others are what a raster, a mask or a radar product needs for that. Nothing
-is written here. May import `archives` and `sentinel1` below; `store` and `flows` import this.
+is written here. It imports the ground floor of `catalog`, `archives` and `sentinel1`; `store` and
+`flows` may import it.
 """

@@ -58,7 +58,7 @@ def show_clearest(
         image = read_scene(scene, lattice, window, bands)
         if image is None:
             continue
-        known: NDArray[np.bool_] = np.all(np.isfinite(image), axis=0, keepdims=True)[0]
+        known = np.isfinite(image).all(axis=0)
         if not known.any():
             continue
         own = optical_classes(scene, lattice, window) if scene.mask else np.array(UNKNOWN, np.uint8)

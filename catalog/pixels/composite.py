@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from catalog.archives.items import Scene
 from catalog.grid import Lattice, Window
 from catalog.pixels.clearest import NONE_SHOWN, Composite, show_clearest
-from catalog.pixels.masks import CLASSES
+from catalog.pixels.masks import CLASS_ATTRIBUTES
 from catalog.pixels.scene import assets_of, read_scene
 
 
@@ -88,12 +88,7 @@ def composite(scenes: Sequence[Scene], lattice: Lattice, bands: Sequence[str]) -
         scenes=[scene.id for scene in scenes],
     )
     if any(scene.mask is not None for scene in scenes):
-        variables["optical_class"] = variable(
-            "optical_class",
-            "uint8",
-            flag_values=list(range(len(CLASSES))),
-            flag_meanings=" ".join(CLASSES),
-        )
+        variables["optical_class"] = variable("optical_class", "uint8", **CLASS_ATTRIBUTES)
     x, y = lattice.centres(lattice.window)
     located: xr.Dataset = xr.Dataset(variables, {"y": y, "x": x}).rio.write_crs(lattice.crs)
     return located

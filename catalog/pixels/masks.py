@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,13 @@ CLASSES = (
 """What an optical pixel shows, by value.
 
 Those after snow hide the ground, each more than the one before."""
+
+CLASS_ATTRIBUTES: Mapping[str, Any] = {
+    "long_name": "what the optical pixel shows",
+    "flag_values": list(range(len(CLASSES))),
+    "flag_meanings": " ".join(CLASSES),
+}
+"""CF attributes of a variable of classes, of a lazy image as of a slot."""
 
 UNKNOWN, GROUND, WATER, SNOW, SHADOW, CIRRUS, LIKELY_CLOUD, CLOUD, BROKEN = range(len(CLASSES))
 CLOUDY = (CIRRUS, LIKELY_CLOUD, CLOUD)

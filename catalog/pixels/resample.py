@@ -77,7 +77,7 @@ def resample_bilinear(values: Float32, xy: Float64) -> Float32:
     _, height, width = values.shape
     x, y = (np.where(np.isfinite(axis), axis, -9.0) for axis in xy)
     column, row = np.floor(x), np.floor(y)
-    valid: npt.NDArray[np.bool_] = np.all(np.isfinite(values), axis=0, keepdims=True)[0]
+    valid = np.asarray(np.isfinite(values).all(axis=0))
     total = np.zeros((len(values), *x.shape), np.float32)
     weight = np.zeros(x.shape, np.float32)
     for down in (0, 1):

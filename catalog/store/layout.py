@@ -207,8 +207,8 @@ def _centres(lattice: Lattice, factor: int) -> tuple[NDArray[np.float64], NDArra
     """CRS y of a level's rows, falling, and x of its columns, rising."""
     a, _, c, _, e, f = lattice.transform
     height, width = level_lattice(lattice, factor).shape
-    # Counted from the CRS origin, not from this lattice's corner: lattices that share pixels
-    # get bit-equal coordinates for them, and xarray aligns coordinates by equality.
+    # Counted from the CRS origin, as `Lattice.centres` does and for its reason; a level's pixels
+    # need not begin at a multiple of their own size, so its lattice cannot be asked.
     rows = round(f / e) + factor * (np.arange(height, dtype=np.float64) + 0.5)
     columns = round(c / a) + factor * (np.arange(width, dtype=np.float64) + 0.5)
     return rows * e, columns * a

@@ -1,8 +1,7 @@
-"""What a slot holds per pixel: its variables, their types, fills and attributes, here and nowhere
-else.
+"""What a slot holds per pixel: its variables, their types, fills and attributes.
 
-Floats are what is measured, NaN where nothing is known. Whole numbers are CF flags, and each fill
-is the flag of a pixel that was never written.
+They are declared here and nowhere else. Floats are what is measured, NaN where nothing is known.
+Whole numbers are CF flags, and each fill is the flag of a pixel that was never written.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from catalog.pixels.masks import CLASSES, UNKNOWN
+from catalog.pixels.masks import CLASS_ATTRIBUTES, UNKNOWN
 
 QUALITY = (
     "no_optical",  # also what a shard that was never written reads as
@@ -91,7 +90,7 @@ class SlotSchema:
                 **_flags(QUALITY),
             },
             "sar_scene": scene_attributes(tuple(self.sar_scenes)),
-            **({"optical_class": _class_attributes()} if self.classes else {}),
+            **({"optical_class": dict(CLASS_ATTRIBUTES)} if self.classes else {}),
         }
 
 
@@ -126,10 +125,6 @@ def _displacement_attributes(axis: str) -> dict[str, Any]:
     # UDUNITS has no pixel, so to CF this is a plain number.
     towards = "in pixels: SAR position minus optical position, as applied"
     return {"long_name": f"displacement along {axis} {towards}", "units": "1"}
-
-
-def _class_attributes() -> dict[str, Any]:
-    return {"long_name": "what the optical pixel shows", **_flags(CLASSES)}
 
 
 def _flags(meanings: Sequence[str]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def test_an_endpoint_with_a_secret_is_refused_without_telling_it(url: str) -> No
     assert "S3CRET" not in repr(caught.value)
 
 
-def test_whoever_reads_may_have_to_pay() -> None:
+def test_requester_pays_needs_credentials_and_is_told_to_gdal() -> None:
     with aws_environment(VARIABLES):
         options = aws.GdalSession(requester_pays=True).get_credential_options()
         assert options["AWS_REQUEST_PAYER"] == "requester"
@@ -90,7 +90,7 @@ def test_whoever_reads_may_have_to_pay() -> None:
         aws.GdalSession(requester_pays=True).get_credential_options()
 
 
-def test_the_copernicus_store_stands_beside_that_of_the_mosaics(
+def test_copernicus_files_are_read_with_its_own_endpoint_and_keys(
     swift: Swift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with aws_environment(swift.environment()):

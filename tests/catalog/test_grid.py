@@ -88,7 +88,9 @@ def test_shards_and_tiles_cover_every_pixel_once(height: int, width: int, side: 
 
 
 @given(windows, windows, st.integers(0, 9))
-def test_window_algebra(one: Window, other: Window, halo: int) -> None:
+def test_windows_intersect_expand_and_clip_as_sets_of_pixels(
+    one: Window, other: Window, halo: int
+) -> None:
     shared = one.intersect(other)
     assert shared == other.intersect(one)
     pixels = {(y, x) for y in range(one.y0, one.y1) for x in range(one.x0, one.x1)}
@@ -100,7 +102,7 @@ def test_window_algebra(one: Window, other: Window, halo: int) -> None:
 
 
 @given(st.floats(-500, 5000), st.floats(-500, 5000))
-def test_pixels_to_crs_and_back(x: float, y: float) -> None:
+def test_crs_from_px_and_px_from_crs_are_inverse(x: float, y: float) -> None:
     there = LATTICE.crs_from_px(np.array([x, y]))
     np.testing.assert_allclose(LATTICE.px_from_crs(there), [x, y], atol=1e-6)
 
@@ -149,7 +151,7 @@ def test_extent_holds_the_box() -> None:
     assert LATTICE.lonlat_extent().buffer(1e-9).contains(shapely.box(*BOX))
 
 
-def test_lattices_travel_and_compare() -> None:
+def test_lattices_survive_pickling_and_fingerprints_tell_them_apart() -> None:
     assert pickle.loads(pickle.dumps(LATTICE)) == LATTICE
     fingerprint = json.loads(json.dumps(LATTICE.fingerprint()))
     assert fingerprint == lattice_for(BOX).fingerprint()

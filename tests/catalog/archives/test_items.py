@@ -81,7 +81,7 @@ def test_incomplete_items_are_named() -> None:
             parse(**changes)
 
 
-def test_geometry_and_time_have_their_fallbacks() -> None:
+def test_without_geometry_or_datetime_bbox_and_start_datetime_serve() -> None:
     found = parse(geometry=None, bbox=[1, 2, 0, 3, 4, 9])
     assert found.footprint.bounds == (1, 2, 3, 4)
     times = {"datetime": None, "start_datetime": "2020-11-04T12:00:00+02:00"}

@@ -92,7 +92,7 @@ def test_an_item_without_a_band_asked_for_says_so(tmp_path: Path) -> None:
     assert found.unusable == "it has no band cirrus, which was asked for"
 
 
-def test_without_a_baseline_nobody_guesses(tmp_path: Path) -> None:
+def test_a_scene_whose_baseline_nothing_tells_is_unusable(tmp_path: Path) -> None:
     item = write_scene(tmp_path, CONVENTIONS["planetary computer"], reflectances(("red",)))
     del item["properties"]["s2:processing_baseline"]
     found = scene_from_item(item, API, PROVIDERS["planetary-computer"])
@@ -124,14 +124,14 @@ def test_an_archive_is_known_by_its_address() -> None:
         provider_named("nasa")
 
 
-def test_bands_have_several_names() -> None:
+def test_optical_bands_are_known_by_common_and_by_instrument_name() -> None:
     assert optical_bands(("B04", "nir", "rededge1", "b8a")) == ("red", "nir", "rededge071", "nir08")
     assert optical_bands(("red", "B04")) == ("red",)
     with pytest.raises(ArgumentError, match=r"bands: vh; there are: coastal \(B01\)"):
         optical_bands(("red", "vh"))
 
 
-def test_who_signs_and_who_pays() -> None:
+def test_access_depends_on_archive_and_collection() -> None:
     earth_search, computer = PROVIDERS["earth-search"], PROVIDERS["planetary-computer"]
     assert earth_search.access("sentinel-1-grd").requester_pays
     assert not earth_search.access("sentinel-2-l2a").requester_pays

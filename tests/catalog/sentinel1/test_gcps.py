@@ -116,7 +116,7 @@ def test_a_geometry_that_the_points_contradict_gives_way(tmp_path: Path) -> None
     assert found.footprint.buffer(1e-3).contains(shapely.box(*region(2.0)))
 
 
-def test_the_raster_is_found_from_a_window_beside_it(tmp_path: Path) -> None:
+def test_positions_far_from_the_raster_are_finite_and_off_it(tmp_path: Path) -> None:
     """A window that leaves the scene has positions that leave the raster, and no error."""
     radar = Radar(flat, shape=(400, 400), points=(3, 3))
     with rasterio.open(write_grd(tmp_path / "x.tif", radar, noise((1, 400, 400)))) as source:

@@ -92,7 +92,9 @@ def told(name: str, error: Floats) -> Floats:
 
 
 @pytest.mark.parametrize("with_dem", [False, True])
-def test_flat_ground_is_where_it_is(plain: Made, with_dem: bool) -> None:
+def test_flat_ground_lies_within_a_third_of_a_pixel_of_the_truth(
+    plain: Made, with_dem: bool
+) -> None:
     error = plain.error_px(plain.scene([plain.dem] if with_dem else []))
     length = told(f"flat ground, {'with' if with_dem else 'without'} DEM", error)
     assert not np.isnan(length).any()
@@ -112,7 +114,7 @@ def test_relief_is_taken_out_by_the_dem(alps: Made) -> None:
     assert told("the same, nominal incidence", nominal).max() <= 1.5
 
 
-def test_both_ways_of_reading_agree(alps: Made) -> None:
+def test_read_scene_and_source_window_put_pixels_in_the_same_place(alps: Made) -> None:
     for found in (alps.scene(), alps.scene([alps.dem])):
         error = alps.error_px(found)
         whole = read_window([found], alps.lattice, alps.lattice.window, ("vv", "vh"))

@@ -30,7 +30,7 @@ from tests.support.slots import (
 )
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_written_shards_read_back_to_the_bit(tmp_path: Path) -> None:
     store = created(tmp_path)
     write_all(store)
     slot = store.open()
@@ -47,7 +47,7 @@ def test_unwritten_shards_have_no_data(tmp_path: Path) -> None:
     assert (slot["quality"].values == QUALITY.index("no_optical")).all()
 
 
-def test_receipts_tell_what_is_done(tmp_path: Path) -> None:
+def test_only_shards_with_a_receipt_count_as_written(tmp_path: Path) -> None:
     store = created(tmp_path)
     assert store.written_shards() == set()
     first, second, *_ = LATTICE.shards()

@@ -13,7 +13,7 @@ from catalog.store.slot import SlotStore, check_writable
 from tests.support.slots import slot_store
 
 
-def test_an_estimate_is_kept(tmp_path: Path) -> None:
+def test_the_estimate_saved_last_is_loaded_for_its_generation_alone(tmp_path: Path) -> None:
     store = slot_store(tmp_path)
     assert store.load_estimate() is None
     store.save_estimate(b"first")
