@@ -134,8 +134,12 @@ def sar_orbits(pairs: Iterable[Pair]) -> list[dict[str, str | int | None]]:
     """
     used = Counter(_orbit(pair.sar) for pair in pairs)
     ranked = sorted(used, key=lambda orbit: (-used[orbit], str(orbit)))
-    names = ("platform", "relative_orbit", "orbit_state")
-    return [dict(zip(names, orbit, strict=True)) for orbit in ranked]
+    return [_orbit_values(orbit) for orbit in ranked]
+
+
+def orbit_of(scene: Scene) -> dict[str, str | int | None]:
+    """The orbit that a scene was taken from, as `sar_orbits` has it."""
+    return _orbit_values(_orbit(scene))
 
 
 @dataclass(frozen=True)
@@ -256,6 +260,10 @@ def _other_orbit(scene: Scene, policy: str) -> str:
     if told == wanted:
         return ""
     return f"its {kind} is {'not told' if told is None else told}, and {wanted} is asked for"
+
+
+def _orbit_values(orbit: Orbit) -> dict[str, str | int | None]:
+    return dict(zip(("platform", "relative_orbit", "orbit_state"), orbit, strict=True))
 
 
 def _orbit(scene: Scene) -> Orbit:

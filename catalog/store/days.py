@@ -25,7 +25,19 @@ def published_groups(url: str, time: DayOrDays | None) -> list[str]:
     Raises ArgumentError for days that are not there, StoreError when nothing is published at `url`
     or an item is damaged.
     """
-    return [_group_of_item(item) for item in _items_of(_published_days(url), time, url)]
+    items = published_items(url, time)
+    return [
+        objects.resolve(address, item["assets"][ITEM_ASSET]["href"])
+        for address, item in items.items()
+    ]
+
+
+def published_items(url: str, time: DayOrDays | None = None) -> dict[str, dict[str, Any]]:
+    """The STAC items of a region's published days by their URLs, the earliest first.
+
+    Raises as `published_groups` does.
+    """
+    return {item: _read_item(item) for item in _items_of(_published_days(url), time, url)}
 
 
 def published_slots(region_url: str) -> list[str]:
@@ -96,12 +108,14 @@ def _day(value: Day) -> date:
     return date(moment.year, moment.month, moment.day)
 
 
-def _group_of_item(item_url: str) -> str:
+def _read_item(item_url: str) -> dict[str, Any]:
     try:
-        item = json.loads(objects.get(item_url) or b"")
-        return objects.resolve(item_url, item["assets"][ITEM_ASSET]["href"])
+        item: dict[str, Any] = json.loads(objects.get(item_url) or b"")
+        if not isinstance(href := item["assets"][ITEM_ASSET]["href"], str):
+            raise TypeError(f"its href is {href!r}")
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{item_url} is not the item of a mosaic: {type(error).__name__}: {error}",
             url=item_url,
         ) from error
+    return item

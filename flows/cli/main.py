@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from flows.cli.commands.demo import describe_demo
+from flows.cli.commands.drift import describe_drift
 from flows.cli.commands.engine import describe_evaluate, describe_train
 from flows.cli.commands.export import describe_export
 from flows.cli.commands.pair import describe_pair
@@ -42,6 +43,7 @@ COMMANDS = {
     "status": ("what lies in a store", describe_status),
     "verify": ("check every shard of a store", describe_verify),
     "prune": ("remove what no item points to", describe_prune),
+    "drift": ("how SAR passes differ over time", describe_drift),
     "export": ("a published day as a GeoTIFF", describe_export),
     "evaluate": ("accuracy on aligned pairs, warped in a known way", describe_evaluate),
     "train": ("train the network", describe_train),

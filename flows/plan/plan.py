@@ -14,7 +14,7 @@ from typing import Any
 import shapely
 
 from catalog.archives.items import Scene
-from catalog.archives.pairs import Pair, Unpaired, pairs_by_slot, sar_orbits
+from catalog.archives.pairs import Pair, Unpaired, orbit_of, pairs_by_slot, sar_orbits
 from catalog.archives.providers import provider_named
 from catalog.archives.signing import require_package
 from catalog.errors import CatalogError
@@ -159,11 +159,14 @@ def slot_store(plan: Plan, slot: SlotPlan) -> SlotStore:
 
 def provenance(plan: Plan, slot: SlotPlan) -> dict[str, Any]:
     """Where a mosaic comes from: scenes, software, weights, settings. No clock, no machine."""
+    sar = [scene for group in slot.groups for scene in group.sar]
+    orbits = sar_orbits(slot.pairs)
     return {
         "optical_scenes": [scene.id for group in slot.groups for scene in group.optical],
-        "sar_scenes": [scene.id for group in slot.groups for scene in group.sar],
+        "sar_scenes": [scene.id for scene in sar],
         "sar_orbit_policy": plan.request.orbit,
-        "sar_orbits": sar_orbits(slot.pairs),
+        "sar_orbits": orbits,
+        "sar_scene_orbits": [orbits.index(orbit_of(scene)) for scene in sar],
         "software": f"tar-pipeline {version('tar-pipeline')}",
         "weights_sha256": plan.weights_sha256,
         "configuration": configuration(plan.request),

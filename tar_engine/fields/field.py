@@ -84,7 +84,7 @@ class Field:
     control: Float64 | None = None
 
     def at(self, xy: Float64) -> Float64:
-        """Displacement (N, 2) at optical positions (N, 2)."""
+        """Displacement (N, 2) float64 pixels at optical positions (N, 2)."""
         displacement = xy @ self.affine[:, :2].T + self.affine[:, 2] - xy
         if self.lattice is not None and self.control is not None:
             displacement = displacement + self.lattice.basis(xy) @ self.control.reshape(2, -1).T

@@ -94,7 +94,7 @@ def test_stated_errors_are_compared_with_the_true_ones() -> None:
     assert found[3] == ["all", "3", "1.30", "1.78", "33.3%", "66.7%"]
 
 
-def test_a_run_over_synthetic_pairs(data: PatchPairs) -> None:
+def test_drawn_pairs_are_registered_and_foreign_ones_refused(data: PatchPairs) -> None:
     told: list[tuple[str, int, int]] = []
     results = evaluate(
         data,

@@ -17,7 +17,7 @@ def test_one_seed_draws_one_ground() -> None:
     assert not np.array_equal(one.optical, other.optical)
 
 
-def test_shapes_types_and_nodata() -> None:
+def test_a_drawn_pair_is_uint8_of_one_size_without_nodata() -> None:
     pair = synthetic_pair(1, 128)
     assert pair.optical.shape == (3, 128, 128)
     assert pair.sar.shape == (1, 128, 128)
