@@ -53,6 +53,11 @@ BBOX_FORM = {  # four fields with names; a list of four numbers is no help to wh
     "required": list(EDGES),
     "additionalProperties": False,
 }
+# No address in which `has_secret` sees one. A form's values are stored, and where one is no value
+# of its field Prefect logs them all; what does not match this its server refuses before that.
+NO_SECRET = {"pattern": "^(?![^:]*://([^/]*@|[^?#]*[?#]))"}
+# Complaints after which the input is not shown: it is the whole request, or may be anything.
+INPUT_UNSHOWN = ("missing", "extra_forbidden", "string_type")
 
 
 class RequestError(ValueError):
@@ -102,6 +107,7 @@ class RegionRequest(BaseModel):
     catalog: Annotated[str, InName.BY_CONTENT, Asked(WHAT, "URL|FILE", is_path=True)] = Field(
         "",
         validate_default=True,
+        json_schema_extra=NO_SECRET,
         description="STAC API, or path of an ItemCollection JSON, which is served for the run "
         "(default: the provider's)",
     )
@@ -129,6 +135,7 @@ class RegionRequest(BaseModel):
     )
     store: Annotated[str, InName.NOT, Asked(WHERE, "PATH|s3://…", is_path=True)] = Field(
         min_length=1,
+        json_schema_extra=NO_SECRET,
         description="where mosaics go: a folder or s3://bucket/prefix; credentials come from the "
         "AWS environment, never from here",
     )
@@ -352,5 +359,6 @@ def _first_complaint(error: ValidationError) -> str:
     names = [str(part) for part in problem["loc"] if isinstance(part, str)]
     if not names or message.startswith(names[0]):
         return message
-    given = "" if isinstance(cause, ValueError) else f" (got {problem['input']!r})"
+    explained = isinstance(cause, ValueError) or problem["type"] in INPUT_UNSHOWN
+    given = "" if explained else f" (got {problem['input']!r})"
     return f"{names[0].replace('_', '-')}: {message}{given}"

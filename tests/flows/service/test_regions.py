@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -110,13 +111,18 @@ def test_a_mistake_names_the_region_and_the_field(
         ("regions: []", "regions: List should have at least 1 item"),
         ("[]", "its top: "),
         ("regions: [{name: a}]\nregion: x", "region: Extra inputs"),
+        ("a: b\nstore: https://S3CRET@host: x", "is not YAML: mapping values .* in line 2"),
+        ("defaults: S3CRET", "defaults: Input should be a valid dictionary"),
     ],
 )
-def test_a_broken_file_is_told(tmp_path: Path, content: str, told: str) -> None:
+def test_a_broken_file_is_one_sentence_that_quotes_nothing_of_it(
+    tmp_path: Path, content: str, told: str
+) -> None:
     file = tmp_path / "regions.yaml"
     file.write_text(content)
-    with pytest.raises(RequestError, match=told):
+    with pytest.raises(RequestError, match=told) as caught:
         load_regions(file)
+    assert "S3CRET" not in "".join(traceback.format_exception(caught.value))
     with pytest.raises(RequestError, match="No such file"):
         load_regions(tmp_path / "missing.yaml")
 
