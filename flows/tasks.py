@@ -29,10 +29,8 @@ from flows.plan.plan import Plan, compare_with_store, plan_request, provenance, 
 from flows.plan.request import RegionRequest
 from flows.progress import Progress, Stopwatch
 from flows.report import artifacts
-from flows.report.preview import draw_preview
-from flows.report.report import compile_report, earlier_outcomes, report_is_missing
+from flows.report.save import save_run
 from flows.report.schema import Report
-from flows.report.slot_report import save_reports
 from flows.stages.compose import ShardJob, compose_shard, layers_of, slot_schema
 from flows.stages.fit import GroupEstimate, fit_found
 from flows.stages.group_matches import Collected, GroupMatches
@@ -164,13 +162,7 @@ def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
 @task(name="report", cache_policy=NO_CACHE, **with_retries(HOUR))
 def report_run(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> Report:
     """report.json, preview.png and a page per day beside the mosaic, and Prefect artifacts."""
-    missing = report_is_missing(plan)
-    with clock("report"):
-        shown = earlier_outcomes(plan) if missing and not outcomes else outcomes
-        picture = draw_preview(plan, [outcome for outcome in shown if outcome.failure is None])
-    report = compile_report(plan, outcomes, clock)
-    if plan.unfinished or not plan.pairs or missing:
-        save_reports(plan, report, picture, outcomes)
+    report, picture = save_run(plan, outcomes, clock)
     artifacts.show_result(plan, report, picture)
     return report
 

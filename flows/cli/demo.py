@@ -14,7 +14,8 @@ import catalog
 from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion, write_region
 from flows.plan.request import RegionRequest, RequestError
 from flows.register_region import register_region
-from flows.report.report import print_result, save_report
+from flows.report.report import print_result
+from flows.report.save import save_report
 from flows.report.schema import Report, Truth
 from tar_engine.training.synthesis import PIXEL_M
 

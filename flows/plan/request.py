@@ -53,9 +53,9 @@ BBOX_FORM = {  # four fields with names; a list of four numbers is no help to wh
     "required": list(EDGES),
     "additionalProperties": False,
 }
-# No address in which `has_secret` sees one. A form's values are stored, and where one is no value
+# A pattern of addresses in which `has_secret` sees none. A form's values are stored, and where one is no value
 # of its field Prefect logs them all; what does not match this its server refuses before that.
-NO_SECRET = {"pattern": "^(?![^:]*://([^/]*@|[^?#]*[?#]))"}
+NO_SECRET = "^(?![^:]*://([^/]*@|[^?#]*[?#]))"
 # Complaints after which the input is not shown: it is the whole request, or may be anything.
 INPUT_UNSHOWN = ("missing", "extra_forbidden", "string_type")
 
@@ -107,7 +107,7 @@ class RegionRequest(BaseModel):
     catalog: Annotated[str, InName.BY_CONTENT, Asked(WHAT, "URL|FILE", is_path=True)] = Field(
         "",
         validate_default=True,
-        json_schema_extra=NO_SECRET,
+        json_schema_extra={"pattern": NO_SECRET},
         description="STAC API, or path of an ItemCollection JSON, which is served for the run "
         "(default: the provider's)",
     )
@@ -135,7 +135,7 @@ class RegionRequest(BaseModel):
     )
     store: Annotated[str, InName.NOT, Asked(WHERE, "PATH|s3://…", is_path=True)] = Field(
         min_length=1,
-        json_schema_extra=NO_SECRET,
+        json_schema_extra={"pattern": NO_SECRET},
         description="where mosaics go: a folder or s3://bucket/prefix; credentials come from the "
         "AWS environment, never from here",
     )

@@ -20,8 +20,8 @@ from flows.report.report import (
     compile_report,
     print_plan,
     print_result,
-    save_report,
 )
+from flows.report.save import save_report
 from flows.report.schema import Report, encode_report
 from flows.stages.fit import GroupEstimate, PairVerdict
 from tar_engine.fields.field import Field

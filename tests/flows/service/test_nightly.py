@@ -73,7 +73,7 @@ def test_a_backfill_goes_on_after_a_failure_and_does_only_what_is_missing(
                  "--start", "2024-06-01", "--end", "2024-06-21"]  # fmt: skip
 
     with monkeypatch.context() as patch:
-        patch.setattr("flows.report.slot_report.save_report", _fail)
+        patch.setattr("flows.report.save.save_report", _fail)
         assert main(arguments) == 1
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("good")]
     assert [line[6:30] for line in lines] == [
