@@ -20,7 +20,7 @@ from catalog.store.overviews import write_overview_shard
 from catalog.store.publish import publish
 from catalog.store.slot import Receipt, SlotStore
 from flows.cluster.retries import with_retries
-from flows.cluster.stream import GivenUp, JobsFailed, only, stream
+from flows.cluster.stream import GivenUp, JobsFailed, run_one, stream
 from flows.cluster.workers import Workers
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
@@ -85,7 +85,7 @@ def fit_field(run: Run, group: Group, found: GroupMatches) -> GroupEstimate:
         there = run.workers.client.scatter(found, hash=False)
         return run.workers.run(fit_found, group, there, run.plan.lattice)
 
-    return only(run.workers, submit, f"the field of {group.name}")
+    return run_one(run.workers, submit, f"the field of {group.name}")
 
 
 @task(
@@ -119,7 +119,7 @@ def compose_shards(
     def submit(job: ShardJob) -> Future[None]:
         return run.workers.run(compose_shard, job)
 
-    write_all(run, f"composing {slot.slot}", submit, {name_shard(job.shard): job for job in jobs})
+    run_jobs(run, f"composing {slot.slot}", submit, {name_shard(job.shard): job for job in jobs})
 
 
 @task(
@@ -142,7 +142,7 @@ def compose_overview(run: Run, slot: SlotPlan, factor: int, shards: Sequence[Sha
     def submit(shard: Shard) -> Future[Receipt]:
         return run.workers.run(write_overview_shard, store, factor, shard)
 
-    write_all(run, f"overview {factor} of {slot.slot}", submit, jobs)
+    run_jobs(run, f"overview {factor} of {slot.slot}", submit, jobs)
 
 
 @task(
@@ -172,7 +172,7 @@ def name_shard(shard: Shard) -> str:
     return f"shard {shard.row}.{shard.col}"
 
 
-def write_all(
+def run_jobs(
     run: Run, description: str, submit: Callable[[Job], Future[Any]], jobs: Mapping[str, Job]
 ) -> None:
     """Every job on the workers.

@@ -41,7 +41,7 @@ def run_demo(out: Path, console: Console, *, size_px: int = 1200) -> Report:
     truth = error_against_truth(result.report.mosaic, region.truth)
     report = result.report.model_copy(update={"truth": truth})
     save_report(report.mosaic, report, picture=None)
-    _tell(console, report, truth)
+    _print_summary(console, report, truth)
     return report
 
 
@@ -81,7 +81,7 @@ def error_against_truth(mosaic_url: str, truth_tif: Path) -> Truth:
     )
 
 
-def _tell(console: Console, report: Report, truth: Truth) -> None:
+def _print_summary(console: Console, report: Report, truth: Truth) -> None:
     """What an interested stranger wants to see."""
     scenes, pairs, mosaic = report.scenes, report.pairs, report.mosaic
     accepted = sum(pair.accepted for pair in pairs)

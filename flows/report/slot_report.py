@@ -33,12 +33,12 @@ from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan, provenance, slot_store
 from flows.report.preview import (
     DESPECKLE_PX,
-    as_colour,
-    delivered_sar,
-    detail_window,
-    limits_of,
-    overview,
-    stack,
+    choose_detail,
+    load_overview,
+    read_bands,
+    read_delivered_sar,
+    stretch_colour,
+    stretch_limits,
 )
 from flows.report.report import load_earlier_outcomes
 from flows.stages.fit import PairVerdict
@@ -133,8 +133,8 @@ def render_page(plan: Plan, outcome: SlotOutcome) -> bytes:
     """
     slot = outcome.slot
     mosaic = slot_store(plan, slot).open()
-    factor, small = overview(plan, slot, MAP_PX, ("dx", "dy", "expected_error", "quality"))
-    window = detail_window(mosaic, small, slot, factor, DETAIL_PX)
+    factor, small = load_overview(plan, slot, MAP_PX, ("dx", "dy", "expected_error", "quality"))
+    window = choose_detail(mosaic, small, slot, factor, DETAIL_PX)
     page = _load_template().render(
         title=f"{plan.request.region}, {slot.slot}: SAR registered to optical",
         region=plan.request.region,
@@ -165,15 +165,15 @@ def _load_template() -> jinja2.Template:
 
 
 def _take_close_look(plan: Plan, slot: SlotPlan, mosaic: xr.Dataset, window: Window) -> CloseLook:
-    after = stack(mosaic, slot.sar_bands[:1], window)[0]
+    after = read_bands(mosaic, slot.sar_bands[:1], window)[0]
     try:
-        before = delivered_sar(slot, plan.lattice, window)
+        before = read_delivered_sar(slot, plan.lattice, window)
     except SceneReadError as error:
         logger.warning("the report of %s has no picture of the SAR as delivered: %s", slot.slot,
                        error)  # fmt: skip
         before = None
-    limits = limits_of(after if before is None else before)
-    colour = as_colour(stack(mosaic, slot.optical_bands, window))
+    limits = stretch_limits(after if before is None else before)
+    colour = stretch_colour(read_bands(mosaic, slot.optical_bands, window))
     metres = plan.lattice.crs.axis_info[0].unit_name == "metre"
     return CloseLook(
         optical=_jpeg(_to_bytes(colour)),

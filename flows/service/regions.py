@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shapely.errors import ShapelyError
 
-from flows.plan.request import RegionRequest, RequestError, asked
+from flows.plan.request import RegionRequest, RequestError, prompt_of
 
 GIVEN_BY_THE_RUN = ("start", "end", "region")  # days; and the name is called `name` here
 ANY_DAY = date(2000, 1, 1)
@@ -93,7 +93,7 @@ def _region(
         if field in fields:
             raise RequestError(f"{where}: {field}: does not belong into a regions file")
     for field in RegionRequest.model_fields:
-        path_given = asked(field).is_path and isinstance(fields.get(field), str)
+        path_given = prompt_of(field).is_path and isinstance(fields.get(field), str)
         if path_given and "://" not in fields[field]:  # a relative one starts at the file's folder
             fields[field] = str(path.resolve().parent / Path(fields[field]).expanduser())
     try:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from catalog import objects
+from catalog.archives.items import Scene
 from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan, plan_request
 from flows.report.report import load_earlier_outcomes
@@ -68,7 +69,9 @@ def test_the_run_left_a_page_that_needs_nothing_else(page: str, demo_run: DemoRu
     assert str(demo_run.store) not in page  # the same day gives the same bytes anywhere
 
 
-def test_it_is_drawn_again_to_the_same_bytes(plan: Plan, outcome: SlotOutcome, page: str) -> None:
+def test_a_page_is_drawn_again_to_the_same_bytes(
+    plan: Plan, outcome: SlotOutcome, page: str
+) -> None:
     assert render_page(plan, outcome).decode() == page
 
 
@@ -85,7 +88,7 @@ def test_a_page_that_an_earlier_run_owed_is_made_up_for(
     assert objects.get(url) == page.encode()
 
 
-def test_it_tells_what_a_person_asks(page: str, outcome: SlotOutcome, plan: Plan) -> None:
+def test_a_page_answers_what_a_person_asks(page: str, outcome: SlotOutcome, plan: Plan) -> None:
     text = re.sub(r"<[^>]+>", " ", page)
     assert f"<title>demo, {outcome.slot.slot}: SAR registered to optical</title>" in page
     for verdict in outcome.verdicts:
@@ -120,9 +123,9 @@ def test_names_are_escaped_and_refusals_come_first(plan: Plan, outcome: SlotOutc
 def test_sar_that_cannot_be_read_any_more_costs_one_picture(
     plan: Plan, outcome: SlotOutcome, tmp_path: Path
 ) -> None:
-    def moved_away(scene: object) -> object:
-        assets = tuple(replace(each, href=str(tmp_path / "gone.tif")) for each in scene.assets)  # type: ignore[attr-defined]
-        return replace(scene, assets=assets)  # type: ignore[type-var]
+    def moved_away(scene: Scene) -> Scene:
+        assets = tuple(replace(each, href=str(tmp_path / "gone.tif")) for each in scene.assets)
+        return replace(scene, assets=assets)
 
     groups = tuple(
         replace(group, sar=tuple(moved_away(scene) for scene in group.sar))

@@ -30,7 +30,7 @@ def written(folder: Path, *regions: dict[str, Any], **defaults: Any) -> Path:
     return file
 
 
-def test_the_sample_of_the_repository_is_right() -> None:
+def test_the_sample_regions_file_can_be_loaded() -> None:
     bolzano, venice = load_regions(SAMPLE)
     assert bolzano.request(date(2024, 6, 1), date(2024, 6, 4)).bbox == (11.2, 46.4, 11.5, 46.6)
     request = venice.request(date(2024, 6, 1), date(2024, 6, 4))
@@ -127,7 +127,7 @@ def test_a_broken_file_is_one_sentence_that_quotes_nothing_of_it(
         load_regions(tmp_path / "missing.yaml")
 
 
-def test_a_name_stands_there_once(tmp_path: Path) -> None:
+def test_two_regions_cannot_share_a_name(tmp_path: Path) -> None:
     entry = {"name": "a", "bbox": [1, 2, 3, 4]}
     with pytest.raises(RequestError, match="name: a stands there twice"):
         load_regions(written(tmp_path, entry, entry))

@@ -86,7 +86,7 @@ def test_bad_parameters_are_refused_with_the_field(
     answer = service.create(**{field: value})
     assert answer.status_code == 409
     assert field in answer.json()["detail"]
-    assert "S3CRET" not in service.output.read_text()
+    assert "S3CRET" not in service.output.read_text() + service.server_log.read_text()
 
 
 def test_a_dry_run_plans_and_writes_nothing(service: RunningService) -> None:
