@@ -17,7 +17,7 @@ class SlotOutcome:
     """What one run did for one day."""
 
     slot: SlotPlan
-    estimates: tuple[GroupEstimate, ...]
+    estimates: tuple[GroupEstimate, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)  # scene id to reason
     tiles: int = 0  # tried in this run; 0 when a killed run had left the estimates
     failed_tiles: Mapping[str, str] = field(default_factory=dict)  # name to reason
@@ -29,6 +29,7 @@ class SlotOutcome:
     failure: str | None = None  # why the day is not published, where it should be
 
     def with_shards(self, *, written: int, kept: int, missing: int = 0) -> Self:
+        """Composed: `kept` shards are an earlier run's, `missing` ones were given up."""
         shards = written + kept + missing
         return replace(self, shards=shards, shards_written=written, shards_kept=kept)
 

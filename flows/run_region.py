@@ -91,7 +91,7 @@ def register_slots(plan: Plan, clock: Stopwatch) -> list[SlotOutcome]:
             outcomes.extend(register_slot(run, slot) for slot in plan.unfinished)
     except DispatchError as error:
         left = plan.unfinished[len(outcomes) :]
-        outcomes += [SlotOutcome(slot, ()).failed(error) for slot in left]
+        outcomes += [SlotOutcome(slot).failed(error) for slot in left]
     return outcomes
 
 
@@ -101,7 +101,7 @@ def register_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
     Compose reads pixels that no tile asked for. A scene that breaks only there is dropped, and
     the day begins again without it; so it ends at the latest when no scene is left.
     """
-    outcome = SlotOutcome(slot, ())
+    outcome = SlotOutcome(slot)
     while True:
         try:
             with run.clock("estimate"):

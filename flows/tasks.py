@@ -20,7 +20,7 @@ from catalog.store.overviews import write_overview_shard
 from catalog.store.publish import publish
 from catalog.store.slot import Receipt, SlotStore
 from flows.cluster.retries import with_retries
-from flows.cluster.stream import GivenUp, JobsFailed, only, stream
+from flows.cluster.stream import GivenUp, JobsFailed, run_one, stream
 from flows.cluster.workers import Workers
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
@@ -29,10 +29,8 @@ from flows.plan.plan import Plan, compare_with_store, plan_request, provenance, 
 from flows.plan.request import RegionRequest
 from flows.progress import Progress, Stopwatch
 from flows.report import artifacts
-from flows.report.preview import draw_preview
-from flows.report.report import compile_report, earlier_outcomes, report_is_missing
+from flows.report.save import save_run
 from flows.report.schema import Report
-from flows.report.slot_report import save_reports
 from flows.stages.compose import ShardJob, compose_shard, layers_of, slot_schema
 from flows.stages.fit import GroupEstimate, fit_found
 from flows.stages.group_matches import Collected, GroupMatches
@@ -87,7 +85,7 @@ def fit_field(run: Run, group: Group, found: GroupMatches) -> GroupEstimate:
         there = run.workers.client.scatter(found, hash=False)
         return run.workers.run(fit_found, group, there, run.plan.lattice)
 
-    return only(run.workers, submit, f"the field of {group.name}")
+    return run_one(run.workers, submit, f"the field of {group.name}")
 
 
 @task(
@@ -121,7 +119,7 @@ def compose_shards(
     def submit(job: ShardJob) -> Future[None]:
         return run.workers.run(compose_shard, job)
 
-    write_all(run, f"composing {slot.slot}", submit, {name_shard(job.shard): job for job in jobs})
+    run_jobs(run, f"composing {slot.slot}", submit, {name_shard(job.shard): job for job in jobs})
 
 
 @task(
@@ -144,7 +142,7 @@ def compose_overview(run: Run, slot: SlotPlan, factor: int, shards: Sequence[Sha
     def submit(shard: Shard) -> Future[Receipt]:
         return run.workers.run(write_overview_shard, store, factor, shard)
 
-    write_all(run, f"overview {factor} of {slot.slot}", submit, jobs)
+    run_jobs(run, f"overview {factor} of {slot.slot}", submit, jobs)
 
 
 @task(
@@ -164,13 +162,7 @@ def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
 @task(name="report", cache_policy=NO_CACHE, **with_retries(HOUR))
 def report_run(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> Report:
     """report.json, preview.png and a page per day beside the mosaic, and Prefect artifacts."""
-    missing = report_is_missing(plan)
-    with clock("report"):
-        shown = earlier_outcomes(plan) if missing and not outcomes else outcomes
-        picture = draw_preview(plan, [outcome for outcome in shown if outcome.failure is None])
-    report = compile_report(plan, outcomes, clock)
-    if plan.unfinished or not plan.pairs or missing:
-        save_reports(plan, report, picture, outcomes)
+    report, picture = save_run(plan, outcomes, clock)
     artifacts.show_result(plan, report, picture)
     return report
 
@@ -180,7 +172,7 @@ def name_shard(shard: Shard) -> str:
     return f"shard {shard.row}.{shard.col}"
 
 
-def write_all(
+def run_jobs(
     run: Run, description: str, submit: Callable[[Job], Future[Any]], jobs: Mapping[str, Job]
 ) -> None:
     """Every job on the workers.

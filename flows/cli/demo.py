@@ -14,7 +14,8 @@ import catalog
 from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion, write_region
 from flows.plan.request import RegionRequest, RequestError
 from flows.register_region import register_region
-from flows.report.report import print_result, save_report
+from flows.report.report import print_result
+from flows.report.save import save_report
 from flows.report.schema import Report, Truth
 from tar_engine.training.synthesis import PIXEL_M
 
@@ -40,7 +41,7 @@ def run_demo(out: Path, console: Console, *, size_px: int = 1200) -> Report:
     truth = error_against_truth(result.report.mosaic, region.truth)
     report = result.report.model_copy(update={"truth": truth})
     save_report(report.mosaic, report, picture=None)
-    _tell(console, report, truth)
+    _print_summary(console, report, truth)
     return report
 
 
@@ -80,7 +81,7 @@ def error_against_truth(mosaic_url: str, truth_tif: Path) -> Truth:
     )
 
 
-def _tell(console: Console, report: Report, truth: Truth) -> None:
+def _print_summary(console: Console, report: Report, truth: Truth) -> None:
     """What an interested stranger wants to see."""
     scenes, pairs, mosaic = report.scenes, report.pairs, report.mosaic
     accepted = sum(pair.accepted for pair in pairs)

@@ -68,7 +68,7 @@ exit codes: 0 done, 1 failed or found faulty, 2 the request is wrong, 3 the pair
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    args = _read(sys.argv[1:] if words is None else words)
+    args = _parse(sys.argv[1:] if words is None else words)
     try:
         if getattr(args, "json", None) not in (None, STANDARD_OUTPUT):
             require_place("json", args.json)
@@ -78,10 +78,10 @@ def main(words: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
-        return complain(*_explained(error))
+        return complain(*_explain(error))
 
 
-def _read(words: Sequence[str]) -> argparse.Namespace:
+def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tar-pipeline",
         description="Registers Sentinel-1 SAR scenes to Sentinel-2 optical scenes\n"
@@ -106,7 +106,7 @@ def _read(words: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _explained(error: Exception) -> tuple[str, int]:
+def _explain(error: Exception) -> tuple[str, int]:
     """An error as one line and an exit code."""
     from catalog.errors import ArgumentError, CatalogError
     from flows.cluster.workers import DispatchError

@@ -7,14 +7,14 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin
 
-from flows.plan.request import DEFAULT, RegionRequest, asked
+from flows.plan.request import DEFAULT, RegionRequest, prompt_of
 
 
 def add_request_options(parser: argparse.ArgumentParser) -> None:
     """An option for every field of a request, under the headings that the fields name."""
     groups: dict[str, Any] = {}
     for name in RegionRequest.model_fields:
-        heading = asked(name).group
+        heading = prompt_of(name).group
         if heading not in groups:
             groups[heading] = parser.add_argument_group(heading)
         add_request_option(groups[heading], name)
@@ -27,13 +27,13 @@ def add_request_option(parser: Any, name: str, default: Any = None) -> None:
     option that is not given is None, and the request takes the field's own.
     """
     field = RegionRequest.model_fields[name]
-    told = field.description or ""
-    if not field.is_required() and DEFAULT not in told:
+    help_text = field.description or ""
+    if not field.is_required() and DEFAULT not in help_text:
         own = f"{field.default:g}" if isinstance(field.default, float) else field.default
-        told += f" {DEFAULT}{own})"
+        help_text += f" {DEFAULT}{own})"
     parser.add_argument(
         f"--{name.replace('_', '-')}", required=field.is_required(), default=default,
-        help=told.replace("%", "%%"), **_words(field.annotation, asked(name).metavar),
+        help=help_text.replace("%", "%%"), **_words(field.annotation, prompt_of(name).metavar),
     )  # fmt: skip
 
 

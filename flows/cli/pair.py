@@ -33,7 +33,7 @@ from catalog.grid import LONLAT, Lattice, Window
 from catalog.pixels.resample import resample
 from catalog.pixels.scene import source_window
 from catalog.sentinel1.gcps import gcp_fault, gcp_grid_of, has_only_gcps, outline_of
-from flows.cluster.workers import registrar
+from flows.cluster.workers import load_registrar
 from flows.plan.groups import Group
 from flows.plan.request import LARGEST_OFFSET_PX, MAX_OFFSET_PX, RequestError
 from flows.stages.fit import fit_group
@@ -69,11 +69,13 @@ def register_files(
     `max_offset_px` is no sensible distance.
     """
     _check_arguments(optical, sar, out, max_offset_px)
-    with _opened(optical, "optical") as optical_raster, _opened(sar, "sar") as sar_raster:
+    with _open(optical, "optical") as optical_raster, _open(sar, "sar") as sar_raster:
         sar_located = sar_raster.crs is not None or has_only_gcps(sar_raster)
         located = optical_raster.crs is not None and sar_located
-        register = _register_located if located else _register_images
-        result, blocks = register(optical_raster, sar_raster, max_offset_px, weights)
+        if located:
+            result, blocks = _register_located(optical_raster, sar_raster, max_offset_px, weights)
+        else:  # there is no first guess to stay near
+            result, blocks = _register_images(optical_raster, sar_raster, weights)
         if result.accepted:
             tags = {
                 "TAR_OPTICAL": optical.name,
@@ -139,21 +141,20 @@ def _register_located(
 
 
 def _register_images(
-    optical: Any, sar: Any, max_offset_px: float, weights: Path | None
+    optical: Any, sar: Any, weights: Path | None
 ) -> tuple[PairResult, Iterable[tuple[Window, Floats]]]:
     """At least one raster does not know where it is: a global search over the whole images."""
-    del max_offset_px  # without georeference there is no first guess to stay near
     optical_image, sar_image = _image(optical), _image(sar)
-    answer = registrar(weights).register(optical_image, sar_image)
-    moved = np.hypot(*answer.displacement)
+    found = load_registrar(weights).register(optical_image, sar_image)
+    moved = np.hypot(*found.displacement)
     result = PairResult(
-        answer.accepted, answer.reason, answer.kind, len(answer.matches.confidence),
-        float(answer.expected_error_px), float(np.nanmedian(moved)),
+        found.accepted, found.reason, found.kind, len(found.matches.confidence),
+        float(found.expected_error_px), float(np.nanmedian(moved)),
     )  # fmt: skip
     window = Window(0, 0, *optical.shape)
 
     def blocks() -> Iterator[tuple[Window, Floats]]:
-        yield window, resample(sar_image, window.positions() + answer.displacement)
+        yield window, resample(sar_image, window.positions() + found.displacement)
 
     return result, blocks()
 
@@ -188,7 +189,7 @@ def _write(
 
 
 @contextmanager
-def _opened(path: Path, argument: str) -> Iterator[Any]:
+def _open(path: Path, argument: str) -> Iterator[Any]:
     try:
         with _quietly():
             raster = rasterio.open(path)

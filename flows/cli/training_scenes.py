@@ -23,8 +23,7 @@ def scene_pairs(folder: Path, side_px: int = 256) -> PatchPairs:
     `residual_fits.json` holds a quadratic displacement per scene, good to about a pixel: enough
     for a coarse matcher, whose cells are 8 px.
 
-    Raises:
-        InputError: the fits or a scene are missing or unreadable.
+    Raises `InputError` when the fits or a scene are missing or unreadable.
     """
     try:
         fits = json.loads((folder / "residual_fits.json").read_text(encoding="utf-8"))

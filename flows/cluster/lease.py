@@ -28,7 +28,7 @@ class BusyError(RuntimeError):
 
 
 @contextmanager
-def region_lease(store_url: str, region: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
+def region_lease(store_url: str, region: str) -> Iterator[None]:
     """Hold the region's slot for the length of the block, inside a flow, after waiting for it.
 
     Raises `BusyError`.
@@ -36,37 +36,37 @@ def region_lease(store_url: str, region: str, wait_seconds: float = WAIT_SECONDS
     if get_current_settings().api.url is None:
         yield
         return
-    name = limit_name(store_url, region)
+    name = name_limit(store_url, region)
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(name, limit=1)
         if client.read_global_concurrency_limit_by_name(name).active_slots:
             get_run_logger().warning(
                 "another run works on region %s of %s: waiting for its end, up to %d minutes",
-                region, store_url, wait_seconds // 60,
+                region, store_url, WAIT_SECONDS // 60,
             )  # fmt: skip
     with ExitStack() as stack:
         try:
-            stack.enter_context(_slot(name, wait_seconds))
+            stack.enter_context(_slot(name))
         except TimeoutError as error:
             raise BusyError(
                 f"region {region}: another run still works on it after "
-                f"{wait_seconds / 60:.0f} minutes of waiting; run this one again later (if none "
+                f"{WAIT_SECONDS / 60:.0f} minutes of waiting; run this one again later (if none "
                 f"does, look at the concurrency limit {name!r} in Prefect)"
             ) from error
         yield
 
 
-def limit_name(store_url: str, region: str) -> str:
+def name_limit(store_url: str, region: str) -> str:
     """The limit of a region of a store. Prefect takes no slashes in names."""
     address = hashlib.sha256(f"{store_url}/{region}".encode()).hexdigest()
     return f"region {region} {address[:12]}"
 
 
-def _slot(name: str, wait_seconds: float) -> AbstractContextManager[None]:
+def _slot(name: str) -> AbstractContextManager[None]:
     run_id = runtime.flow_run.id
     return concurrency(
         name,
-        timeout_seconds=wait_seconds,
+        timeout_seconds=WAIT_SECONDS,
         lease_duration=LEASE_SECONDS,
         strict=True,
         holder=ConcurrencyLeaseHolder(type="flow_run", id=UUID(run_id)) if run_id else None,

@@ -40,8 +40,8 @@ def may_pass(error: BaseException | None) -> bool:
     if isinstance(error, JobsFailed):
         return any(may_pass(given_up.error) for given_up in error.failed.values())
     if isinstance(error, StoreError):
-        told = f"{error} {error.__cause__}"
-        return not any(word in told for word in LASTING)
+        text = f"{error} {error.__cause__}"
+        return not any(word in text for word in LASTING)
     if isinstance(error, SearchError):  # unreachable or broken it has a cause, unsuitable none
         return error.__cause__ is not None
     return not isinstance(error, CatalogError) and may_pass(error.__cause__)

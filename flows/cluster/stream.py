@@ -44,8 +44,8 @@ class GivenUp:
             return "it killed every worker that tried it, alone too (out of memory, or a crash)"
         if isinstance(self.error, CatalogError | EngineError):
             return " ".join(str(self.error).split())
-        told = " ".join(f"{type(self.error).__name__}: {self.error}".split())
-        return f"{told} ({ATTEMPTS} attempts)"
+        text = " ".join(f"{type(self.error).__name__}: {self.error}".split())
+        return f"{text} ({ATTEMPTS} attempts)"
 
 
 class JobsFailed(RuntimeError):
@@ -84,7 +84,7 @@ def stream(
     yield from _run(workers, submit, suspects, alone=True)
 
 
-def only(workers: Workers, submit: Callable[[], Future[Result]], name: str) -> Result:
+def run_one(workers: Workers, submit: Callable[[], Future[Result]], name: str) -> Result:
     """`stream` for a single job.
 
     Raises what our own packages raise on purpose, and `JobsFailed` for whatever else the job was
@@ -105,20 +105,19 @@ def _run(
     *,
     alone: bool,
 ) -> Iterator[tuple[Job, Done[Result] | GivenUp]]:
-    waiting, again = iter(jobs), deque[tuple[Job, int]]()
+    waiting, again = ((job, 1) for job in jobs), deque[tuple[Job, int]]()
     under_way: dict[Future[Result], tuple[Job, int]] = {}
     # Not `distributed.as_completed`: its timeout is one for the whole stream, not from one job that
     # finishes to the next.
     finished: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
-    nothing = object()
     try:
         while True:
             while len(under_way) < (1 if alone else workers.in_flight):
-                job, attempt = again.popleft() if again else (next(waiting, nothing), 1)
-                if job is nothing:
+                following = again.popleft() if again else next(waiting, None)
+                if following is None:
                     break
-                future = submit(job)  # type: ignore[arg-type]
-                under_way[future] = job, attempt  # type: ignore[assignment]
+                future = submit(following[0])
+                under_way[future] = following
                 future.add_done_callback(finished.put)
             if not under_way:
                 return

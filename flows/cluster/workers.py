@@ -162,7 +162,7 @@ def connect(scheduler: str) -> Client:
 
 
 @lru_cache(maxsize=1)
-def registrar(weights: Path | None, sha256: str | None = None) -> Registrar:
+def load_registrar(weights: Path | None, sha256: str | None = None) -> Registrar:
     """The engine of this process, loaded on first use.
 
     Raises `WeightsError` when the file's hash is not `sha256`: a path may hold another file where

@@ -53,6 +53,11 @@ BBOX_FORM = {  # four fields with names; a list of four numbers is no help to wh
     "required": list(EDGES),
     "additionalProperties": False,
 }
+# Matches addresses in which `has_secret` sees none. A form's values are stored, and where one is no
+# value of its field Prefect logs them all; its server refuses what does not match before that.
+NO_SECRET = "^(?![^:]*://([^/]*@|[^?#]*[?#]))"
+# Complaints after which the input is not shown: it is the whole request, or may be anything.
+INPUT_UNSHOWN = ("missing", "extra_forbidden", "string_type")
 
 
 class RequestError(ValueError):
@@ -71,8 +76,8 @@ class InName(Enum):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """How a field is asked for: under which heading, with which word for its value."""
+class Prompt:
+    """How people are asked for a field: under which heading, with which word for its value."""
 
     group: str
     metavar: str
@@ -93,24 +98,25 @@ class RegionRequest(BaseModel):
         frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True
     )
 
-    provider: Annotated[str, InName.BY_VALUE, Asked(WHAT, "NAME")] = Field(
+    provider: Annotated[str, InName.BY_VALUE, Prompt(WHAT, "NAME")] = Field(
         PLAIN_STAC.name,
         json_schema_extra={"enum": list(PROVIDERS)},
         description="archive that brings the next three, see tar-pipeline providers "
         "(default: the one at the catalog's address, or else stac)",
     )
-    catalog: Annotated[str, InName.BY_CONTENT, Asked(WHAT, "URL|FILE", is_path=True)] = Field(
+    catalog: Annotated[str, InName.BY_CONTENT, Prompt(WHAT, "URL|FILE", is_path=True)] = Field(
         "",
         validate_default=True,
+        json_schema_extra={"pattern": NO_SECRET},
         description="STAC API, or path of an ItemCollection JSON, which is served for the run "
         "(default: the provider's)",
     )
-    optical: Annotated[str, InName.BY_CONTENT, Asked(WHAT, "COLLECTION")] = Field(
+    optical: Annotated[str, InName.BY_CONTENT, Prompt(WHAT, "COLLECTION")] = Field(
         "",
         validate_default=True,
         description="collection of the optical scenes (default: the provider's)",
     )
-    sar: Annotated[str, InName.BY_CONTENT, Asked(WHAT, "COLLECTION")] = Field(
+    sar: Annotated[str, InName.BY_CONTENT, Prompt(WHAT, "COLLECTION")] = Field(
         "",
         validate_default=True,
         description="collection of the SAR scenes (default: the provider's)",
@@ -118,78 +124,79 @@ class RegionRequest(BaseModel):
     bbox: Annotated[
         tuple[float, float, float, float],
         InName.BY_CONTENT,
-        Asked(WHAT, "W S E N"),
+        Prompt(WHAT, "W S E N"),
         WithJsonSchema(BBOX_FORM, mode="validation"),
     ] = Field(description="west, south, east, north in degrees")
-    start: Annotated[date, InName.BY_CONTENT, Asked(WHAT, "YYYY-MM-DD")] = Field(
+    start: Annotated[date, InName.BY_CONTENT, Prompt(WHAT, "YYYY-MM-DD")] = Field(
         description="first day of the optical scenes, by the sun where they are"
     )
-    end: Annotated[date, InName.BY_CONTENT, Asked(WHAT, "YYYY-MM-DD")] = Field(
+    end: Annotated[date, InName.BY_CONTENT, Prompt(WHAT, "YYYY-MM-DD")] = Field(
         description="last day, inclusive"
     )
-    store: Annotated[str, InName.NOT, Asked(WHERE, "PATH|s3://…", is_path=True)] = Field(
+    store: Annotated[str, InName.NOT, Prompt(WHERE, "PATH|s3://…", is_path=True)] = Field(
         min_length=1,
+        json_schema_extra={"pattern": NO_SECRET},
         description="where mosaics go: a folder or s3://bucket/prefix; credentials come from the "
         "AWS environment, never from here",
     )
-    region: Annotated[str, InName.NOT, Asked(WHERE, "NAME")] = Field(
+    region: Annotated[str, InName.NOT, Prompt(WHERE, "NAME")] = Field(
         "region",
         json_schema_extra={"pattern": f"^{REGION_NAME.pattern}$"},
         description="name of the region in the store: lower-case letters, digits, - and _",
     )
-    bands: Annotated[tuple[str, ...] | None, InName.BY_VALUE, Asked(WHAT, "BAND")] = Field(
+    bands: Annotated[tuple[str, ...] | None, InName.BY_VALUE, Prompt(WHAT, "BAND")] = Field(
         None,
         description="optical bands by common name, in this order (default: red green blue nir)",
     )
-    max_gap_days: Annotated[float, InName.BY_CONTENT, Asked(HOW, "DAYS")] = Field(
+    max_gap_days: Annotated[float, InName.BY_CONTENT, Prompt(HOW, "DAYS")] = Field(
         6.0,
         ge=0,
         le=365,
         description="longest time between an optical scene and its SAR partner, days",
     )
-    min_overlap: Annotated[float, InName.BY_CONTENT, Asked(HOW, "SHARE")] = Field(
+    min_overlap: Annotated[float, InName.BY_CONTENT, Prompt(HOW, "SHARE")] = Field(
         0.05,
         gt=0,
         le=1,
         description="smallest share of an optical scene's part of the region that a SAR partner "
         "may add",
     )
-    max_cloud_cover: Annotated[float, InName.BY_CONTENT, Asked(HOW, "PERCENT")] = Field(
+    max_cloud_cover: Annotated[float, InName.BY_CONTENT, Prompt(HOW, "PERCENT")] = Field(
         80.0,
         ge=0,
         le=100,
         description="optical scenes with more cloud are left out, percent; 100 keeps all",
     )
-    orbit: Annotated[str, InName.BY_CONTENT, Asked(HOW, "ORBIT")] = Field(
+    orbit: Annotated[str, InName.BY_CONTENT, Prompt(HOW, "ORBIT")] = Field(
         BEST_ORBIT,
         pattern=f"^({ORBIT_POLICY})$",
         description="of the SAR scenes: best, ascending, descending, or the number of a relative "
         "orbit",
     )
-    dem: Annotated[str | None, InName.BY_VALUE, Asked(HOW, "COLLECTION")] = Field(
+    dem: Annotated[str | None, InName.BY_VALUE, Prompt(HOW, "COLLECTION")] = Field(
         None,
         description="collection of a DEM, as cop-dem-glo-30, to correct terrain in GRD scenes by "
         "(default: none)",
     )
-    crs: Annotated[str | None, InName.BY_CONTENT, Asked(WHERE, "EPSG:…")] = Field(
+    crs: Annotated[str | None, InName.BY_CONTENT, Prompt(WHERE, "EPSG:…")] = Field(
         None, description="CRS of the mosaic (default: UTM zone of the region's centre)"
     )
-    resolution: Annotated[float | None, InName.BY_CONTENT, Asked(WHERE, "UNITS")] = Field(
+    resolution: Annotated[float | None, InName.BY_CONTENT, Prompt(WHERE, "UNITS")] = Field(
         None, gt=0, description="pixel size, in units of the CRS (default: 10 m)"
     )
-    max_offset_px: Annotated[float, InName.BY_VALUE, Asked(HOW, "PX")] = Field(
+    max_offset_px: Annotated[float, InName.BY_VALUE, Prompt(HOW, "PX")] = Field(
         MAX_OFFSET_PX,
         gt=0,
         le=LARGEST_OFFSET_PX,
         description="largest misregistration looked for, pixels",
     )
-    weights: Annotated[Path | None, InName.BY_CONTENT, Asked(HOW, "FILE", is_path=True)] = Field(
+    weights: Annotated[Path | None, InName.BY_CONTENT, Prompt(HOW, "FILE", is_path=True)] = Field(
         None, description="a checkpoint of your own (default: the shipped one)"
     )
-    weights_sha256: Annotated[str | None, InName.BY_CONTENT, Asked(HOW, "HEX")] = Field(
+    weights_sha256: Annotated[str | None, InName.BY_CONTENT, Prompt(HOW, "HEX")] = Field(
         None, description="refuse any checkpoint but the one with this checksum (default: any)"
     )
-    scheduler: Annotated[str | None, InName.NOT, Asked(HOW, "tcp://…")] = Field(
+    scheduler: Annotated[str | None, InName.NOT, Prompt(HOW, "tcp://…")] = Field(
         None,
         json_schema_extra={"pattern": "^(tcp|tls)://"},
         description="address of a Dask scheduler (default: processes on this machine)",
@@ -252,7 +259,7 @@ class RegionRequest(BaseModel):
     @field_validator("optical", "sar")
     @classmethod
     def _collection_is_given(cls, collection: str) -> str:
-        return _given(collection)
+        return _require_given(collection)
 
     @field_validator("bands")
     @classmethod
@@ -262,10 +269,10 @@ class RegionRequest(BaseModel):
     @field_validator("catalog")
     @classmethod
     def _catalog_exists(cls, catalog: str) -> str:
-        if "://" in _given(catalog):
+        if "://" in _require_given(catalog):
             if not catalog.startswith(("http://", "https://")):
                 raise ValueError(f"{shown(catalog)!r} is neither an http(s) URL nor a path")
-            return _without_secret(catalog)
+            return _require_no_secret(catalog)
         path = Path(catalog).expanduser()
         if not path.is_file():
             raise ValueError(f"there is no file {str(path)!r} (give a STAC API URL or a JSON file)")
@@ -284,7 +291,7 @@ class RegionRequest(BaseModel):
         path = store.removeprefix("file://")
         if "://" not in path:
             return str(Path(path).expanduser().resolve())
-        _without_secret(store)
+        _require_no_secret(store)
         if not store.startswith("s3://") or not urlsplit(store).netloc:
             raise ValueError(
                 f"{store!r} is neither a folder nor s3://bucket/prefix; change --store"
@@ -320,20 +327,20 @@ class RegionRequest(BaseModel):
         return self
 
 
-def asked(name: str) -> Asked:
-    """How a field of a request is asked for."""
-    (found,) = (each for each in RegionRequest.model_fields[name].metadata if type(each) is Asked)
+def prompt_of(name: str) -> Prompt:
+    """How people are asked for a field of a request."""
+    (found,) = (each for each in RegionRequest.model_fields[name].metadata if type(each) is Prompt)
     return found
 
 
-def _given(name: str) -> str:
+def _require_given(name: str) -> str:
     """The name itself, unless neither the person nor the provider has given one."""
     if not name:
         raise ValueError("is missing; give it, or the provider that has it")
     return name
 
 
-def _without_secret(address: str) -> str:
+def _require_no_secret(address: str) -> str:
     """The address itself, unless it could carry a secret: a request is stored and shown."""
     if has_secret(address):
         raise ValueError(
@@ -352,5 +359,6 @@ def _first_complaint(error: ValidationError) -> str:
     names = [str(part) for part in problem["loc"] if isinstance(part, str)]
     if not names or message.startswith(names[0]):
         return message
-    given = "" if isinstance(cause, ValueError) else f" (got {problem['input']!r})"
+    explained = isinstance(cause, ValueError) or problem["type"] in INPUT_UNSHOWN
+    given = "" if explained else f" (got {problem['input']!r})"
     return f"{names[0].replace('_', '-')}: {message}{given}"

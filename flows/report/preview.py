@@ -61,14 +61,14 @@ def draw_preview(plan: Plan, outcomes: Sequence[SlotOutcome]) -> bytes | None:
     try:
         mosaic = slot_store(plan, best.slot).open()
         drawn = (*best.slot.optical_bands, "dx", "dy", "quality")
-        factor, small = overview(plan, best.slot, OVERVIEW_PX, drawn)
-        return preview_png(mosaic, small, factor, plan.lattice, best.slot, title)
+        factor, small = load_overview(plan, best.slot, OVERVIEW_PX, drawn)
+        return render_preview(mosaic, small, factor, plan.lattice, best.slot, title)
     except SceneReadError as error:
         logger.warning("no preview.png was drawn: %s", error)
         return None
 
 
-def overview(
+def load_overview(
     plan: Plan, slot: SlotPlan, longest_px: int, names: Sequence[str]
 ) -> tuple[int, xr.Dataset]:
     """The finest level of a day that is no longer than that, else the coarsest; its factor first.
@@ -82,19 +82,19 @@ def overview(
     return factor, level[list(names)].compute(num_workers=READERS)
 
 
-def preview_png(
+def render_preview(
     mosaic: xr.Dataset, small: xr.Dataset, factor: int, lattice: Lattice, slot: SlotPlan, title: str
 ) -> bytes:
     """One picture of one day: `mosaic` has dims (y, x), `small` is its overview in memory."""
-    detail = detail_window(mosaic, small, slot, factor)
+    detail = choose_detail(mosaic, small, slot, factor)
     figure = Figure(figsize=(15, 5.6), layout="constrained")
     whole, before, after = figure.subplots(1, 3)
     _draw_overview(whole, small, slot, detail, factor)
-    optical = stack(mosaic, slot.optical_bands, detail)
-    colour = as_colour(optical)
-    registered = stack(mosaic, slot.sar_bands[:1], detail)[0]
-    as_delivered = delivered_sar(slot, lattice, detail)
-    limits = limits_of(as_delivered)
+    optical = read_bands(mosaic, slot.optical_bands, detail)
+    colour = stretch_colour(optical)
+    registered = read_bands(mosaic, slot.sar_bands[:1], detail)[0]
+    as_delivered = read_delivered_sar(slot, lattice, detail)
+    limits = stretch_limits(as_delivered)
     _draw_checkerboard(before, colour, as_delivered, limits, "before: SAR as delivered")
     _draw_checkerboard(after, colour, registered, limits, "after: SAR registered")
     figure.suptitle(title, fontsize=13)
@@ -103,7 +103,7 @@ def preview_png(
     return buffer.getvalue()
 
 
-def detail_window(
+def choose_detail(
     mosaic: xr.Dataset, small: xr.Dataset, slot: SlotPlan, factor: int, side_px: int = DETAIL_PX
 ) -> Window:
     """Of the squares that were moved most, the one whose borders show best in both sensors.
@@ -156,7 +156,7 @@ def _draw_overview(
 ) -> None:
     """Optical in colour, displacement as arrows, refusals in red, the detail as a frame."""
     bands = np.stack([small[band].values for band in slot.optical_bands])
-    grey = as_colour(bands).mean(axis=-1)
+    grey = stretch_colour(bands).mean(axis=-1)
     axes.imshow(0.1 + 0.6 * grey, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
     quality = small["quality"].values
     for value, colour, alpha in ((ABSTAINED, REFUSED_COLOUR, 0.45), (NO_SAR, "white", 0.55)):
@@ -201,14 +201,15 @@ def _finish(axes: Axes, title: str) -> None:
     axes.set_yticks([])
 
 
-def delivered_sar(slot: SlotPlan, lattice: Lattice, window: Window) -> Floats:
+def read_delivered_sar(slot: SlotPlan, lattice: Lattice, window: Window) -> Floats:
     """SAR on the lattice where its own georeference puts it."""
     scenes = tuple(scene for group in slot.groups for scene in group.sar)
     sar: Floats = read_composite(scenes, lattice, window, slot.sar_bands[:1]).values[0]
     return sar
 
 
-def stack(mosaic: xr.Dataset, bands: tuple[str, ...], window: Window) -> Floats:
+def read_bands(mosaic: xr.Dataset, bands: tuple[str, ...], window: Window) -> Floats:
+    """Bands of a mosaic on a window: (bands, H, W) float32."""
     part = _part(mosaic, bands, window).compute(num_workers=READERS)
     return np.stack([np.asarray(part[band].values, np.float32) for band in bands])
 
@@ -218,15 +219,15 @@ def _part(mosaic: xr.Dataset, names: Sequence[str], window: Window) -> xr.Datase
     return mosaic[list(names)].isel(y=rows, x=columns)
 
 
-def as_colour(bands: Floats) -> Floats:
+def stretch_colour(bands: Floats) -> Floats:
     """(bands, H, W) to (H, W, 3) in 0..1: red, green, blue if there are three, else grey."""
     chosen = bands[:3] if len(bands) >= 3 else bands[:1].repeat(3, axis=0)
-    low, high = limits_of(chosen)
+    low, high = stretch_limits(chosen)
     stretched = np.clip((np.nan_to_num(chosen, nan=high) - low) / (high - low), 0.0, 1.0)
     return np.asarray(np.moveaxis(stretched, 0, -1), np.float32)
 
 
-def limits_of(values: npt.NDArray[Any]) -> tuple[float, float]:
+def stretch_limits(values: npt.NDArray[Any]) -> tuple[float, float]:
     """A stretch that leaves out 2 % at both ends."""
     known = values[np.isfinite(values)]
     if known.size == 0:

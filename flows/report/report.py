@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from catalog import objects
 from catalog.archives.pairs import Unpaired
 from catalog.errors import shown
 from flows.outcome import SlotOutcome
@@ -28,7 +27,6 @@ from flows.report.schema import (
     SceneWarning,
     SlotReport,
     Status,
-    encode_report,
 )
 from flows.stages.fit import PairVerdict, estimates_from_bytes
 from flows.stages.group_matches import EngineTime
@@ -83,25 +81,13 @@ def compile_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch
     )
 
 
-def earlier_outcomes(plan: Plan, days: Container[str] | None = None) -> list[SlotOutcome]:
+def load_earlier_outcomes(plan: Plan, days: Container[str] | None = None) -> list[SlotOutcome]:
     """What earlier runs left of the days that are published, or of some of them."""
     return [
         _load_outcome(plan, slot)
         for slot in plan.slots
         if slot.published and (days is None or slot.slot in days)
     ]
-
-
-def report_is_missing(plan: Plan) -> bool:
-    """Whether a run died between its last commit and its report."""
-    return not plan.unfinished and objects.get(f"{plan.mosaic_url}/report.json") is None
-
-
-def save_report(mosaic_url: str, report: Report, picture: bytes | None) -> None:
-    """Put report.json, and preview.png if there is one, beside the mosaic. Raises `StoreError`."""
-    if picture is not None:
-        objects.put(f"{mosaic_url}/preview.png", picture)
-    objects.put(f"{mosaic_url}/report.json", encode_report(report))
 
 
 def print_plan(console: Console, plan: Plan, *, pairs: bool) -> None:

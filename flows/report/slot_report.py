@@ -33,15 +33,14 @@ from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan, provenance, slot_store
 from flows.report.preview import (
     DESPECKLE_PX,
-    as_colour,
-    delivered_sar,
-    detail_window,
-    limits_of,
-    overview,
-    stack,
+    choose_detail,
+    load_overview,
+    read_bands,
+    read_delivered_sar,
+    stretch_colour,
+    stretch_limits,
 )
-from flows.report.report import earlier_outcomes, save_report
-from flows.report.schema import Report
+from flows.report.report import load_earlier_outcomes
 from flows.stages.fit import PairVerdict
 
 logger = logging.getLogger(__name__)
@@ -102,53 +101,40 @@ class CloseLook:
     """Side of the window, where the CRS counts metres."""
 
 
-def save_reports(
-    plan: Plan, report: Report, picture: bytes | None, outcomes: Sequence[SlotOutcome]
-) -> None:
-    """Everything that tells people of a run, beside the mosaic.
-
-    report.json goes last: a rerun looks for it to see whether all the rest is there.
-
-    Raises StoreError.
-    """
-    save_slot_reports(plan, outcomes)
-    save_report(plan.mosaic_url, report, picture)
-
-
-def save_slot_reports(plan: Plan, outcomes: Sequence[SlotOutcome]) -> None:
+def save_pages(plan: Plan, outcomes: Sequence[SlotOutcome]) -> None:
     """Put a page for every day that was published, beside the mosaic.
 
     Those too that an earlier run published and did not live to describe.
 
-    Raises StoreError.
+    Raises `StoreError`.
     """
     made = {outcome.slot.slot for outcome in outcomes}
     earlier = [slot for slot in plan.slots if slot.published and slot.slot not in made]
     left = {slot.slot for slot in earlier if not _is_described(plan, slot)}
-    for outcome in (*outcomes, *earlier_outcomes(plan, left)):
+    for outcome in (*outcomes, *load_earlier_outcomes(plan, left)):
         if outcome.failure is None and outcome.slot.pairs:
-            objects.put(slot_report_url(plan, outcome.slot), slot_report(plan, outcome))
+            objects.put(page_url(plan, outcome.slot), render_page(plan, outcome))
 
 
 def _is_described(plan: Plan, slot: SlotPlan) -> bool:
     """Whether a day has its page, and not that of a generation that was replaced."""
-    return slot.generation.encode() in (objects.get(slot_report_url(plan, slot)) or b"")
+    return slot.generation.encode() in (objects.get(page_url(plan, slot)) or b"")
 
 
-def slot_report_url(plan: Plan, slot: SlotPlan) -> str:
+def page_url(plan: Plan, slot: SlotPlan) -> str:
     """Where the page of a day lies."""
     return objects.join(plan.mosaic_url, "reports", f"{slot.slot}.html")
 
 
-def slot_report(plan: Plan, outcome: SlotOutcome) -> bytes:
+def render_page(plan: Plan, outcome: SlotOutcome) -> bytes:
     """The page of one published day: the same day gives the same bytes, wherever the store is.
 
-    Raises StoreError.
+    Raises `StoreError`.
     """
     slot = outcome.slot
     mosaic = slot_store(plan, slot).open()
-    factor, small = overview(plan, slot, MAP_PX, ("dx", "dy", "expected_error", "quality"))
-    window = detail_window(mosaic, small, slot, factor, DETAIL_PX)
+    factor, small = load_overview(plan, slot, MAP_PX, ("dx", "dy", "expected_error", "quality"))
+    window = choose_detail(mosaic, small, slot, factor, DETAIL_PX)
     page = _load_template().render(
         title=f"{plan.request.region}, {slot.slot}: SAR registered to optical",
         region=plan.request.region,
@@ -179,15 +165,15 @@ def _load_template() -> jinja2.Template:
 
 
 def _take_close_look(plan: Plan, slot: SlotPlan, mosaic: xr.Dataset, window: Window) -> CloseLook:
-    after = stack(mosaic, slot.sar_bands[:1], window)[0]
+    after = read_bands(mosaic, slot.sar_bands[:1], window)[0]
     try:
-        before = delivered_sar(slot, plan.lattice, window)
+        before = read_delivered_sar(slot, plan.lattice, window)
     except SceneReadError as error:
         logger.warning("the report of %s has no picture of the SAR as delivered: %s", slot.slot,
                        error)  # fmt: skip
         before = None
-    limits = limits_of(after if before is None else before)
-    colour = as_colour(stack(mosaic, slot.optical_bands, window))
+    limits = stretch_limits(after if before is None else before)
+    colour = stretch_colour(read_bands(mosaic, slot.optical_bands, window))
     metres = plan.lattice.crs.axis_info[0].unit_name == "metre"
     return CloseLook(
         optical=_jpeg(_to_bytes(colour)),

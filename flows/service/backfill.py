@@ -34,10 +34,10 @@ def backfill(
     Raises `flows.plan.plan.PlanError` before any work when a request cannot be carried out at all:
     for that, each request's newest window is planned first.
     """
-    plans = [plan_request(next(windows(request, window_days))) for request in requests]
+    plans = [plan_request(next(cut_into_windows(request, window_days))) for request in requests]
     outcomes = []
     for request, plan in zip(requests, plans, strict=True):
-        for window in windows(request, window_days):
+        for window in cut_into_windows(request, window_days):
             outcome = _run_window(window, plan if window == plan.request else None)
             console.print(
                 f"{window.region}  {window.start} to {window.end}  {outcome.ending}",
@@ -47,7 +47,7 @@ def backfill(
     return outcomes
 
 
-def windows(request: RegionRequest, days: int) -> Iterator[RegionRequest]:
+def cut_into_windows(request: RegionRequest, days: int) -> Iterator[RegionRequest]:
     """The request cut into windows of at most `days` days, the newest first; at least one."""
     end = request.end
     while end >= request.start:

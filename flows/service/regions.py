@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shapely.errors import ShapelyError
 
-from flows.plan.request import RegionRequest, RequestError, asked
+from flows.plan.request import RegionRequest, RequestError, prompt_of
 
 GIVEN_BY_THE_RUN = ("start", "end", "region")  # days; and the name is called `name` here
 ANY_DAY = date(2000, 1, 1)
@@ -27,7 +27,7 @@ ANY_DAY = date(2000, 1, 1)
 class RegionsFile(BaseModel):
     """The outline of the file; what stands inside is checked as a `RegionRequest`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     defaults: dict[str, Any] = Field({}, description="Fields that regions share.")
     regions: list[dict[str, Any]] = Field(min_length=1, description="One entry per region.")
@@ -55,8 +55,12 @@ def load_regions(path: Path, only: Sequence[str] = ()) -> tuple[Region, ...]:
         outline = RegionsFile.model_validate(content)
     except OSError as error:
         raise RequestError(f"regions file {path}: {error.strerror or error}") from error
-    except yaml.YAMLError as error:
-        raise RequestError(f"regions file {path} is not YAML: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        # Its own words quote the line, and that may hold what must not be shown.
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise RequestError(f"regions file {path} is not YAML: {error.problem}{line}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RequestError(f"regions file {path} is not YAML: {error}") from None
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in problem["loc"]) or "its top"
@@ -89,7 +93,7 @@ def _region(
         if field in fields:
             raise RequestError(f"{where}: {field}: does not belong into a regions file")
     for field in RegionRequest.model_fields:
-        path_given = asked(field).is_path and isinstance(fields.get(field), str)
+        path_given = prompt_of(field).is_path and isinstance(fields.get(field), str)
         if path_given and "://" not in fields[field]:  # a relative one starts at the file's folder
             fields[field] = str(path.resolve().parent / Path(fields[field]).expanduser())
     try:

@@ -74,7 +74,7 @@ def serve(service: Service, console: Console) -> None:
                 with _program(("worker", "start", *work), environment) as worker:
                     _wait_for(f"{service.url}/api/work_pools/{POOL}", "worker", worker, log)
                     _deploy(service.prefect_file, environment)
-                    _tell(service, console)
+                    _print_addresses(service, console)
                     _wait_for_an_end({"server": server, "worker": worker}, log)
         except Stopped:
             console.print("Stopped. Runs that were going continue when they are started again.")
@@ -196,7 +196,7 @@ def _last_words(log: Path) -> str:
     return " ".join(log.read_text(errors="replace").split())[-600:] or "it said nothing"
 
 
-def _tell(service: Service, console: Console) -> None:
+def _print_addresses(service: Service, console: Console) -> None:
     console.print(
         f"[bold]Prefect UI[/]   {service.url}\n"
         f"  nightly    {service.url}/deployments?name=nightly   every region of "

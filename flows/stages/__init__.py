@@ -2,5 +2,5 @@
 
 `match` turns tiles into matches, `group_matches` is how those travel, `fit` makes one field of a
 group's matches and a verdict for each pair: pass one. `compose` fills a shard: pass two. Prefect is
-unknown here. They may import `plan` and `cluster`; `outcome`, `report` and all above import them.
+unknown here. They may import `plan` and all below it; everything above imports them.
 """

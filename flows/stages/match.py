@@ -26,7 +26,7 @@ from catalog.grid import Lattice, Window
 from catalog.pixels.composite import read_composite
 from catalog.pixels.masks import CLEAR, hiding
 from flows.cluster.stream import Done, stream
-from flows.cluster.workers import Workers, registrar
+from flows.cluster.workers import Workers, load_registrar
 from flows.plan.groups import Group, common_bands
 from flows.plan.plan import Plan
 from flows.progress import Bar
@@ -73,7 +73,7 @@ def match_group(
 
     Only matches come to this process. They are collected in `found`, by the tile's place in the
     group, so that a second call after a lost scheduler goes on where the first one stopped. A tile
-    that fails whoever tries it is left out and told.
+    that fails whoever tries it is left out and named in the result.
 
     Raises `DispatchError`, and `WeightsError` when workers have another checkpoint.
     """
@@ -94,7 +94,7 @@ def match_group(
 
     failed: dict[str, str] = {}
     missing = [place for place in range(len(tiles)) if place not in found]
-    batches = in_batches(missing)
+    batches = batch_tiles(missing)
     while batches:
         singly: list[Sequence[int]] = []
         for batch, outcome in stream(workers, submit, batches):
@@ -107,13 +107,13 @@ def match_group(
                 singly += [[place] for place in batch]
                 continue
             else:
-                failed[tile_name(group, tiles[batch[0]])] = outcome.reason
+                failed[name_tile(group, tiles[batch[0]])] = outcome.reason
             bar.advance(len(batch))
         batches = singly
     return found.of_group(corners_of(tiles), failed)
 
 
-def in_batches(places: Sequence[int]) -> list[Sequence[int]]:
+def batch_tiles(places: Sequence[int]) -> list[Sequence[int]]:
     """Tiles that are read and matched as one job: of many, few at once; of few, one by one.
 
     A job costs the scheduler the same however many tiles it has; but the last ones should end
@@ -128,7 +128,7 @@ def corners_of(tiles: Sequence[Tile]) -> list[tuple[int, int]]:
     return [(tile.window.x0, tile.window.y0) for tile in tiles]
 
 
-def tile_name(group: Group, tile: Tile) -> str:
+def name_tile(group: Group, tile: Tile) -> str:
     """For people, and unique in a day."""
     passes = " × ".join(group.passes)
     return f"tile at column {tile.core.x0}, row {tile.core.y0} of {passes}"
@@ -199,7 +199,7 @@ def match_tile(
     if not _worth_matching(images):
         return TileMatches.of(Matches.concatenate(()), images.unreadable)
     started = time.monotonic()
-    engine = registrar(weights, weights_sha256)
+    engine = load_registrar(weights, weights_sha256)
     optical, sar = torch.from_numpy(images.optical)[None], torch.from_numpy(images.sar)[None]
     matches = engine.match_batch(optical, sar, max_offset_px=max_offset_px).of_pair(0)
     if matches.confirmed_share < SURE_CONFIRMED:
@@ -208,7 +208,7 @@ def match_tile(
         if sure and fit(searched).verdict.accepted:
             matches = searched
     in_lattice = matches.optical_xy + np.array([tile.window.x0, tile.window.y0])
-    kept = np.isfinite(matches.error_px) & inside(tile.core, in_lattice)
+    kept = np.isfinite(matches.error_px) & is_inside(tile.core, in_lattice)
     span = EngineSpan(f"{socket.gethostname()}:{os.getpid()}", started, time.monotonic())
     return TileMatches.of(matches.select(kept), images.unreadable, span)
 
@@ -245,7 +245,7 @@ def _worth_matching(image: TileImages) -> bool:
     return bool(both.mean() >= LEAST_VALID_SHARE)
 
 
-def inside(window: Window, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def is_inside(window: Window, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Which positions (N, 2) fall in the window's pixels; borders belong to one window only."""
     x, y = xy[:, 0] + 0.5 - window.x0, xy[:, 1] + 0.5 - window.y0
     return np.asarray((x >= 0) & (x < window.width) & (y >= 0) & (y < window.height))

@@ -1,4 +1,4 @@
-"""infra/: each file checked by its parser or schema; test_infra_together.py checks the set.
+"""infra/: each file checked by its parser or schema; test_together.py checks the set.
 
 What is checked here cannot run in a test: no container engine, cluster or cloud account is needed.
 """
@@ -17,33 +17,23 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import hcl2
 import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 from dockerfile_parse import DockerfileParser
-from hcl2.utils import SerializationOptions
 
-ROOT = Path(__file__).resolve().parents[2]
-INFRA = ROOT / "infra"
-CONTAINERFILE = INFRA / "Containerfile"
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-COMPOSE = yaml.safe_load((INFRA / "compose.yaml").read_text())
-KUSTOMIZATION = yaml.safe_load((INFRA / "kubernetes/kustomization.yaml").read_text())
-MANIFESTS: list[dict[str, Any]] = [
-    document
-    for name in KUSTOMIZATION["resources"]
-    for document in yaml.safe_load_all((INFRA / "kubernetes" / name).read_text())
-]
-PODS = {
-    document["metadata"]["name"]: document["spec"]["template"]["spec"]
-    for document in MANIFESTS
-    if document["kind"] in ("Deployment", "Job")
-}
-CONTAINERS = {name: pod["containers"][0] for name, pod in PODS.items()}
-SERVICES = COMPOSE["services"]
-OURS = {name: s for name, s in SERVICES.items() if s["image"].startswith("tar-pipeline:")}
+from tests.support.infra import (
+    COMPOSE,
+    CONTAINERFILE,
+    CONTAINERS,
+    INFRA,
+    MANIFESTS,
+    ROOT,
+    SERVICES,
+    VERSION,
+    terraform,
+)
 
 
 def test_the_linter_has_nothing_to_say_about_the_containerfile() -> None:
@@ -102,12 +92,6 @@ def test_terraform_parses_and_guards_the_bucket() -> None:
     variables = {name for block in parsed[1]["variable"] for name in block}
     used = set(re.findall(r"\bvar\.(\w+)", (INFRA / "terraform/main.tf").read_text()))
     assert variables == used
-
-
-def terraform(name: str) -> dict[str, Any]:
-    with (INFRA / "terraform" / name).open() as file:
-        options = SerializationOptions(strip_string_quotes=True)
-        return dict(hcl2.load(file, serialization_options=options))
 
 
 @pytest.mark.skipif(not shutil.which("terraform"), reason="no terraform here: only parsed")

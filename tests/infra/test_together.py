@@ -18,8 +18,8 @@ from distributed.cli.dask_scheduler import main as dask_scheduler
 from distributed.cli.dask_worker import main as dask_worker
 
 from flows.cli.main import main as tar_pipeline
-from flows.cluster import workers as dispatch
-from tests.infra.test_infra import (
+from flows.cluster.workers import GPU, WORKER_SETTINGS
+from tests.support.infra import (
     CONTAINERFILE,
     CONTAINERS,
     INFRA,
@@ -86,8 +86,8 @@ def test_programs_of_ours_have_the_commands_that_are_run(
     assert "usage: tar-pipeline" in capsys.readouterr().out
 
 
-def test_engine_workers_offer_what_dispatch_asks_for() -> None:
-    (resource, units), *others = dispatch.GPU.items()
+def test_engine_workers_offer_what_matching_asks_for() -> None:
+    (resource, units), *others = GPU.items()
     assert not others
     offering = {n for n, a in commands("dask worker").items() if f"{resource}={units}" in a}
     assert offering == {"gpu-worker/0", "gpu-stand-in/0", "dask-gpu-worker/0"}
@@ -107,7 +107,7 @@ def test_engine_workers_offer_what_dispatch_asks_for() -> None:
 
 def test_workers_of_a_cluster_have_the_settings_of_local_ones() -> None:
     wanted = {}
-    for key, value in dispatch.WORKER_SETTINGS.items():
+    for key, value in WORKER_SETTINGS.items():
         name = key.removeprefix("distributed.nanny.pre-spawn-environ.")
         if name == key:
             name = "DASK_" + key.upper().replace(".", "__").replace("-", "_")

@@ -143,7 +143,7 @@ def test_a_report_that_a_crash_swallowed_is_made_up_for(
     request = request_of(small_region, tmp_path, scheduler=client.scheduler.address)
     with monkeypatch.context() as patch:
         patch.setattr("flows.cluster.retries.may_pass", lambda _: False)
-        patch.setattr("flows.report.slot_report.save_report", crash)
+        patch.setattr("flows.report.save.save_report", crash)
         with pytest.raises(StoreError, match="the power is out"):
             register_region(request)
     told = tmp_path / "demo" / "report.json", tmp_path / "demo" / "preview.png"

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from catalog.pixels.positions import raster_from_lattice
 from catalog.sentinel1.gcps import gcp_grid_of
 from flows.cli.pair import register_files
-from flows.cluster.workers import registrar
-from flows.stages import match as estimate
+from flows.cluster.workers import load_registrar
+from flows.stages import match
 from tests.support.grd import Radar, Relief, flat, mountains, ridges
 from tests.support.grd_scene import GrdScene, write_scene
 from tests.support.scenes import read_window
@@ -47,7 +47,7 @@ def test_with_a_dem_little_is_left_to_register(write: Write) -> None:
     decibels = 10 * np.log10(np.where(power > 0, power, np.float32(np.nan)))
     moved = []
     for scale, image in (("power", power), ("decibels", decibels)):
-        found = registrar(None).register(optical, image, max_offset_px=32)
+        found = load_registrar(None).register(optical, image, max_offset_px=32)
         assert found.accepted, found.reason
         left = np.hypot(*found.displacement)
         print(f"\nDEM, {scale}: the engine still moves {np.median(left):.3f} px (median)")
@@ -68,7 +68,7 @@ def test_without_a_dem_relief_is_registered_or_refused(
     power = read_window([made.sar], made.lattice, window, ("vv",))
     before = residual_px(made, np.zeros((2, *window.shape)))
     assert np.median(before) > 10
-    found = registrar(None).register(optical, power, max_offset_px=max_offset_px)
+    found = load_registrar(None).register(optical, power, max_offset_px=max_offset_px)
     became = f"refused: {found.reason}"
     if found.accepted:
         after = np.median(residual_px(made, found.displacement))
@@ -81,8 +81,8 @@ def test_two_files_are_registered_without_a_catalog(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = write(flat)
-    monkeypatch.setattr(estimate, "TILE_PX", max(made.lattice.shape))  # no larger than the files
-    monkeypatch.setattr(estimate, "HALO_PX", 0)
+    monkeypatch.setattr(match, "TILE_PX", max(made.lattice.shape))  # no larger than the files
+    monkeypatch.setattr(match, "HALO_PX", 0)
     out = tmp_path / "registered.tif"
     result = register_files(made.optical_path, made.sar_path, out, max_offset_px=16)
     assert result.accepted, result.reason

@@ -11,15 +11,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
+from distributed import Client
 
-from catalog.child_server import free_port
+from catalog.child_server import free_port, wait_for_answer
 from flows.cli.demo_region import DemoRegion
 from flows.cluster.workers import Workers, cluster
 from flows.plan.request import RegionRequest
 from flows.register_region import register_region
-from tests.support.kills import WorkerKiller, digests, kill_flow, reading, start_flow, table_line
+from tests.support.kills import (
+    WorkerKiller,
+    content_digests,
+    kill_flow,
+    reading,
+    start_flow,
+    table_line,
+)
 from tests.support.regions import request_of
 
 RUNS = 10
@@ -56,7 +63,7 @@ def undisturbed(
 ) -> Undisturbed:
     store = tmp_path_factory.mktemp("undisturbed")
     seconds = seconds_of(small_request(small_region, store, workers.scheduler))
-    return Undisturbed(small_region, digests(store), seconds)
+    return Undisturbed(small_region, content_digests(store), seconds)
 
 
 def seconds_of(request: RegionRequest) -> float:
@@ -80,7 +87,7 @@ def run_with_a_killed_worker(
     assert killer.killed is not None
     assert report.status == "registered"
     assert report.accountability.failures == ()
-    assert digests(store) == undisturbed.files
+    assert content_digests(store) == undisturbed.files
     assert reader.looks > 0
     assert not reader.half_visible
     workers.client.wait_for_workers(2, timeout=60)
@@ -94,7 +101,7 @@ def test_a_killed_workers_work_is_done_elsewhere(
 
 
 @pytest.mark.faults
-def test_workers_killed_at_random(
+def test_runs_whose_workers_are_killed_leave_the_same_store(
     undisturbed: Undisturbed, workers: Workers, tmp_path: Path
 ) -> None:
     # The first run of all has started Prefect too; this one is as warm as those that follow.
@@ -120,15 +127,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}/api"
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                httpx.get(f"{url}/health").raise_for_status()
-                break
-            except httpx.HTTPError:
-                assert process.poll() is None, "the Prefect server died"
-                assert time.monotonic() < deadline, "the Prefect server does not answer"
-                time.sleep(0.3)
+        assert wait_for_answer(f"{url}/health", process, 120), (
+            "the Prefect server died, or does not answer"
+        )
         yield url
     finally:
         process.terminate()
@@ -136,7 +137,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.faults
-def test_flows_killed_at_random(
+def test_killed_flows_that_run_again_leave_the_same_store(
     undisturbed: Undisturbed,
     workers: Workers,
     prefect_server: str,
@@ -151,7 +152,7 @@ def test_flows_killed_at_random(
         started = time.monotonic()
         assert start_flow(undisturbed.request(store, scheduler), tmp_path / "run.py").wait() == 0
         whole_s[scheduler] = time.monotonic() - started
-        assert digests(store) == undisturbed.files
+        assert content_digests(store) == undisturbed.files
     chance = random.Random(20240613)
     lost_s = []
     while len(lost_s) < RUNS:
@@ -166,14 +167,14 @@ def test_flows_killed_at_random(
             started = time.monotonic()
             assert start_flow(request, tmp_path / "run.py").wait() == 0
             lost_s.append(after_s + time.monotonic() - started - whole_s[scheduler])
-        assert digests(store) == undisturbed.files
+        assert content_digests(store) == undisturbed.files
         assert not reader.half_visible
     line = table_line("the flow process SIGKILLed at random, rerun", 0.0, lost_s)
     print(f"\n{line} (undisturbed: {', '.join(f'{s:.1f} s' for s in whole_s.values())})")
 
 
 @pytest.mark.faults
-def test_a_scheduler_that_is_killed_and_comes_back(
+def test_a_run_outlives_a_scheduler_that_is_killed_and_comes_back(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -190,7 +191,7 @@ def test_a_scheduler_that_is_killed_and_comes_back(
         time.sleep(3)
         running[:] = [start_scheduler(port), start_worker(address)]
         assert flow.wait(600) == 0
-        assert digests(tmp_path / "store") == undisturbed.files
+        assert content_digests(tmp_path / "store") == undisturbed.files
         print("\n| the Dask scheduler and its worker SIGKILLed, started again | bit-identical |")
     finally:
         for process in running:
@@ -215,15 +216,11 @@ def dask_process(*arguments: str) -> subprocess.Popen[bytes]:
 
 
 def wait_for_worker(address: str) -> None:
-    from distributed import Client
-
     with Client(address, timeout=60, set_as_default=False) as client:
         client.wait_for_workers(1, timeout=60)
 
 
 def wait_until_busy(address: str) -> None:
-    from distributed import Client
-
     with Client(address, timeout=60, set_as_default=False) as client:
         deadline = time.monotonic() + 120
         while not any(client.processing().values()):

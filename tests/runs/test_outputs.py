@@ -116,7 +116,7 @@ def test_the_export_of_a_run_is_a_valid_cog_in_the_right_place(
 
 
 @rioxarray_is_older_than_affine
-def test_the_worked_example_works(
+def test_the_example_analysis_runs_and_finds_the_mosaic_registered(
     demo_run: DemoRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MOSAIC", demo_run.report["mosaic"])

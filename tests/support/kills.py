@@ -19,6 +19,7 @@ import psutil
 from distributed import Client
 
 from flows.plan.request import RegionRequest
+from tests.support.slots import digests
 
 RUN = """
 import sys
@@ -33,12 +34,10 @@ if __name__ == "__main__":
 TELLS_OF_THE_RUN = "report.json"  # seconds, and where the store is
 
 
-def digests(store: Path) -> dict[str, str]:
+def content_digests(store: Path) -> dict[str, str]:
     """Every file of a store that its content determines."""
     return {
-        str(path.relative_to(store)): digest(path)
-        for path in sorted(store.rglob("*"))
-        if path.is_file() and path.name != TELLS_OF_THE_RUN
+        name: found for name, found in digests(store).items() if not name.endswith(TELLS_OF_THE_RUN)
     }
 
 

@@ -41,9 +41,10 @@ class DemoRun:
 def run_small_demo(folder: Path) -> DemoRun:
     """The demo, 400 px squared: one tile, one shard."""
     region = write_region(folder / "scenes", size_px=400)
-    told = Console(file=io.StringIO(), width=160)
-    report = json.loads(encode_report(run_demo(folder, told, size_px=400)))
-    return DemoRun(region, folder / "mosaic", report, told.file.getvalue())  # type: ignore[attr-defined]
+    text = io.StringIO()
+    report = run_demo(folder, Console(file=text, width=160), size_px=400)
+    content = json.loads(encode_report(report))
+    return DemoRun(region, folder / "mosaic", content, text.getvalue())
 
 
 def request_of(region: DemoRegion, store: Path | str, **changes: Any) -> RegionRequest:

@@ -36,6 +36,11 @@ class RunningService:
     region: DemoRegion
     store: Path
 
+    @property
+    def server_log(self) -> Path:
+        """The words of the Prefect server itself, which people do not see."""
+        return self.output.parent / "home" / "tar-pipeline-server.log"
+
     def api(self, method: str, path: str, body: Any = None) -> httpx.Response:
         return httpx.request(method, f"{self.url}/api{path}", json=body, timeout=30)
 

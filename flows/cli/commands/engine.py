@@ -49,7 +49,7 @@ def evaluate(args: argparse.Namespace) -> int:
     data = load_pairs(args.pairs_dir)
     registrar = Registrar.load(args.weights, args.device)
     registrar.network.tafe.mode = args.text
-    results = _measured(registrar, data, args.protocol)
+    results = _evaluate_pairs(registrar, data, args.protocol)
     tables = table(results)
     if args.calibration:
         tables += f"\n\nIs expected_error_px true?\n{reliability_table(results)}"
@@ -111,10 +111,10 @@ def _validate(file: Path, bank: TextBank, data: PatchPairs, device: str) -> None
     from tar_engine.training.evaluate import table
 
     registrar = Registrar.load(file, device)
-    results = _measured(registrar, data, PROTOCOL_NAMES)
-    told = table(results)
-    print(told)
-    history = registrar.checkpoint.history | {"validation": told.splitlines()}
+    results = _evaluate_pairs(registrar, data, PROTOCOL_NAMES)
+    accuracy = table(results)
+    print(accuracy)
+    history = registrar.checkpoint.history | {"validation": accuracy.splitlines()}
     save_checkpoint(file, registrar.network, bank, history)
 
 
@@ -176,7 +176,7 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
 
 
-def _measured(registrar: Registrar, data: PatchPairs, protocols: list[str]) -> dict[str, Any]:
+def _evaluate_pairs(registrar: Registrar, data: PatchPairs, protocols: list[str]) -> dict[str, Any]:
     """Evaluate with a progress bar."""
     from tar_engine.training.evaluate import evaluate as evaluate_pairs
 

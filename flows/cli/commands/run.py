@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
     from flows.plan.plan import plan_request
     from flows.plan.request import RegionRequest
     from flows.progress import Stopwatch
-    from flows.report.report import compile_report, print_plan
+    from flows.report.report import print_plan
+    from flows.report.save import report_is_missing, save_run
     from flows.report.schema import encode_report
 
     console, clock = output(args), Stopwatch()
@@ -84,9 +85,11 @@ def run(args: argparse.Namespace) -> int:
         code, report = _register(console, plan, clock)
         write_json(args, json.loads(encode_report(report)))
         return code
-    _tell_why_nothing_is_done(console, plan)
-    if args.json:
-        write_json(args, json.loads(encode_report(compile_report(plan, (), clock))))
+    missing = report_is_missing(plan)
+    if args.json or missing or not plan.pairs:
+        report, _ = save_run(plan, (), clock)
+        write_json(args, json.loads(encode_report(report)))
+    _tell_why_nothing_is_done(console, plan, missing)
     return DONE
 
 
@@ -150,31 +153,16 @@ def _tell_where_it_is(console: Console, report: Report, code: int) -> None:
     )
 
 
-def _tell_why_nothing_is_done(console: Console, plan: Plan) -> None:
-    """Nothing pairs, or all of it is published; where its report.json is missing, it is written."""
-    from flows.progress import Stopwatch
-    from flows.report.preview import draw_preview
-    from flows.report.report import (
-        compile_report,
-        earlier_outcomes,
-        report_is_missing,
-        save_report,
-    )
-    from flows.report.slot_report import save_reports
-
-    clock = Stopwatch()
+def _tell_why_nothing_is_done(console: Console, plan: Plan, missing: bool) -> None:
+    """Nothing pairs, or all of it is published; `missing` was the report of that."""
+    place = escape(plan.mosaic_url)
     if not plan.pairs:
-        save_report(plan.mosaic_url, compile_report(plan, (), clock), picture=None)
         console.print(
             "\nNo optical scene has a SAR partner here, so there is nothing to register; the "
-            f"reasons are above and in {escape(plan.mosaic_url)}/report.json",
+            f"reasons are above and in {place}/report.json",
             soft_wrap=True,
         )
         return
-    told = f"all of it is published in {escape(plan.mosaic_url)}"
-    console.print(f"\n[green]Nothing to do:[/] {told}", soft_wrap=True)
-    if report_is_missing(plan):  # the run that published it died before its report
-        with clock("report"):
-            picture = draw_preview(plan, earlier_outcomes(plan))
-        save_reports(plan, compile_report(plan, (), clock), picture, ())
+    console.print(f"\n[green]Nothing to do:[/] all of it is published in {place}", soft_wrap=True)
+    if missing:  # the run that published it died before its report
         console.print("report.json was missing beside it, and has been written now")

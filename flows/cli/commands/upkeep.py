@@ -11,6 +11,7 @@ from flows.cli.terminal import DONE, FAILED, add_json, add_store, output, write_
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from catalog.store.upkeep import Generation
 
@@ -42,7 +43,7 @@ examples:
 
 def status(args: argparse.Namespace) -> int:
     """What lies in a store."""
-    rows = [_described(each) for each in _generations(args.store)]
+    rows = [_describe(each) for each in _generations(args.store)]
     _print_status(output(args), rows)
     write_json(args, rows)
     return DONE
@@ -56,7 +57,7 @@ def verify(args: argparse.Namespace) -> int:
     for each in _generations(args.store):
         if each.published:
             found = verified(each.store)
-            results.append({**_name(each), "shards": found.shards,
+            results.append({**_identify(each), "shards": found.shards,
                             "faults": [vars(fault) for fault in found.faults]})  # fmt: skip
     sound = not any(result["faults"] for result in results)
     _print_verified(output(args), results)
@@ -74,8 +75,8 @@ def prune(args: argparse.Namespace) -> int:
     young = [each for each in found if not each.published and each not in gone]
     removed = [each for each in gone if args.yes and remove(each, age)]
     _print_pruned(args, gone, young, removed)
-    told = {"removed": removed, "left_over": gone, "too_young": young}
-    write_json(args, {key: [_measured(each) for each in found] for key, found in told.items()})
+    groups = {"removed": removed, "left_over": gone, "too_young": young}
+    write_json(args, {key: [_measure(each) for each in found] for key, found in groups.items()})
     return DONE
 
 
@@ -127,17 +128,17 @@ def _generations(address: str) -> list[Generation]:
     return [each for store, region in regions(address) for each in generations(store, region)]
 
 
-def _name(each: Generation) -> dict[str, Any]:
+def _identify(each: Generation) -> dict[str, Any]:
     store = each.store
     return {"region": store.region, "slot": store.slot, "generation": store.generation}
 
 
-def _measured(each: Generation) -> dict[str, Any]:
+def _measure(each: Generation) -> dict[str, Any]:
     touched = each.touched.isoformat(timespec="seconds")
-    return {**_name(each), "objects": each.objects, "bytes": each.bytes, "touched": touched}
+    return {**_identify(each), "objects": each.objects, "bytes": each.bytes, "touched": touched}
 
 
-def _described(each: Generation) -> dict[str, Any]:
+def _describe(each: Generation) -> dict[str, Any]:
     """A generation as `status` tells it; shares and pairs are None where nothing says so."""
     from catalog.store.upkeep import quality_shares
     from flows.stages.fit import estimates_from_bytes
@@ -145,7 +146,7 @@ def _described(each: Generation) -> dict[str, Any]:
     saved = each.store.load_estimate()
     verdicts = [v for e in (estimates_from_bytes(saved) if saved else ()) for v in e.verdicts]
     return {
-        **_measured(each),
+        **_measure(each),
         "published": each.published,
         "shards": len(each.store.written_shards()),
         "pairs": len(verdicts) if saved else None,
@@ -161,7 +162,6 @@ def _described(each: Generation) -> dict[str, Any]:
 def _print_status(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     from dask.utils import format_bytes
     from rich.table import Table
-    from rich.text import Text
 
     table = Table("region", "day", "", "shards", "size", "registered", "abstained", "no SAR",
                   "no optical", "pairs", "refused", box=None, header_style="dim",
@@ -174,7 +174,7 @@ def _print_status(console: Console, rows: Sequence[dict[str, Any]]) -> None:
         ]
         table.add_row(
             row["region"], row["slot"],
-            Text("published", "green") if row["published"] else Text(f"only {_id(row)}", "yellow"),
+            _mark(row),
             str(row["shards"]), format_bytes(row["bytes"]), *shares,
             "–" if row["pairs"] is None else str(row["pairs"]), str(len(row["refused"])),
         )  # fmt: skip
@@ -218,8 +218,7 @@ def _print_pruned(
     now = datetime.now(UTC)
     for each in gone:
         fate = "kept, it has come into use" if args.yes else "would be removed"
-        told = "removed" if each in removed else fate
-        _print_line(console, each, now, told)
+        _print_line(console, each, now, "removed" if each in removed else fate)
     for each in young:
         _print_line(console, each, now, "kept, a run may be writing it")
     counted, word = (removed, "removed") if args.yes else (gone, "left over")
@@ -234,20 +233,24 @@ def _print_pruned(
         )
 
 
-def _print_line(console: Console, each: Generation, now: datetime, told: str) -> None:
+def _print_line(console: Console, each: Generation, now: datetime, fate: str) -> None:
     from dask.utils import format_bytes
 
     size = format_bytes(each.bytes)
     hours = (now - each.touched).total_seconds() / 3600
     console.print(
         f"  {each.store.region} {each.store.slot} {each.store.generation}: {size}, "
-        f"untouched for {hours:.1f} h: {told}",
+        f"untouched for {hours:.1f} h: {fate}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
 
 
-def _id(row: dict[str, Any]) -> str:
-    return str(row["generation"])[:8]
+def _mark(row: dict[str, Any]) -> Text:
+    from rich.text import Text
+
+    if row["published"]:
+        return Text("published", "green")
+    return Text(f"only {row['generation'][:8]}", "yellow")
 
 
 def _count(number: int, noun: str) -> str:

@@ -36,7 +36,7 @@ def test_the_region_lies_inside_its_truth(small_region: DemoRegion) -> None:
         assert truth.bounds.bottom <= bottom < top <= truth.bounds.top
 
 
-def test_writing_it_twice_gives_the_same_files(tmp_path: Path) -> None:
+def test_a_region_written_twice_gives_the_same_files(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_region(tmp_path / name, size_px=96, seed=1)
     for path in (tmp_path / "a").iterdir():

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from prefect.utilities.schema_tools.validation import validate
 
+from catalog.errors import has_secret
 from flows.cli.main import main
 from flows.cli.options import add_request_options, request_values
 from flows.plan.request import EDGES, RegionRequest
@@ -96,6 +97,31 @@ def test_the_server_refuses_what_is_no_value_of_a_field_and_names_it(
     errors = validate({"request": typed | {"bbox": bbox, name: [{}]}}, form)
     assert errors
     assert all(list(error.path)[:2] == ["request", name] for error in errors)
+
+
+@pytest.mark.parametrize("name", ["catalog", "store"])
+@pytest.mark.parametrize(
+    "rest", ["me:S3CRET@host/x", "S3CRET@host", "host/x?sig=S3CRET", "host/x#S3CRET", "host?a/b@c"]
+)
+@pytest.mark.parametrize("scheme", ["https://", " s3://", "\nftp://"])
+def test_the_server_refuses_a_secret_before_a_run_could_store_or_log_it(
+    typed: dict[str, Any], name: str, rest: str, scheme: str
+) -> None:
+    """What its schema lets pass and the request refuses, Prefect logs with all parameters."""
+    assert has_secret((scheme + rest).strip())
+    form = on_demand.parameters.model_dump_for_openapi()
+    bbox = dict(zip(EDGES, typed["bbox"], strict=True))
+    (error,) = validate({"request": typed | {"bbox": bbox, name: scheme + rest}}, form)
+    assert list(error.path) == ["request", name]
+
+
+@pytest.mark.parametrize(
+    "address", ["https://host/a@b/v1", "s3://bucket/a", "/data/a?b#c@d/items.json", "C@d: e.json"]
+)
+def test_the_server_takes_addresses_without_a_secret(typed: dict[str, Any], address: str) -> None:
+    form = on_demand.parameters.model_dump_for_openapi()
+    filled_in = typed | {"bbox": dict(zip(EDGES, typed["bbox"], strict=True)), "catalog": address}
+    assert validate({"request": filled_in}, form) == []
 
 
 def test_every_field_that_the_run_does_not_give_is_taken_from_a_regions_file(

@@ -12,7 +12,7 @@ from distributed import Client, Future
 
 from catalog.errors import SceneReadError
 from flows.cluster import stream as module
-from flows.cluster.stream import ATTEMPTS, Done, GivenUp, JobsFailed, only, stream
+from flows.cluster.stream import ATTEMPTS, Done, GivenUp, JobsFailed, run_one, stream
 from flows.cluster.workers import IN_FLIGHT_PER_THREAD, DispatchError, Workers, cluster
 
 
@@ -49,7 +49,7 @@ def test_every_job_comes_back_with_its_result(workers: Workers) -> None:
     assert found == {number: Done(2 * number) for number in range(10)}
 
 
-def test_no_jobs_no_results(workers: Workers) -> None:
+def test_without_jobs_nothing_comes_back(workers: Workers) -> None:
     assert list(stream(workers, lambda number: workers.run(double, number), [])) == []
 
 
@@ -71,7 +71,9 @@ def test_few_jobs_are_in_flight_however_many_there_are(workers: Workers) -> None
 
 def test_an_unforeseen_error_is_tried_again(workers: Workers, tmp_path: Path) -> None:
     file = tmp_path / "marks"
-    assert only(workers, lambda: workers.run(count_and_fail, file, ATTEMPTS - 1), "a job") == "now"
+    assert (
+        run_one(workers, lambda: workers.run(count_and_fail, file, ATTEMPTS - 1), "a job") == "now"
+    )
 
 
 def test_a_job_that_never_succeeds_is_given_up_and_the_rest_goes_on(
@@ -96,13 +98,13 @@ def test_the_error_of_a_single_job_that_is_given_up_names_it(
     workers: Workers, tmp_path: Path
 ) -> None:
     with pytest.raises(JobsFailed, match="the field of a group: ValueError: not yet"):
-        only(
+        run_one(
             workers,
             lambda: workers.run(count_and_fail, tmp_path / "marks", 99),
             "the field of a group",
         )
     with pytest.raises(SceneReadError, match="it is truncated"):
-        only(workers, lambda: workers.run(refuse), "the field of a group")
+        run_one(workers, lambda: workers.run(refuse), "the field of a group")
 
 
 def test_what_is_raised_on_purpose_is_not_tried_again(workers: Workers) -> None:
@@ -121,7 +123,7 @@ def test_a_job_that_kills_its_workers_is_found_out_and_its_neighbours_are_not_bl
         assert {n for n, outcome in found.items() if isinstance(outcome, GivenUp)} == {5}
         assert "killed every worker that tried it" in found[5].reason
         assert (
-            only(workers, lambda: workers.run(double, 4), "a job") == 8
+            run_one(workers, lambda: workers.run(double, 4), "a job") == 8
         )  # there are workers again
 
 
@@ -132,4 +134,4 @@ def test_a_cluster_that_stands_still_is_an_error(
 
     monkeypatch.setattr(module, "STALL_SECONDS", 0.2)
     with pytest.raises(DispatchError, match=r"finished in 0\.2 s"):
-        only(workers, lambda: workers.run(time.sleep, 1.0), "a job")
+        run_one(workers, lambda: workers.run(time.sleep, 1.0), "a job")

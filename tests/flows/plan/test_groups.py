@@ -16,7 +16,9 @@ from tests.support.scenes import NOON, scene
 BBOX = (0.0, 0.0, 2.0, 1.0)
 
 
-def test_passes_make_groups(small_region: DemoRegion, tmp_path: Path) -> None:
+def test_pairs_of_the_same_two_passes_are_one_group(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
     plan = plan_of(small_region, tmp_path)
     (slot,) = plan.slots
     later = [

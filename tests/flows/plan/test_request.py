@@ -114,6 +114,17 @@ def test_no_secret_becomes_part_of_a_request(argument: str, address: str) -> Non
         assert "S3CRET" not in f"{caught.value} {caught.value.__cause__}"
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"password": "S3CRET"}, {"catalog": ["S3CRET"]}, {"store": None, "crs": "S3CRET"}]
+)
+def test_a_complaint_repeats_neither_a_stray_value_nor_the_whole_request(
+    wrong: dict[str, Any],
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        RegionRequest.of(**{**SOUND, **wrong})
+    assert "S3CRET" not in f"{caught.value} {caught.value.__cause__}"
+
+
 @given(st.tuples(*[st.floats(-400, 400)] * 4))
 def test_a_bbox_is_taken_exactly_when_it_is_on_earth_and_in_order(
     bbox: tuple[float, float, float, float],

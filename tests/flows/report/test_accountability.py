@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from catalog.errors import StoreError
 from flows.cli.demo_region import DemoRegion
@@ -27,6 +25,7 @@ from flows.report.schema import Counts
 from flows.stages.fit import GroupEstimate, PairVerdict
 from flows.stages.group_matches import EngineTime
 from tests.support.regions import plan_of
+from tests.support.terminal import printed
 
 
 def counted(counts: Counts) -> tuple[int, ...]:
@@ -83,7 +82,9 @@ def test_a_day_that_was_given_up_takes_its_pairs_along(plan: Plan, outcome: Slot
     assert compile_report(plan, [failed], Stopwatch()).slots == ()
 
 
-def test_columns_add_up(plan: Plan, outcome: SlotOutcome) -> None:
+def test_what_became_of_things_adds_up_to_what_was_expected(
+    plan: Plan, outcome: SlotOutcome
+) -> None:
     for row in tabulate(account_for(plan, [outcome])):
         expected, *parts = (row[column] for column in COLUMNS)
         assert sum(parts) == expected
@@ -92,12 +93,11 @@ def test_columns_add_up(plan: Plan, outcome: SlotOutcome) -> None:
 def test_people_see_the_table_and_the_reasons(plan: Plan, outcome: SlotOutcome) -> None:
     failures = {f"tile {number}": "it kills workers [red]" for number in range(20)}
     short = SlotOutcome(outcome.slot, outcome.estimates, tiles=90, failed_tiles=failures)
-    console = Console(file=io.StringIO(), width=100)
-    print_accountability(console, account_for(plan, [short]))
-    told = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "refused" in told
-    assert "tile 0: it kills workers [red]" in told
-    assert "… and 8 more" in told
+    account = account_for(plan, [short])
+    text = printed(lambda console: print_accountability(console, account), width=100)
+    assert "refused" in text
+    assert "tile 0: it kills workers [red]" in text
+    assert "… and 8 more" in text
 
 
 def test_the_report_has_the_account_and_the_engines_wait(plan: Plan, outcome: SlotOutcome) -> None:

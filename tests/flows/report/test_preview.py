@@ -20,7 +20,7 @@ from flows.cli.demo_region import DemoRegion
 from flows.plan.generation import SlotPlan
 from flows.plan.groups import Group
 from flows.report.artifacts import thumbnail
-from flows.report.preview import detail_window, preview_png
+from flows.report.preview import choose_detail, render_preview
 from tests.support.regions import plan_of
 from tests.support.scenes import scene
 
@@ -41,13 +41,15 @@ def fake_mosaic(height: int, width: int, quality: int = REGISTERED) -> xr.Datase
     return xr.Dataset({name: (dims, v) for name, v in {**pixels, "quality": flags}.items()})
 
 
-def test_a_picture_of_every_outcome(small_region: DemoRegion, tmp_path: Path) -> None:
+def test_every_outcome_has_a_picture_and_always_the_same(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
     plan = plan_of(small_region, tmp_path)
     for quality in (REGISTERED, ABSTAINED, NO_OPTICAL):
         mosaic = fake_mosaic(*plan.lattice.shape, quality)
         small = mosaic.isel(y=slice(1, None, 2), x=slice(1, None, 2))
-        picture = preview_png(mosaic, small, 2, plan.lattice, plan.slots[0], "a title")
-        assert picture == preview_png(mosaic, small, 2, plan.lattice, plan.slots[0], "a title")
+        picture = render_preview(mosaic, small, 2, plan.lattice, plan.slots[0], "a title")
+        assert picture == render_preview(mosaic, small, 2, plan.lattice, plan.slots[0], "a title")
         with Image.open(io.BytesIO(picture)) as image:
             assert image.width > 1000
             assert len(image.getcolors(1 << 24) or ()) > 50
@@ -58,7 +60,7 @@ def test_a_picture_of_every_outcome(small_region: DemoRegion, tmp_path: Path) ->
 def test_the_close_look_stays_inside_the_lattice(height: int, width: int, step: int) -> None:
     mosaic = fake_mosaic(height, width)
     thin = mosaic.isel(y=slice(None, None, step), x=slice(None, None, step))
-    window = detail_window(mosaic, thin, SLOT, step)
+    window = choose_detail(mosaic, thin, SLOT, step)
     assert window.clip((height, width)) == window
 
 
@@ -66,13 +68,13 @@ def test_the_close_look_is_where_something_was_moved() -> None:
     mosaic = fake_mosaic(900, 1200)
     mosaic["dx"][600:, 900:] = 9.0
     mosaic["vh"][650:800, 950:1100] = mosaic["red"][650:800, 950:1100]
-    window = detail_window(mosaic, mosaic, SLOT, 1)
+    window = choose_detail(mosaic, mosaic, SLOT, 1)
     assert window.intersect(Window(650, 950, 150, 150)) == Window(650, 950, 150, 150)
 
 
 def test_without_a_registered_pixel_the_middle_is_shown() -> None:
     mosaic = fake_mosaic(400, 600, ABSTAINED)
-    assert detail_window(mosaic, mosaic, SLOT, 1) == Window(40, 140, 320, 320)
+    assert choose_detail(mosaic, mosaic, SLOT, 1) == Window(40, 140, 320, 320)
 
 
 def test_what_goes_into_prefects_database_is_small() -> None:

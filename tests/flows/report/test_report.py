@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from catalog.archives.pairs import Unpaired
 from flows.cli.demo_region import DemoRegion
@@ -20,12 +18,13 @@ from flows.report.report import (
     compile_report,
     print_plan,
     print_result,
-    save_report,
 )
+from flows.report.save import save_report
 from flows.report.schema import Report, encode_report
 from flows.stages.fit import GroupEstimate, PairVerdict
 from tar_engine.fields.field import Field
 from tests.support.regions import plan_of
+from tests.support.terminal import printed
 
 
 @pytest.fixture
@@ -55,13 +54,7 @@ def report(plan: Plan) -> Report:
     return compile_report(plan, [outcome.with_shards(written=3, kept=1)], Stopwatch())
 
 
-def printed(report: Report, plan: Plan) -> str:
-    console = Console(file=io.StringIO(), width=160)
-    print_result(console, report, already_told=plan.unpaired)
-    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
-
-
-def test_it_is_plain_json_and_has_what_others_rely_on(report: Report, plan: Plan) -> None:
+def test_a_report_is_plain_json_and_has_what_programs_rely_on(report: Report, plan: Plan) -> None:
     content = json.loads(encode_report(report))
     assert content["store"] == plan.request.store
     assert content["tiles"] == 4
@@ -83,7 +76,7 @@ def test_every_scene_is_accounted_for(report: Report, plan: Plan) -> None:
 
 
 def test_the_result_shows_refusals_first_and_what_broke(report: Report, plan: Plan) -> None:
-    text = printed(report, plan)
+    text = printed(lambda console: print_result(console, report, already_told=plan.unpaired))
     assert text.index("✗") < text.index("✓")
     assert "12% of 900 agree" in text
     assert "cannot be read from south.tif" in text
@@ -91,21 +84,18 @@ def test_the_result_shows_refusals_first_and_what_broke(report: Report, plan: Pl
 
 
 def test_the_plan_is_one_line_or_every_pair(plan: Plan) -> None:
-    console = Console(file=io.StringIO(), width=160)
-    print_plan(console, plan, pairs=False)
-    short = console.file.getvalue()  # type: ignore[attr-defined]
+    short = printed(lambda console: print_plan(console, plan, pairs=False))
     assert "3 optical and 2 SAR scenes, 4 pairs, 1 day" in short
     assert "S2-DEMO-EARLY: the nearest overlapping SAR scene" in short
-    print_plan(console, plan, pairs=True)
-    assert "S2-DEMO-EAST" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "S2-DEMO-EAST" not in short
+    assert "S2-DEMO-EAST" in printed(lambda console: print_plan(console, plan, pairs=True))
 
 
 def test_long_reasons_are_one_line_and_no_markup(plan: Plan) -> None:
     reason = f"cannot be read: {'/a/long/path [red]' * 20}/x.tif"
     longer = replace(plan, unpaired=(Unpaired(plan.sar[0], reason),))
-    console = Console(file=io.StringIO(), width=80)
-    print_plan(console, longer, pairs=False)
-    assert f"{plan.sar[0].id}: {reason}\n" in console.file.getvalue()  # type: ignore[attr-defined]
+    text = printed(lambda console: print_plan(console, longer, pairs=False), width=80)
+    assert f"{plan.sar[0].id}: {reason}\n" in text
 
 
 def test_the_catalogs_token_is_not_in_the_report(plan: Plan) -> None:

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from catalog import objects
+from catalog.archives.items import Scene
 from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan, plan_request
-from flows.report.report import earlier_outcomes
-from flows.report.slot_report import save_slot_reports, slot_report, slot_report_url
+from flows.report.report import load_earlier_outcomes
+from flows.report.slot_report import page_url, render_page, save_pages
 from tests.support.browser import needs_chromium, open_page
 from tests.support.regions import DemoRun, request_of
 
@@ -45,13 +46,13 @@ def plan(demo_run: DemoRun) -> Plan:
 
 @pytest.fixture(scope="module")
 def outcome(plan: Plan) -> SlotOutcome:
-    (found,) = earlier_outcomes(plan)
+    (found,) = load_earlier_outcomes(plan)
     return found
 
 
 @pytest.fixture(scope="module")
 def page(plan: Plan, outcome: SlotOutcome) -> str:
-    content = objects.get(slot_report_url(plan, outcome.slot))
+    content = objects.get(page_url(plan, outcome.slot))
     assert content is not None
     return content.decode()
 
@@ -68,24 +69,26 @@ def test_the_run_left_a_page_that_needs_nothing_else(page: str, demo_run: DemoRu
     assert str(demo_run.store) not in page  # the same day gives the same bytes anywhere
 
 
-def test_it_is_drawn_again_to_the_same_bytes(plan: Plan, outcome: SlotOutcome, page: str) -> None:
-    assert slot_report(plan, outcome).decode() == page
+def test_a_page_is_drawn_again_to_the_same_bytes(
+    plan: Plan, outcome: SlotOutcome, page: str
+) -> None:
+    assert render_page(plan, outcome).decode() == page
 
 
 def test_a_page_that_an_earlier_run_owed_is_made_up_for(
     plan: Plan, outcome: SlotOutcome, page: str
 ) -> None:
     """One that is not there, or is that of a generation that was replaced."""
-    url = slot_report_url(plan, outcome.slot)
+    url = page_url(plan, outcome.slot)
     objects.remove(url)
-    save_slot_reports(plan, [])
+    save_pages(plan, [])
     assert objects.get(url) == page.encode()
     objects.put(url, page.replace(outcome.slot.generation, "f" * 16).encode())
-    save_slot_reports(plan, [])
+    save_pages(plan, [])
     assert objects.get(url) == page.encode()
 
 
-def test_it_tells_what_a_person_asks(page: str, outcome: SlotOutcome, plan: Plan) -> None:
+def test_a_page_answers_what_a_person_asks(page: str, outcome: SlotOutcome, plan: Plan) -> None:
     text = re.sub(r"<[^>]+>", " ", page)
     assert f"<title>demo, {outcome.slot.slot}: SAR registered to optical</title>" in page
     for verdict in outcome.verdicts:
@@ -109,7 +112,7 @@ def test_names_are_escaped_and_refusals_come_first(plan: Plan, outcome: SlotOutc
     refused = replace(first, accepted=False, reason=nasty, expected_error_px=np.nan)
     estimate = replace(outcome.estimates[0], verdicts=(*others, refused))
     worse = replace(outcome, estimates=(estimate,), unreadable={"S2-<b>": nasty})
-    page = slot_report(plan, worse).decode()
+    page = render_page(plan, worse).decode()
     assert page.count("<script>") == 1
     assert "&lt;/td&gt;&lt;script&gt;" in page
     assert "S2-&lt;b&gt;" in page
@@ -120,15 +123,15 @@ def test_names_are_escaped_and_refusals_come_first(plan: Plan, outcome: SlotOutc
 def test_sar_that_cannot_be_read_any_more_costs_one_picture(
     plan: Plan, outcome: SlotOutcome, tmp_path: Path
 ) -> None:
-    def moved_away(scene: object) -> object:
-        assets = tuple(replace(each, href=str(tmp_path / "gone.tif")) for each in scene.assets)  # type: ignore[attr-defined]
-        return replace(scene, assets=assets)  # type: ignore[type-var]
+    def moved_away(scene: Scene) -> Scene:
+        assets = tuple(replace(each, href=str(tmp_path / "gone.tif")) for each in scene.assets)
+        return replace(scene, assets=assets)
 
     groups = tuple(
         replace(group, sar=tuple(moved_away(scene) for scene in group.sar))
         for group in outcome.slot.groups
     )
-    page = slot_report(plan, replace(outcome, slot=replace(outcome.slot, groups=groups))).decode()
+    page = render_page(plan, replace(outcome, slot=replace(outcome.slot, groups=groups))).decode()
     assert "cannot be read any more" in page
     assert "as it was delivered" not in page
     assert "after registration" in page

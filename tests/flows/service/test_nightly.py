@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion
 from flows.cli.main import main
 from flows.plan.request import RegionRequest
-from flows.service.backfill import windows
+from flows.service.backfill import cut_into_windows
 from flows.service.nightly import window
 from tests.support.regions import files_under
 
@@ -59,7 +59,7 @@ def test_windows_are_all_days_once_the_newest_first(length: int, days: int) -> N
         start=start, end=start + timedelta(days=length - 1),
     )  # fmt: skip
     seen: list[date] = []
-    for each in windows(whole, days):
+    for each in cut_into_windows(whole, days):
         span = (each.end - each.start).days + 1
         assert 1 <= span <= days
         seen += [each.end - timedelta(days=back) for back in range(span)]
@@ -73,7 +73,7 @@ def test_a_backfill_goes_on_after_a_failure_and_does_only_what_is_missing(
                  "--start", "2024-06-01", "--end", "2024-06-21"]  # fmt: skip
 
     with monkeypatch.context() as patch:
-        patch.setattr("flows.report.slot_report.save_report", _fail)
+        patch.setattr("flows.report.save.save_report", _fail)
         assert main(arguments) == 1
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("good")]
     assert [line[6:30] for line in lines] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def written(folder: Path, *regions: dict[str, Any], **defaults: Any) -> Path:
     return file
 
 
-def test_the_sample_of_the_repository_is_right() -> None:
+def test_the_sample_regions_file_can_be_loaded() -> None:
     bolzano, venice = load_regions(SAMPLE)
     assert bolzano.request(date(2024, 6, 1), date(2024, 6, 4)).bbox == (11.2, 46.4, 11.5, 46.6)
     request = venice.request(date(2024, 6, 1), date(2024, 6, 4))
@@ -110,18 +111,23 @@ def test_a_mistake_names_the_region_and_the_field(
         ("regions: []", "regions: List should have at least 1 item"),
         ("[]", "its top: "),
         ("regions: [{name: a}]\nregion: x", "region: Extra inputs"),
+        ("a: b\nstore: https://S3CRET@host: x", "is not YAML: mapping values .* in line 2"),
+        ("defaults: S3CRET", "defaults: Input should be a valid dictionary"),
     ],
 )
-def test_a_broken_file_is_told(tmp_path: Path, content: str, told: str) -> None:
+def test_a_broken_file_is_one_sentence_that_quotes_nothing_of_it(
+    tmp_path: Path, content: str, told: str
+) -> None:
     file = tmp_path / "regions.yaml"
     file.write_text(content)
-    with pytest.raises(RequestError, match=told):
+    with pytest.raises(RequestError, match=told) as caught:
         load_regions(file)
+    assert "S3CRET" not in "".join(traceback.format_exception(caught.value))
     with pytest.raises(RequestError, match="No such file"):
         load_regions(tmp_path / "missing.yaml")
 
 
-def test_a_name_stands_there_once(tmp_path: Path) -> None:
+def test_two_regions_cannot_share_a_name(tmp_path: Path) -> None:
     entry = {"name": "a", "bbox": [1, 2, 3, 4]}
     with pytest.raises(RequestError, match="name: a stands there twice"):
         load_regions(written(tmp_path, entry, entry))

@@ -77,6 +77,7 @@ def form_of(deployment: dict[str, Any]) -> dict[str, dict[str, Any]]:
         ("store", ""),
         ("scheduler", "http://nowhere"),
         ("start", None),
+        ("catalog", "https://me:S3CRET@stac.example.org"),
     ],
 )
 def test_bad_parameters_are_refused_with_the_field(
@@ -85,6 +86,7 @@ def test_bad_parameters_are_refused_with_the_field(
     answer = service.create(**{field: value})
     assert answer.status_code == 409
     assert field in answer.json()["detail"]
+    assert "S3CRET" not in service.output.read_text() + service.server_log.read_text()
 
 
 def test_a_dry_run_plans_and_writes_nothing(service: RunningService) -> None:

@@ -36,7 +36,7 @@ def test_matches_arrive_to_the_bit_and_in_the_tiles_order(
     assert np.array_equal(arrived.error_px, expected.error_px)
 
 
-def test_no_tile_no_match() -> None:
+def test_a_group_without_tiles_has_no_matches() -> None:
     assert len(Collected().of_group([], {}).matches()) == 0
     refused = Collected()
     refused.add(0, TileMatches.of(some(0, 0), {"S1": "it is truncated"}))

@@ -29,9 +29,9 @@ from flows.stages.match import (
     TILE_PX,
     Tile,
     TileImages,
+    batch_tiles,
     corners_of,
     group_tiles,
-    in_batches,
     match_group,
     match_tile,
     read_tile,
@@ -85,7 +85,7 @@ def test_a_match_belongs_to_one_tile(x: int, y: int) -> None:
     """Half-open in pixels, so that a position on a border between two tiles is kept once."""
     windows = [Window(y0, x0, 256, 256) for y0 in (-256, 0, 256, 512) for x0 in (-256, 0, 256, 512)]
     position = np.array([[x - 0.5, y - 0.5]])
-    assert sum(bool(match.inside(window, position)[0]) for window in windows) == 1
+    assert sum(bool(match.is_inside(window, position)[0]) for window in windows) == 1
 
 
 def test_a_tile_is_matched_to_the_truth(small_region: DemoRegion, tmp_path: Path) -> None:
@@ -188,8 +188,8 @@ def test_a_tile_without_common_ground_is_not_matched(
 
 
 def test_many_tiles_share_jobs_and_few_do_not() -> None:
-    assert in_batches(range(3)) == [range(0, 1), range(1, 2), range(2, 3)]
-    assert in_batches([]) == []
-    many = in_batches(range(10_001))
+    assert batch_tiles(range(3)) == [range(0, 1), range(1, 2), range(2, 3)]
+    assert batch_tiles([]) == []
+    many = batch_tiles(range(10_001))
     assert [place for batch in many for place in batch] == list(range(10_001))
     assert {len(batch) for batch in many} == {1, 4}

@@ -1,0 +1,47 @@
+"""What a run leaves beside its mosaic: a page per day, a picture, and last of all report.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from catalog import objects
+from flows.outcome import SlotOutcome
+from flows.plan.plan import Plan
+from flows.progress import Stopwatch
+from flows.report.preview import draw_preview
+from flows.report.report import compile_report, load_earlier_outcomes
+from flows.report.schema import Report, encode_report
+from flows.report.slot_report import save_pages
+
+
+def save_run(
+    plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch
+) -> tuple[Report, bytes | None]:
+    """Tell people and programs of a run, beside the mosaic; returns the report and the picture.
+
+    Where nothing was to do and all of it is there, nothing is written. report.json goes last: a
+    rerun looks for it to see whether all the rest is there.
+
+    Raises `StoreError`.
+    """
+    missing = report_is_missing(plan)
+    with clock("report"):
+        shown = load_earlier_outcomes(plan) if missing and not outcomes else outcomes
+        picture = draw_preview(plan, [outcome for outcome in shown if outcome.failure is None])
+    report = compile_report(plan, outcomes, clock)
+    if plan.unfinished or not plan.pairs or missing:
+        save_pages(plan, outcomes)
+        save_report(plan.mosaic_url, report, picture)
+    return report, picture
+
+
+def report_is_missing(plan: Plan) -> bool:
+    """Whether a run died between its last commit and its report."""
+    return not plan.unfinished and objects.get(f"{plan.mosaic_url}/report.json") is None
+
+
+def save_report(mosaic_url: str, report: Report, picture: bytes | None) -> None:
+    """Put report.json, and preview.png if there is one, beside the mosaic. Raises `StoreError`."""
+    if picture is not None:
+        objects.put(f"{mosaic_url}/preview.png", picture)
+    objects.put(f"{mosaic_url}/report.json", encode_report(report))
