@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from flows.cli.demo_region import DemoRegion, write_region
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
     from tests.support.object_store import Swift
     from tests.support.regions import DemoRun
+
+
+# How long an example takes says nothing here: other tests run beside it.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_configure() -> None:
