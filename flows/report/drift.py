@@ -60,7 +60,7 @@ class PassDisplacement:
 @dataclass(frozen=True)
 class Remainder:
     """What one pass has beyond the field of its geometry, pixels: the shift (dx, dy), and the
-    median distance of its cells from field and shift together."""
+    median distance of its cells from field and shift together. NaN for the only pass of its kind."""
 
     day: date
     platform: str | None
@@ -144,7 +144,9 @@ def split_passes(passes: Sequence[PassDisplacement]) -> list[Remainder]:
     ordered = sorted(passes, key=lambda each: (str(each.geometry), each.day, str(each.platform)))
     for _, alike in groupby(ordered, key=lambda each: each.geometry):
         mine = list(alike)
-        shifts, scatters = polish_medians(np.stack([each.displacement for each in mine]))
+        shifts, scatters = np.full((1, 2), np.nan), np.full(1, np.nan)
+        if len(mine) > 1:  # of one pass alone nobody can say what is its own
+            shifts, scatters = polish_medians(np.stack([each.displacement for each in mine]))
         remainders += [
             Remainder(each.day, each.platform, each.geometry, float(dx), float(dy), float(scatter))
             for each, (dx, dy), scatter in zip(mine, shifts, scatters, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,16 +77,21 @@ def _print_drift(
     console: Console, region: str, remainders: list[Remainder], steps: list[Step]
 ) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("day", "satellite", "geometry", "dx", "dy", "scatter", title=region,
                   title_justify="left", box=None, header_style="dim", padding=(0, 2))  # fmt: skip
     for each in remainders:
         table.add_row(
-            str(each.day), each.platform or "–", str(each.geometry), f"{each.dx_px:+.2f}",
-            f"{each.dy_px:+.2f}", f"{each.scatter_px:.2f}",
+            str(each.day), Text(each.platform or "–"), Text(str(each.geometry)),
+            _format_px(each.dx_px, "+"), _format_px(each.dy_px, "+"), _format_px(each.scatter_px),
         )  # fmt: skip
     console.print(table)
     for step in steps:
-        console.print(f"[yellow]{step}[/]", highlight=False, soft_wrap=True)
+        console.print(Text(str(step), "yellow"), soft_wrap=True)
     if not steps:
         console.print("No steps: no lasting change in what passes have of their own.")
+
+
+def _format_px(value: float, sign: str = "") -> str:
+    return "–" if math.isnan(value) else f"{value:{sign}.2f}"

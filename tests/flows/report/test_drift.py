@@ -98,6 +98,12 @@ def test_geometries_do_not_share_a_field() -> None:
     assert all(each.scatter_px < 1e-9 for each in remainders)
 
 
+def test_of_a_single_pass_nobody_can_say_what_is_its_own() -> None:
+    (remainder,) = split_passes(passes_of([(0.7, 0.0)]))
+    assert np.isnan([remainder.dx_px, remainder.dy_px, remainder.scatter_px]).all()
+    assert find_steps([remainder]) == []
+
+
 def series_of(dx: list[float], platform: str = "s1a") -> list[Remainder]:
     """Remainders every twelve days."""
     return [
