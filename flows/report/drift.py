@@ -60,7 +60,8 @@ class PassDisplacement:
 @dataclass(frozen=True)
 class Remainder:
     """What one pass has beyond the field of its geometry, pixels: the shift (dx, dy), and the
-    median distance of its cells from field and shift together. NaN for the only pass of its kind."""
+    median distance of its cells from field and shift together. NaN for the only pass of a geometry.
+    """
 
     day: date
     platform: str | None
