@@ -89,10 +89,11 @@ class Step:
         )
 
 
-def read_passes(region_url: str) -> list[PassDisplacement]:
-    """The passes of every published day of a region, from the coarsest overview that all days have.
+def read_passes(region_url: str) -> tuple[list[PassDisplacement], list[date]]:
+    """The passes of a region's published days, from the coarsest overview that all days have.
 
-    A day whose item does not tell which scene is of which orbit counts where it has one orbit.
+    A day whose item does not tell which scene is of which orbit counts where it has one orbit. Days
+    that show no pass of a known orbit are returned beside.
 
     Raises StoreError when nothing is published there.
     """
@@ -100,27 +101,26 @@ def read_passes(region_url: str) -> list[PassDisplacement]:
     names = ("dx", "dy", "quality", "sar_scene")
     mosaic = open_mosaic(region_url, bands=names, overview=factors[-1] if factors else None)
     passes: list[PassDisplacement] = []
+    without: list[date] = []
     for index, item in enumerate(published_items(region_url).values()):
-        passes += _passes_of_day(mosaic.isel(time=index).load(), item["properties"])
-    return passes
+        found = _passes_of_day(mosaic.isel(time=index).load(), item["properties"])
+        passes += found
+        if not found:
+            without.append(date.fromisoformat(item["properties"]["tar:slot"]))
+    return passes, without
 
 
 def _passes_of_day(mosaic: xr.Dataset, properties: Mapping[str, Any]) -> list[PassDisplacement]:
     """The passes of one day, (y, x), by the orbits that its item tells."""
-    orbits = properties["tar:sar_orbits"]
-    of_scene = properties.get("tar:sar_scene_orbits") or (
-        [0] * len(properties["tar:sar_scenes"]) if len(orbits) == 1 else []
-    )
+    orbits, listed = properties.get("tar:sar_orbits", []), properties.get("tar:sar_scenes", [])
+    only = 0 if len(orbits) == 1 else None
+    orbit_of_scene = properties.get("tar:sar_scene_orbits", [only] * len(listed))
     scene_ids = mosaic["sar_id"].values[mosaic["sar_scene"].values]
     displacement = np.stack([mosaic["dx"].values, mosaic["dy"].values]).astype(np.float64)
     registered = mosaic["quality"].values == REGISTERED
     passes = []
     for number, orbit in enumerate(orbits):
-        mine = [
-            id_
-            for id_, of in zip(properties["tar:sar_scenes"], of_scene, strict=False)
-            if of == number
-        ]
+        mine = [id_ for id_, its in zip(listed, orbit_of_scene, strict=True) if its == number]
         shown = registered & np.isin(scene_ids, mine)
         if shown.sum() >= LEAST_CELLS:
             passes.append(

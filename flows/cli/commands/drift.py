@@ -57,11 +57,16 @@ def drift(args: argparse.Namespace) -> int:
             )
     console, results = output(args), []
     for store, region in there:
-        remainders = split_passes(read_passes(objects.join(store, region)))
+        passes, without = read_passes(objects.join(store, region))
+        remainders = split_passes(passes)
         steps = find_steps(remainders)
         _print_drift(console, region, remainders, steps)
+        if without:
+            told = ", ".join(map(str, without))
+            console.print(f"Without a pass of a known orbit: {told}", soft_wrap=True)
         results.append({
             "region": region,
+            "days_without_pass": [str(day) for day in without],
             "passes": [{**asdict(each), "day": str(each.day)} for each in remainders],
             "steps": [{**asdict(each), "before": str(each.before), "after": str(each.after)}
                       for each in steps],

@@ -163,7 +163,8 @@ def test_the_command_tells_remainders_and_steps_of_a_store(
 ) -> None:
     shifts = [(0.1 * (-1) ** n + (1.5 if n >= 4 else 0.0), 0.0) for n in range(8)]
     region = published_days(tmp_path / "store", shifts)
-    passes = read_passes(region)
+    passes, without = read_passes(region)
+    assert not without
     assert [str(each.geometry) for each in passes] == ["descending 071"] * 8
     picture, told = tmp_path / "drift.png", tmp_path / "drift.json"
     assert main(["drift", region, "--out", str(picture), "--json", str(told)]) == 0
@@ -177,7 +178,9 @@ def test_the_command_tells_remainders_and_steps_of_a_store(
     assert (step["before"], step["after"]) == ("2024-02-08", "2024-02-20")
 
 
-def test_a_day_of_several_orbits_counts_where_its_scenes_tell_theirs(tmp_path: Path) -> None:
+def test_a_day_of_several_orbits_counts_where_its_scenes_tell_theirs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     region = published_days(tmp_path, [(0.0, 0.0)])
     item = tmp_path / "la" / "items" / f"{FIRST_DAY}.json"
     content = json.loads(item.read_text())
@@ -185,7 +188,10 @@ def test_a_day_of_several_orbits_counts_where_its_scenes_tell_theirs(tmp_path: P
     content["properties"]["tar:sar_orbits"].append(other)
     content["properties"]["tar:sar_scene_orbits"] = [1, 0]
     item.write_text(json.dumps(content))
-    assert [str(each.geometry) for each in read_passes(region)] == ["ascending 064"]
+    passes, _ = read_passes(region)
+    assert [str(each.geometry) for each in passes] == ["ascending 064"]
     del content["properties"]["tar:sar_scene_orbits"]
     item.write_text(json.dumps(content))
-    assert read_passes(region) == []
+    assert read_passes(region) == ([], [FIRST_DAY])
+    assert main(["drift", region]) == 0
+    assert f"Without a pass of a known orbit: {FIRST_DAY}" in capsys.readouterr().out
