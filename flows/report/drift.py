@@ -102,11 +102,13 @@ def read_passes(region_url: str) -> tuple[list[PassDisplacement], list[date]]:
     mosaic = open_mosaic(region_url, bands=names, overview=factors[-1] if factors else None)
     passes: list[PassDisplacement] = []
     without: list[date] = []
-    for index, item in enumerate(published_items(region_url).values()):
-        found = _passes_of_day(mosaic.isel(time=index).load(), item["properties"])
+    # By day, not by place in the list: a run may have published another one meanwhile.
+    items = {item["properties"]["tar:slot"]: item for item in published_items(region_url).values()}
+    for index, slot in enumerate(mosaic["time"].dt.strftime("%Y-%m-%d").values):
+        found = _passes_of_day(mosaic.isel(time=index).load(), items[slot]["properties"])
         passes += found
         if not found:
-            without.append(date.fromisoformat(item["properties"]["tar:slot"]))
+            without.append(date.fromisoformat(slot))
     return passes, without
 
 
