@@ -24,10 +24,10 @@ from tar_engine.errors import InputError
 from tar_engine.fields.fit import Fit, Verdict, fit
 from tar_engine.fields.matches import BatchMatches, Matches
 from tar_engine.matching.locate import locate
-from tar_engine.matching.positions import ImagePair, pad_to_cells
+from tar_engine.matching.positions import ImagePair, SarPositions, pad_to_cells
 from tar_engine.matching.refine import confirm_matches, refine
 from tar_engine.network.model import TarNetwork
-from tar_engine.network.msfl import normalise_with_nan
+from tar_engine.network.msfl import Sensor, normalise_with_nan
 from tar_engine.network.text import CLOUD_NAME
 from tar_engine.network.weights import Checkpoint, load_checkpoint
 
@@ -160,6 +160,8 @@ class Registrar:
         *,
         max_offset_px: float | None = None,
         any_rotation: bool = False,
+        of_reference: Sensor = "optical",
+        start: Tensor | None = None,
     ) -> BatchMatches:
         """Match a batch of pairs, without a fit and without a verdict: locate, refine, confirm.
 
@@ -169,14 +171,21 @@ class Registrar:
             max_offset_px: see `register`.
             any_rotation: without a prior, search every rotation and scale from 1/2 to 2, not only
                 rotations to 45 degrees and scales from 2/3 to 3/2. More than three times as long.
+            of_reference: "sar" where the first images are SAR too, of the same orbit. Radar is then
+                held to radar, which needs a prior.
+            start: (B, 2, rows, columns) float32 displacement (dx, dy) that is known beforehand, at
+                the centres of the cells of 16 px; the prior is then about what it leaves.
 
         Returns:
             One match for every cell of 16 px of the optical images whose centre lies in them.
 
         Raises:
-            InputError: `max_offset_px` is no distance that a prior could have.
+            InputError: `max_offset_px` is no distance that a prior could have, or is missing
+                where radar is held to radar or a start is given.
         """
         self._check_prior(max_offset_px)
+        if max_offset_px is None and (of_reference == "sar" or start is not None):
+            raise InputError("max_offset_px: is needed to hold radar to radar, or from a start on")
         height, width = optical.shape[-2:]
         optical = normalise_with_nan(optical.to(self.device))
         sar = normalise_with_nan(sar.to(self.device))
@@ -191,13 +200,19 @@ class Registrar:
             reach_px = max_offset_px
         factors = config.shrink_factors(reach_px)
         padded = pad_to_cells(optical, factors[0] * config.cell_px)
-        pair = ImagePair(padded, sar, self.network)
-        positions = refine(pair, affine, factors, config)
+        pair = ImagePair(padded, sar, self.network, of_reference)
+        positions = SarPositions(affine)
+        if start is not None:
+            positions = SarPositions(affine, start.to(self.device), config.cell_px)
+        begun = positions
+        positions = refine(pair, positions, factors, config)
         matches = confirm_matches(pair, positions, config)
         rows, columns = (side // config.cell_px for side in padded.shape[-2:])
         inside = (count_cells(side, config.cell_px) for side in (height, width))
         matches = matches.first_cells((rows, columns), *inside)
-        return matches if max_offset_px is None else matches.within(max_offset_px)
+        if max_offset_px is None:
+            return matches
+        return matches.within(max_offset_px, begun.at(matches.optical_xy))
 
     def _check_prior(self, max_offset_px: float | None) -> None:
         most_px = self.config.max_offset_px

@@ -87,7 +87,7 @@ class BatchMatches(NamedTuple):
             *(part.unflatten(1, shape)[:, :rows, :columns].flatten(1, 2) for part in self)
         )
 
-    def within(self, max_offset_px: float) -> BatchMatches:
-        """Without confidence where SAR lies further off than that, however alike it is."""
-        offset_px = (self.sar_xy - self.optical_xy).norm(dim=-1)
+    def within(self, max_offset_px: float, expected_xy: Tensor) -> BatchMatches:
+        """Without confidence where SAR lies further from (B, N, 2) than that, however alike."""
+        offset_px = (self.sar_xy - expected_xy).norm(dim=-1)
         return self._replace(confidence=self.confidence.masked_fill(offset_px > max_offset_px, 0.0))

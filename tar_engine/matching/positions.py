@@ -19,7 +19,7 @@ from tar_engine.coordinates import (
 from tar_engine.deformation import sample, shrink
 from tar_engine.matching.windows import subtract_mean
 from tar_engine.network.model import TarNetwork
-from tar_engine.network.msfl import valid_mask
+from tar_engine.network.msfl import Sensor, valid_mask
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,15 @@ class PairFeatures(NamedTuple):
 
 @dataclass(frozen=True)
 class ImagePair:
-    """optical, sar: (B, bands, H, W) normalised, NaN for nodata; optical H and W in whole cells."""
+    """optical, sar: (B, bands, H, W) normalised, NaN for nodata; optical H and W in whole cells.
+
+    Where SAR is held to SAR, `optical` is the image of reference, and `of_reference` "sar".
+    """
 
     optical: Tensor
     sar: Tensor
     network: TarNetwork
+    of_reference: Sensor = "optical"
     _optical_features: dict[int, tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -87,7 +91,7 @@ class ImagePair:
         """The optical image's features and validity, which no position changes, made once."""
         if factor not in self._optical_features:
             optical = shrink_by(self.optical, factor)
-            features = subtract_mean(self.network.low_level(optical, "optical"))
+            features = subtract_mean(self.network.low_level(optical, self.of_reference))
             self._optical_features[factor] = features, valid_mask(optical)
         return self._optical_features[factor]
 
@@ -97,7 +101,7 @@ class ImagePair:
             pad_to_cells(shrink_by(image, 2), cell_px).repeat_interleave(times, dim=0)
             for image in (self.optical, self.sar)
         )
-        return ImagePair(optical, sar, self.network)
+        return ImagePair(optical, sar, self.network, self.of_reference)
 
 
 def pad_to_cells(image: Tensor, cell_px: int) -> Tensor:

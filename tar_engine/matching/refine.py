@@ -28,15 +28,14 @@ from tar_engine.network.msfl import filter_separable, gaussian_kernel
 
 
 def refine(
-    pair: ImagePair, affine: Tensor, factors: Sequence[int], config: RefineConfig
+    pair: ImagePair, positions: SarPositions, factors: Sequence[int], config: RefineConfig
 ) -> SarPositions:
     """SAR positions by windows from coarse to fine, then by all small windows together.
 
     Args:
-        affine: (B, 2, 3) float32 where to start. factors: how many times both images are shrunk,
-            round by round of the large windows.
+        positions: where to start. factors: how many times both images are shrunk, round by round
+            of the large windows.
     """
-    positions = SarPositions(affine)
     for factor in factors:
         positions = update_by_windows(pair, positions, factor, config)
     for reach_px in config.dense_search_px:

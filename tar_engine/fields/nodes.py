@@ -1,0 +1,158 @@
+"""What one day knows of a displacement, node by node: value and error, or nothing.
+
+Nodes lie on a fixed lattice of the region, so what several days know can be laid side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from tar_engine.fields.field import MARGIN, ControlLattice, Field
+from tar_engine.fields.matches import Matches
+
+Float64 = npt.NDArray[np.float64]
+
+NODE_PX = 24.0  # between nodes; the smooth field's control points lie as far apart
+REACH_NODES = 1.4  # sigma of the neighbourhood that tells a node something: the windows' own width
+SEEN_SHARE = 0.2  # of the matches that a neighbourhood can hold; with fewer nothing is known there
+FAR_PX = 4.0  # an unseen residual beyond that counts as that
+RESIDUAL_FACTOR = 0.5  # error over the residual of unseen matches, at full confidence
+FULL_CONFIDENCE = 0.1  # mean over a neighbourhood's matches; more does not lessen the error much
+LARGEST_ERROR_PX = 30.0
+
+
+@dataclass(frozen=True)
+class NodeGrid:
+    """Node (i, j) lies at x = j * NODE_PX, y = i * NODE_PX of a region's lattice, pixels."""
+
+    rows: int
+    columns: int
+
+    @classmethod
+    def over(cls, width: int, height: int) -> NodeGrid:
+        """The nodes of a lattice of that size: the last ones lie at its far edge or beyond."""
+        rows, columns = (1 + math.ceil((side - 1) / NODE_PX) for side in (height, width))
+        return cls(rows, columns)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows, self.columns
+
+    @property
+    def xy(self) -> Float64:
+        """(rows * columns, 2) positions, row by row."""
+        y, x = np.indices(self.shape) * NODE_PX
+        return np.stack([x.ravel(), y.ravel()], axis=1)
+
+    def count(self, xy: Float64, weight: Float64) -> Float64:
+        """(rows, columns) weight (N,) in the neighbourhood of each node, per match it can hold."""
+        column, row = np.rint(xy / NODE_PX).astype(np.int64).T
+        inside = (row >= 0) & (row < self.rows) & (column >= 0) & (column < self.columns)
+        place = row[inside] * self.columns + column[inside]
+        binned = np.bincount(place, weight[inside], minlength=self.rows * self.columns)
+        full = (NODE_PX / MATCH_SPACING_PX) ** 2
+        return np.asarray(smooth(binned.reshape(self.shape)) / full, np.float64)
+
+    def at(self, values: Float64, x: Float64, y: Float64) -> Float64:
+        """Values (rows, columns) between nodes, bilinear: (len(y), len(x)), the nearest beyond."""
+        rows = np.clip(y / NODE_PX, 0, self.rows - 1)
+        columns = np.clip(x / NODE_PX, 0, self.columns - 1)
+        return ndimage.map_coordinates(
+            values, np.meshgrid(rows, columns, indexing="ij"), order=1, mode="nearest"
+        )
+
+
+MATCH_SPACING_PX = 16.0  # of the engine's matches
+
+
+@dataclass(frozen=True)
+class NodeField:
+    """A displacement on nodes.
+
+    displacement: (2, rows, columns) float64, SAR position minus optical position, pixels; NaN where
+    nothing is known. error: (rows, columns) float64, one sigma of its length, pixels, NaN likewise.
+    """
+
+    displacement: Float64
+    error: Float64
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """(rows, columns) where something is known."""
+        return np.isfinite(self.error)
+
+    @property
+    def grid(self) -> NodeGrid:
+        return NodeGrid(*self.error.shape)
+
+    def moved(self, affine: Float64) -> NodeField:
+        """Less what an affine displacement (2, 3) says at each node."""
+        return NodeField(self.displacement - affine_at(affine, self.grid), self.error)
+
+
+def smooth(values: Float64) -> Float64:
+    """A Gaussian mean over nodes (…, rows, columns); beyond the edges there is nothing."""
+    sigma = (0,) * (values.ndim - 2) + (REACH_NODES, REACH_NODES)
+    return np.asarray(ndimage.gaussian_filter(values, sigma, mode="constant"), np.float64)
+
+
+def measure_nodes(
+    field: Field, matches: Matches, unseen_px: Float64, grid: NodeGrid
+) -> NodeField:
+    """What a day's matches, and the field fitted to them, tell of each node.
+
+    `unseen_px` (N,) is that of the day's `Fit`. The error falls with the residuals of the matches
+    around a node and with their confidence; where no match was tried, nothing is known.
+    """
+    tried = np.isfinite(matches.error_px) & np.isfinite(unseen_px)
+    xy, confidence = matches.optical_xy[tried], matches.confidence[tried]
+    residual_px = np.minimum(unseen_px[tried], FAR_PX)
+    seen = grid.count(xy, np.ones(len(xy)))
+    trust = grid.count(xy, confidence)
+    squares = grid.count(xy, confidence * residual_px**2)
+    mean_square = (squares + 1e-9) / (trust + 1e-9)
+    # A neighbourhood at the edge of what was seen holds fewer matches, and knows less.
+    error = RESIDUAL_FACTOR * np.sqrt(mean_square * FULL_CONFIDENCE / np.maximum(trust, 1e-6))
+    error = np.minimum(error, LARGEST_ERROR_PX)
+    error[seen < SEEN_SHARE] = np.nan
+    displacement = field.at(grid.xy).T.reshape(2, *grid.shape)
+    return NodeField(np.where(np.isfinite(error), displacement, np.nan), error)
+
+
+def field_through(displacement: Float64) -> Field:
+    """The cubic spline through a displacement (2, rows, columns) known at every node."""
+    control = np.stack([ndimage.spline_filter(each, order=3, mode="mirror") for each in displacement])
+    margin = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))
+    if min(displacement.shape[1:]) > MARGIN:
+        control = np.pad(control, margin, mode="reflect")
+    else:
+        control = np.pad(control, margin, mode="edge")
+    origin = -MARGIN * NODE_PX
+    lattice = ControlLattice(origin, origin, NODE_PX, *control.shape[1:])
+    return Field("smooth", np.eye(2, 3), lattice, control)
+
+
+def extended(values: Float64, known: npt.NDArray[np.bool_]) -> Float64:
+    """(…, rows, columns) with what is known continued smoothly to where nothing is."""
+    if known.all() or not known.any():
+        return values
+    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    filled = values[..., nearest[0], nearest[1]]
+    return np.where(known, values, smooth_nearest(filled))
+
+
+def smooth_nearest(values: Float64) -> Float64:
+    """A Gaussian mean over nodes that repeats the edge."""
+    sigma = (0,) * (values.ndim - 2) + (REACH_NODES, REACH_NODES)
+    return np.asarray(ndimage.gaussian_filter(values, sigma, mode="nearest"), np.float64)
+
+
+def affine_at(affine: Float64, grid: NodeGrid) -> Float64:
+    """(2, rows, columns) of an affine displacement (2, 3): linear part times (x, y), plus shift."""
+    moved: Float64 = grid.xy @ affine[:, :2].T + affine[:, 2]
+    return moved.T.reshape(2, *grid.shape)
