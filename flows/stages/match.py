@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,18 +36,35 @@ from tar_engine.fields.fit import fit
 from tar_engine.fields.matches import Matches
 
 Floats = npt.NDArray[np.float32]
+Images = TypeVar("Images")
+
+
+class Tiled(Protocol):
+    """A tile of any kind: all that collecting asks of it."""
+
+    @property
+    def window(self) -> Window:
+        """In lattice pixels; matches come in pixels of it."""
+
+
+AnyTile = TypeVar("AnyTile", bound=Tiled)
 
 TILE_PX = 512
 HALO_PX = 64  # context on every side; matches found in it belong to the neighbouring tile
 SURE_CONFIRMED = 0.75  # share of a tile's matches confirmed: needs no, or believes a, search
 MOST_TILES_PER_JOB = 4
 JOBS_ARE_MANY = 250
+REMAINDER_PX = 8.0  # looked for around what is remembered: one round of windows reaches that far
 LEAST_VALID_SHARE = 0.02  # of a tile's pixels seen by both sensors; less cannot be matched
 
 
 @dataclass(frozen=True)
 class Tile:
-    """What is read (`window`, with halo) and what is kept (`core`) of one estimation tile."""
+    """What is read (`window`, with halo) and what is kept (`core`) of one estimation tile.
+
+    start: (2, rows, columns) float32, the displacement that is remembered at the centres of the
+    window's cells of 16 px; None where nothing is, and the whole prior has to be searched.
+    """
 
     window: Window
     core: Window
@@ -55,6 +72,7 @@ class Tile:
     sar: tuple[Scene, ...]
     optical_bands: tuple[str, ...]
     sar_bands: tuple[str, ...]
+    start: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -67,34 +85,48 @@ class TileImages:
 
 
 def match_group(
-    workers: Workers, plan: Plan, group: Group, bar: Bar, found: Collected
+    workers: Workers, plan: Plan, group: Group, tiles: Sequence[Tile], bar: Bar, found: Collected
 ) -> GroupMatches:
-    """Match every tile of a group on the workers.
-
-    Only matches come to this process. They are collected in `found`, by the tile's place in the
-    group, so that a second call after a lost scheduler goes on where the first one stopped. A tile
-    that fails whoever tries it is left out and named in the result.
-
-    Raises `DispatchError`, and `WeightsError` when workers have another checkpoint.
-    """
-    tiles = group_tiles(plan.lattice, group)
-    bar.expect(len(tiles))
-    bar.advance(len(found))
+    """Match tiles of a group on the workers. Raises as `collect_matches` does."""
     match = partial(
         match_tiles,
         weights=plan.request.weights,
         weights_sha256=plan.weights_sha256,
         max_offset_px=plan.request.max_offset_px,
     )
+    passes = " × ".join(group.passes)
+    named = {f"{name_tile(tile.core)} of {passes}": tile for tile in tiles}
+    return collect_matches(workers, plan.lattice, named, read_tiles, match, bar, found)
+
+
+def collect_matches(
+    workers: Workers,
+    lattice: Lattice,
+    tiles: Mapping[str, AnyTile],
+    read: Callable[[Lattice, Sequence[AnyTile]], Images],
+    match: Callable[[Sequence[AnyTile], Images], list[TileMatches]],
+    bar: Bar,
+    found: Collected,
+) -> GroupMatches:
+    """Read tiles, by their names, and match what was read, on the workers.
+
+    Only matches come to this process. They are collected in `found`, by the tile's place, so that a
+    second call after a lost scheduler goes on where the first one stopped. A tile that fails
+    whoever tries it is left out and named in the result.
+
+    Raises `DispatchError`, and `WeightsError` when workers have another checkpoint.
+    """
+    names, every = list(tiles), list(tiles.values())
+    bar.expect(len(every))
+    bar.advance(len(found))
 
     def submit(batch: Sequence[int]) -> Future[list[TileMatches]]:
-        chosen = [tiles[place] for place in batch]
-        images = workers.read_ahead(read_tiles, plan.lattice, chosen)
+        chosen = [every[place] for place in batch]
+        images = workers.read_ahead(read, lattice, chosen)
         return workers.match(match, chosen, images)
 
     failed: dict[str, str] = {}
-    missing = [place for place in range(len(tiles)) if place not in found]
-    batches = batch_tiles(missing)
+    batches = batch_tiles([place for place in range(len(every)) if place not in found])
     while batches:
         singly: list[Sequence[int]] = []
         for batch, outcome in stream(workers, submit, batches):
@@ -107,10 +139,10 @@ def match_group(
                 singly += [[place] for place in batch]
                 continue
             else:
-                failed[name_tile(group, tiles[batch[0]])] = outcome.reason
+                failed[names[batch[0]]] = outcome.reason
             bar.advance(len(batch))
         batches = singly
-    return found.of_group(corners_of(tiles), failed)
+    return found.of_group(corners_of(every), failed)
 
 
 def batch_tiles(places: Sequence[int]) -> list[Sequence[int]]:
@@ -123,15 +155,14 @@ def batch_tiles(places: Sequence[int]) -> list[Sequence[int]]:
     return [places[start : start + size] for start in range(0, len(places), size)]
 
 
-def corners_of(tiles: Sequence[Tile]) -> list[tuple[int, int]]:
+def corners_of(tiles: Sequence[Tiled]) -> list[tuple[int, int]]:
     """x, y of each tile's window in the lattice."""
     return [(tile.window.x0, tile.window.y0) for tile in tiles]
 
 
-def name_tile(group: Group, tile: Tile) -> str:
-    """For people, and unique in a day."""
-    passes = " × ".join(group.passes)
-    return f"tile at column {tile.core.x0}, row {tile.core.y0} of {passes}"
+def name_tile(core: Window) -> str:
+    """For people, and unique in a lattice."""
+    return f"tile at column {core.x0}, row {core.y0}"
 
 
 def group_tiles(lattice: Lattice, group: Group) -> tuple[Tile, ...]:
@@ -190,9 +221,10 @@ def match_tile(
 ) -> TileMatches:
     """Runs on a worker that offers GPU: the matches inside the tile's core.
 
-    The georeference is tried first. Where many of its matches are not confirmed, SAR may lie
-    further off or be turned, and the whole tile is searched. Returns the matches with
-    the scenes that could not be read. One tile fills a GPU; more at once would only cost memory.
+    From what is remembered only a pass's own remainder is looked for. Else the georeference is
+    tried first; where many of its matches are not confirmed, SAR may lie further off or be turned,
+    and the whole tile is searched. Returns the matches with the scenes that could not be read. One
+    tile fills a GPU; more at once would only cost memory.
 
     Raises `WeightsError` when the checkpoint on this worker is not `weights_sha256`.
     """
@@ -201,8 +233,12 @@ def match_tile(
     started = time.monotonic()
     engine = load_registrar(weights, weights_sha256)
     optical, sar = torch.from_numpy(images.optical)[None], torch.from_numpy(images.sar)[None]
-    matches = engine.match_batch(optical, sar, max_offset_px=max_offset_px).of_pair(0)
-    if matches.confirmed_share < SURE_CONFIRMED:
+    if tile.start is not None:
+        start, reach_px = torch.from_numpy(tile.start)[None], REMAINDER_PX
+        matches = engine.match_batch(optical, sar, max_offset_px=reach_px, start=start).of_pair(0)
+    else:
+        matches = engine.match_batch(optical, sar, max_offset_px=max_offset_px).of_pair(0)
+    if tile.start is None and matches.confirmed_share < SURE_CONFIRMED:
         searched = engine.match_batch(optical, sar).of_pair(0)
         sure = searched.confirmed_share >= SURE_CONFIRMED  # against the georeference, be sure
         if sure and fit(searched).verdict.accepted:
