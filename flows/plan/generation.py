@@ -14,6 +14,7 @@ from typing import Any
 
 import shapely
 
+from catalog.archives.items import Scene
 from catalog.archives.pairs import Pair
 from catalog.archives.providers import PLAIN_STAC
 from catalog.grid import Lattice
@@ -21,7 +22,7 @@ from catalog.store.publish import generation_name
 from flows.plan.groups import Group, common_bands, group_pairs
 from flows.plan.request import InName, RegionRequest
 
-CONTENT_VERSION = 2  # raise it when the same pairs and settings would give other pixels
+CONTENT_VERSION = 3  # raise it when the same pairs and settings would give other pixels
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,12 @@ class SlotPlan:
     @property
     def sar_scenes(self) -> dict[str, datetime]:
         """When each SAR scene was taken, by id; the earliest first."""
-        scenes = {scene.id: scene.datetime for group in self.groups for scene in group.sar}
-        return dict(sorted(scenes.items(), key=lambda each: (each[1], each[0])))
+        return _by_time([scene for group in self.groups for scene in group.sar])
+
+    @property
+    def optical_scenes(self) -> dict[str, datetime]:
+        """When each optical scene was taken, by id; the earliest first."""
+        return _by_time([scene for group in self.groups for scene in group.optical])
 
 
 def plan_slot(
@@ -102,6 +107,12 @@ def configuration(request: RegionRequest) -> dict[str, Any]:
     values = request.model_dump(mode="json", include=set(fields))
     given = {name: values[name] for name in fields if values[name] != fields[name].default}
     return {"max_offset_px": request.max_offset_px, **given}
+
+
+def _by_time(scenes: Sequence[Scene]) -> dict[str, datetime]:
+    """When each scene was taken, by id, each once; the earliest first."""
+    times = {scene.id: scene.datetime for scene in scenes}
+    return dict(sorted(times.items(), key=lambda each: (each[1], each[0])))
 
 
 def _reading(groups: Sequence[Group], *, archive: bool) -> dict[str, Any]:

@@ -56,6 +56,8 @@ STOPS = 12  # of a legend's gradient
 TEMPLATE = Path(__file__).with_name("slot_report.html")
 COLOURS = {  # of what became of a pixel; told apart without seeing red from green
     "registered": "#2c7fb8",
+    "registered_radar_to_radar": "#41b6c4",
+    "registered_from_memory": "#253494",
     "abstained": "#d95f0e",
     "no_sar": "#fed98e",
     "cloud": "#cbc9e2",

@@ -74,7 +74,9 @@ def slot_schema(slot: SlotPlan) -> SlotSchema:
     """What the mosaic of a day holds per pixel: classes too where some optical scene has a mask."""
     masks = [scene.mask for group in slot.groups for scene in group.optical]
     classes = any(mask is not None for mask in masks)
-    return SlotSchema(slot.optical_bands, slot.sar_bands, slot.sar_scenes, classes)
+    return SlotSchema(
+        slot.optical_bands, slot.sar_bands, slot.sar_scenes, slot.optical_scenes, classes
+    )
 
 
 def slot_shards(lattice: Lattice, groups: Sequence[Group]) -> tuple[Shard, ...]:
@@ -121,7 +123,10 @@ def _fill_optical(canvas: Canvas, job: ShardJob) -> dict[str, Mask]:
     if job.schema.classes:
         canvas["optical_class"][:] = shown.optical_class
     canvas["quality"][shown.scene != NONE_SHOWN] = NO_SAR
-    return {id_: shown.scene == index for index, id_ in enumerate(scenes)}
+    shown_by = {id_: shown.scene == index for index, id_ in enumerate(scenes)}
+    for number, id_ in enumerate(job.schema.optical_scenes, start=NO_SCENE + 1):
+        canvas["optical_scene"][shown_by[id_]] = number
+    return shown_by
 
 
 def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, Mask]) -> None:
