@@ -27,13 +27,9 @@ from zarr.codecs import ZstdCodec
 from zarr.errors import ContainsArrayError, ZarrUserWarning
 
 from catalog.grid import Lattice
-from catalog.store.schema import DIMENSIONS, SlotSchema
+from catalog.store.schema import DIMENSIONS, SENSOR_NAMES, SlotSchema
 
 ZSTD_LEVEL = 3
-
-SCENE_DIMENSION = "sar_index"
-SAR_TIME = {"standard_name": "time", "long_name": "when the SAR scene of this number was taken"}
-"""What the coordinate `sar_time` is, wherever it counts scenes."""
 
 MULTISCALES = "multiscales"
 GEOZARR_CONVENTIONS = [
@@ -72,6 +68,17 @@ def overview_factors(lattice: Lattice) -> tuple[int, ...]:
     return tuple(factors)
 
 
+def scene_dimension(sensor: str) -> str:
+    """The dimension along which the scenes of a sensor are counted."""
+    return f"{sensor}_index"
+
+
+def scene_time_attributes(sensor: str) -> dict[str, str]:
+    """What the coordinate `{sensor}_time` is, wherever it counts scenes."""
+    long_name = f"when the {SENSOR_NAMES[sensor]} scene of this number was taken"
+    return {"standard_name": "time", "long_name": long_name}
+
+
 def declared_factors(attrs: Mapping[str, Any]) -> list[int]:
     """The overview levels that the attributes of a slot's group tell of, 2 first."""
     levels = attrs.get(MULTISCALES, {}).get("layout", [])
@@ -108,7 +115,7 @@ def create_group(
         for factor in (1, *overview_factors(lattice)):
             group = root if factor == 1 else root.require_group(level_path(factor))
             group.attrs.put({**_group_attributes(lattice, factor, day), **attrs})
-            _create_coordinates(group, lattice, factor, day, schema.sar_scenes)
+            _create_coordinates(group, lattice, factor, day, schema)
             for name, variable in schema.empty(level_lattice(lattice, factor).shape).items():
                 _create_pixels(group, str(name), variable, lattice)
         zarr.consolidate_metadata(store)
@@ -120,7 +127,7 @@ def _group_attributes(lattice: Lattice, factor: int, day: date) -> dict[str, Any
     return {
         "Conventions": "CF-1.11",
         "title": f"SAR registered to optical, {day.isoformat()}",
-        "coordinates": "time spatial_ref sar_time",
+        "coordinates": "time spatial_ref sar_time optical_time",
         "zarr_conventions": known,
         **({"proj:code": lattice.crs_code} if lattice.crs_code else {}),
         "proj:wkt2": lattice.crs.to_wkt(),
@@ -165,7 +172,7 @@ def _create_coordinates(
     lattice: Lattice,
     factor: int,
     day: date,
-    sar_scenes: Mapping[str, datetime],
+    schema: SlotSchema,
 ) -> None:
     axes = {axis["axis"]: axis for axis in lattice.crs.cs_to_cf()}
     y, x = _centres(lattice, factor)
@@ -174,7 +181,8 @@ def _create_coordinates(
     days = np.array((day - date(1970, 1, 1)).days, dtype=np.int64)
     calendar = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian"}
     _create_array(group, "time", days, (), {"standard_name": "time", **calendar})
-    _create_sar_time(group, sar_scenes)
+    for sensor, scenes in schema.scenes.items():
+        _create_scene_time(group, sensor, scenes)
     affine = level_lattice(lattice, factor).geobox.affine
     wkt = lattice.crs.to_wkt()
     grid_mapping = {
@@ -188,19 +196,19 @@ def geotransform(affine: Affine) -> str:
     return " ".join(str(value) for value in affine.to_gdal())
 
 
-def _create_sar_time(group: zarr.Group, sar_scenes: Mapping[str, datetime]) -> None:
-    """When each scene was taken, by the number that `sar_scene` gives it."""
+def _create_scene_time(group: zarr.Group, sensor: str, scenes: Mapping[str, datetime]) -> None:
+    """When each scene was taken, by the number that `{sensor}_scene` gives it."""
     epoch, none = datetime(1970, 1, 1, tzinfo=UTC), np.iinfo(np.int64).min
-    since = [(when - epoch) // timedelta(microseconds=1) for when in sar_scenes.values()]
+    since = [(when - epoch) // timedelta(microseconds=1) for when in scenes.values()]
     attributes = {
-        **SAR_TIME,
+        **scene_time_attributes(sensor),
         "units": "microseconds since 1970-01-01",
         "calendar": "proleptic_gregorian",
         "_FillValue": int(none),
-        "scene_ids": ["", *sar_scenes],
+        "scene_ids": ["", *scenes],
     }
     times = np.array([none, *since], dtype=np.int64)
-    _create_array(group, "sar_time", times, (SCENE_DIMENSION,), attributes)
+    _create_array(group, f"{sensor}_time", times, (scene_dimension(sensor),), attributes)
 
 
 def _centres(lattice: Lattice, factor: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

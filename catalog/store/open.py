@@ -25,14 +25,14 @@ from catalog.grid import BBox, Lattice, validated_bbox
 from catalog.store.days import DayOrDays, published_groups
 from catalog.store.layout import (
     MULTISCALES,
-    SAR_TIME,
-    SCENE_DIMENSION,
     declared_factors,
     geotransform,
     level_path,
+    scene_dimension,
+    scene_time_attributes,
     spatial_attributes,
 )
-from catalog.store.schema import FLAG_FILLS, NO_SCENE, scene_attributes
+from catalog.store.schema import FLAG_FILLS, NO_SCENE, SENSOR_NAMES, scene_attributes
 
 KEPT_ENCODING = ("grid_mapping", "units", "calendar")
 
@@ -48,15 +48,17 @@ def open_mosaic(
 
     `time` is the solar day of the slots. Variables are the optical bands by common name, the
     registered SAR polarisations, `dx`, `dy` and `expected_error` (lattice pixels) as float32 with
-    NaN for no data, `quality` as uint8 and `sar_scene` as uint16 (CF flags). `sar_scene` counts
-    the SAR scenes of all days: `mosaic.sar_time[mosaic.sar_scene]` and `mosaic.sar_id[...]` are
-    when each pixel was seen by radar, and in which scene; NaT and "" where it was not. Slots on
-    different extents of one pixel grid are brought to their union.
+    NaN for no data, `quality` as uint8, `sar_scene` and `optical_scene` as uint16 (CF flags).
+    `sar_scene` counts the SAR scenes of all days: `mosaic.sar_time[mosaic.sar_scene]` and
+    `mosaic.sar_id[...]` are when each pixel was seen by radar, and in which scene; NaT and ""
+    where it was not, or where a slot of an earlier version does not tell. So do `optical_scene`,
+    `optical_time` and `optical_id`. Slots on different extents of one pixel grid are brought to
+    their union.
 
     `bbox` (west, south, east, north in degrees) cuts to the pixels that this box touches. `time`
     is a day, or the first and the last as a tuple or a slice, both included. `bands` are names of
     variables. `overview` is the factor of an overview level, 2, 4, …: every pixel is the mean of
-    that many squared (of what is known of them); of `quality` and `sar_scene`, what most are.
+    that many squared (of what is known of them); of flags, what most are.
     The attribute `overview_factors` lists those that all the days opened have.
 
     Raises ArgumentError for a band, day, overview or box that is not there, StoreError when
@@ -67,7 +69,10 @@ def open_mosaic(
     slots = [open_slot(group, overview or 1) for group in published_groups(url, time)]
     slots = _with_bands(slots, bands, url)
     _require_one_grid(slots, url)
-    slots, scenes = _with_common_scenes(slots)
+    scenes: dict[str, Any] = {}
+    for sensor in SENSOR_NAMES:
+        slots, found = _with_common_scenes(slots, sensor)
+        scenes |= found
     # A scalar coordinate becomes the dimension, so every slot brings its own day.
     mosaic = xr.concat(
         [slot.expand_dims("time") for slot in slots],
@@ -144,41 +149,43 @@ def _require_overview(slot: xr.Dataset, factor: int, group_url: str) -> None:
 
 
 def _with_common_scenes(
-    slots: Sequence[xr.Dataset],
+    slots: Sequence[xr.Dataset], sensor: str
 ) -> tuple[list[xr.Dataset], dict[str, Any]]:
-    """The slots with `sar_scene` counting the SAR scenes of all of them, and when those were.
+    """The slots with `{sensor}_scene` counting the scenes of all of them, and when those were.
 
     The scenes are returned as coordinates; none when no slot tells its scenes.
     """
-    bare = [slot.drop_vars("sar_time", errors="ignore") for slot in slots]
-    if not any("sar_scene" in slot for slot in slots):
+    pixels, time, name = f"{sensor}_scene", f"{sensor}_time", f"{sensor}_id"
+    bare = [slot.drop_vars(time, errors="ignore") for slot in slots]
+    if not any(pixels in slot for slot in slots):
         return bare, {}
     times: dict[str, np.datetime64] = {}
     for slot in slots:
-        if "sar_time" in slot.coords:
-            times |= dict(zip(_scene_ids(slot), slot["sar_time"].values, strict=True))
+        if time in slot.coords:
+            times |= dict(zip(_scene_ids(slot[time]), slot[time].values, strict=True))
     times.pop("", None)
     ids = sorted(times, key=lambda id_: (times[id_], id_))
     number = {"": NO_SCENE, **{id_: index for index, id_ in enumerate(ids, start=NO_SCENE + 1)}}
     counted = []
     for slot, without in zip(slots, bare, strict=True):
-        if "sar_scene" in slot:
-            numbers = [number[id_] for id_ in _scene_ids(slot)]
-            without["sar_scene"] = _renumbered(slot["sar_scene"], numbers)
-            without["sar_scene"].attrs.update(scene_attributes(ids))
+        if pixels in slot:
+            numbers = [number[id_] for id_ in _scene_ids(slot[time])]
+            without[pixels] = _renumbered(slot[pixels], numbers)
+            without[pixels].attrs.update(scene_attributes(sensor, ids))
         counted.append(without)
     none = np.datetime64("NaT", "ns")
     when = np.array([none, *(times[id_] for id_ in ids)], dtype="datetime64[ns]")
-    named = {"long_name": "id of the SAR scene of this number"}
+    dimension = scene_dimension(sensor)
+    named = {"long_name": f"id of the {SENSOR_NAMES[sensor]} scene of this number"}
     return counted, {
         # Dask arrays, though small: only those can be indexed by pixels that are not read yet.
-        "sar_time": (SCENE_DIMENSION, dask.array.from_array(when), SAR_TIME),
-        "sar_id": (SCENE_DIMENSION, dask.array.from_array(np.array(["", *ids])), named),
+        time: (dimension, dask.array.from_array(when), scene_time_attributes(sensor)),
+        name: (dimension, dask.array.from_array(np.array(["", *ids])), named),
     }
 
 
-def _scene_ids(slot: xr.Dataset) -> list[str]:
-    return list(slot["sar_time"].attrs["scene_ids"])
+def _scene_ids(times: xr.DataArray) -> list[str]:
+    return list(times.attrs["scene_ids"])
 
 
 def _renumbered(scene: xr.DataArray, numbers: Sequence[int]) -> xr.DataArray:

@@ -23,19 +23,28 @@ QUALITY = (
     "abstained",  # SAR is there, but its registration cannot be trusted, so it is left out
     "no_sar",
     "cloud",
+    "registered_from_memory",  # by what earlier passes of its geometry told, and by nothing else
+    "registered_radar_to_radar",  # to the reference SAR image of its geometry
 )
 """What became of a pixel: the meanings of the `quality` variable, by value."""
 
-NO_OPTICAL, REGISTERED, ABSTAINED, NO_SAR, CLOUD = range(len(QUALITY))
+NO_OPTICAL, REGISTERED, ABSTAINED, NO_SAR, CLOUD = range(5)
+REGISTERED_FROM_MEMORY, REGISTERED_RADAR_TO_RADAR = range(5, len(QUALITY))
+
+SENSOR_NAMES: Mapping[str, str] = {"sar": "SAR", "optical": "optical"}
+"""The sensors whose scenes pixels count, and how people write them.
+
+The pixels are `{sensor}_scene`; `{sensor}_time` along `{sensor}_index` is when each was taken.
+"""
 
 NO_SCENE = 0
-"""`sar_scene` where no SAR is shown, and the entry of `sar_time` that is not a time."""
+"""`{sensor}_scene` where none is shown, and the entry of `{sensor}_time` that is not a time."""
 
 DIMENSIONS = ("y", "x")
 NOTHING_MEASURED: np.generic = np.float32(np.nan)
 FLAG_FILLS: Mapping[str, np.generic] = {
     "quality": np.uint8(NO_OPTICAL),
-    "sar_scene": np.uint16(NO_SCENE),
+    **{f"{sensor}_scene": np.uint16(NO_SCENE) for sensor in SENSOR_NAMES},
     "optical_class": np.uint8(UNKNOWN),
 }
 """Fills of the flags; their types are those of the variables."""
@@ -51,8 +60,15 @@ class SlotSchema:
     sar_bands: tuple[str, ...]
     sar_scenes: Mapping[str, datetime]
     """Ids and sensing times, in the order in which `sar_scene` counts them from 1."""
+    optical_scenes: Mapping[str, datetime]
+    """The same for `optical_scene`."""
     classes: bool = False
     """Whether the slot tells what its optical pixels show."""
+
+    @property
+    def scenes(self) -> dict[str, Mapping[str, datetime]]:
+        """Ids and sensing times of the scenes that pixels count, by sensor."""
+        return {"sar": self.sar_scenes, "optical": self.optical_scenes}
 
     def empty(self, shape: tuple[int, int]) -> xr.Dataset:
         """A slot, or a window of one, in which nothing is written: dims (y, x) of `shape`.
@@ -89,7 +105,10 @@ class SlotSchema:
                 "long_name": "what became of the pixel",
                 **_flags(QUALITY),
             },
-            "sar_scene": scene_attributes(tuple(self.sar_scenes)),
+            **{
+                f"{sensor}_scene": scene_attributes(sensor, tuple(scenes))
+                for sensor, scenes in self.scenes.items()
+            },
             **({"optical_class": dict(CLASS_ATTRIBUTES)} if self.classes else {}),
         }
 
@@ -99,18 +118,23 @@ def is_flag(values: np.ndarray | xr.DataArray) -> bool:
     return values.dtype.kind != "f"
 
 
-def scene_attributes(sar_scenes: Sequence[str]) -> dict[str, Any]:
-    """CF attributes of `sar_scene`, which counts these ids from 1."""
+def scene_attributes(sensor: str, ids: Sequence[str]) -> dict[str, Any]:
+    """CF attributes of `{sensor}_scene`, which counts these ids from 1."""
     # CF separates meanings by blanks and allows them few characters.
-    meanings = ["none", *(NOT_CF_WORD.sub("_", each) for each in sar_scenes)]
+    meanings = ["none", *(NOT_CF_WORD.sub("_", each) for each in ids)]
+    when = f"{sensor}_time[{sensor}_scene] is when it was taken"
     return {
-        "long_name": "SAR scene that the pixel shows; sar_time[sar_scene] is when it was taken",
+        "long_name": f"{SENSOR_NAMES[sensor]} scene that the pixel shows; {when}",
         **_flags(meanings),
     }
 
 
 def _optical_attributes(band: str) -> dict[str, Any]:
-    return {"long_name": f"optical {band}", "units": "1", "ancillary_variables": "quality"}
+    return {
+        "long_name": f"optical {band}",
+        "units": "1",
+        "ancillary_variables": "quality optical_scene",
+    }
 
 
 def _sar_attributes(band: str) -> dict[str, Any]:

@@ -30,7 +30,8 @@ def written_day(region: DemoRegion, folder: Path) -> tuple[Plan, SlotStore]:
     plan = plan_of(region, folder)
     plan = replace(plan, lattice=replace(plan.lattice, shard_px=128, chunk_px=64))
     store = slot_store(plan, plan.slots[0])
-    schema = SlotSchema(("red",), ("vh",), {"s": plan.pairs[0].sar.datetime})
+    pair = plan.pairs[0]
+    schema = SlotSchema(("red",), ("vh",), {"s": pair.sar.datetime}, {"o": pair.optical.datetime})
     store.create(plan.lattice, schema, {})
     random = np.random.default_rng(0)
     for shard in plan.lattice.shards()[1:6]:

@@ -27,8 +27,12 @@ LATTICE = lattice_for(BOX, shard_px=64, chunk_px=16)
 FEW_CHUNKS = lattice_for(BOX, shard_px=64, chunk_px=64)
 ONE_SHARD = lattice_for(BOX, shard_px=128, chunk_px=128)
 SCENES = {"s": NOON, "s-2": NOON + timedelta(seconds=25)}
-SCHEMA = SlotSchema(("red", "green", "blue"), ("vh",), SCENES)
-VARIABLES = ("red", "green", "blue", "vh", "dx", "dy", "expected_error", "quality", "sar_scene")
+OPTICAL_SCENES = {"o": NOON, "o-2": NOON + timedelta(seconds=4)}
+SCHEMA = SlotSchema(("red", "green", "blue"), ("vh",), SCENES, OPTICAL_SCENES)
+VARIABLES = (
+    "red", "green", "blue", "vh", "dx", "dy", "expected_error", "quality", "sar_scene",
+    "optical_scene",
+)  # fmt: skip
 FIRST, SECOND, HALF = "a" * 16, "b" * 16, "c" * 16
 TWO_DAYS = timedelta(days=2)
 
@@ -47,11 +51,16 @@ def created(
     folder: Path | str,
     lattice: Lattice = LATTICE,
     sar_scenes: dict[str, datetime] | None = None,
+    optical_scenes: dict[str, datetime] | None = None,
     **names: str,
 ) -> SlotStore:
     """A slot in which nothing is written."""
     store = slot_store(folder, **names)
-    schema = replace(SCHEMA, sar_scenes=sar_scenes or SCENES)
+    schema = replace(
+        SCHEMA,
+        sar_scenes=sar_scenes or SCENES,
+        optical_scenes=optical_scenes or OPTICAL_SCENES,
+    )
     store.create(lattice, schema, {"weights_sha256": "f00"})
     return store
 
@@ -66,7 +75,9 @@ def shard_pixels(shard: Shard, seed: int = 0) -> xr.Dataset:
     for name, values in zip(measured, floats, strict=True):
         pixels[name].values[...] = values
     pixels["quality"].values[...] = noise((height, width), seed=seed) % len(QUALITY)
-    pixels["sar_scene"].values[...] = noise((height, width), seed=seed + 1) % (len(SCENES) + 1)
+    for seed_after, (sensor, scenes) in enumerate(SCHEMA.scenes.items(), start=1):
+        numbers = noise((height, width), seed=seed + seed_after) % (len(scenes) + 1)
+        pixels[f"{sensor}_scene"].values[...] = numbers
     return pixels
 
 
@@ -86,10 +97,11 @@ def published(
     lattice: Lattice = LATTICE,
     seed: int = 0,
     sar_scenes: dict[str, datetime] | None = None,
+    optical_scenes: dict[str, datetime] | None = None,
     **names: str,
 ) -> SlotStore:
     """A slot with all its shards, and the item that points to it."""
-    store = created(folder, lattice, sar_scenes, **names)
+    store = created(folder, lattice, sar_scenes, optical_scenes, **names)
     write_all(store, lattice, seed)
     publish(store, lattice, [pair_of_day()], {})
     return store

@@ -9,7 +9,8 @@ from flows.cli.terminal import DONE, add_json, add_store, output, write_json
 
 EPILOG = """\
 Without --bands the file holds all that is measured: optical, SAR, displacement, expected error.
-quality and sar_scene are flags: ask for them in a file of their own, and they stay whole numbers.
+quality, sar_scene and optical_scene are flags: ask for them in a file of their own, and they stay
+whole numbers.
 
 examples:
   tar-pipeline export s3://mosaics --region bolzano --slot 2024-06-04 --out bolzano.tif

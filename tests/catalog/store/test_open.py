@@ -35,6 +35,11 @@ from tests.support.slots import (
 
 DAYS = ("2020-11-04", "2020-11-09", "2020-12-01")
 # Each day counts from 1 what it shows; the second day shares one scene with the first.
+OPTICAL = (
+    {"o": NOON, "o-2": NOON + timedelta(seconds=4)},
+    {"o-1": NOON - timedelta(days=1), "o": NOON},
+    {"o-4": NOON + timedelta(days=4), "o-5": NOON + timedelta(days=5)},
+)
 SCENES = (
     {"s": NOON, "s-2": NOON + timedelta(seconds=25)},
     {"s-2": NOON + timedelta(seconds=25), "s-3": NOON + timedelta(days=3)},
@@ -46,8 +51,10 @@ SCENES = (
 def region(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("store")
     stores: list[SlotStore] = []
-    for seed, (slot, scenes) in enumerate(zip(DAYS, SCENES, strict=True)):
-        stores.append(published(folder, seed=seed, sar_scenes=scenes, slot=slot))
+    for seed, (slot, sar, optical) in enumerate(zip(DAYS, SCENES, OPTICAL, strict=True)):
+        stores.append(
+            published(folder, seed=seed, sar_scenes=sar, optical_scenes=optical, slot=slot)
+        )
     return stores[0].region_url
 
 
@@ -69,6 +76,22 @@ def test_every_pixel_knows_when_radar_saw_it_on_any_day(region: str) -> None:
         )
         expected = np.array([np.datetime64("NaT"), *times])[index]
         assert np.array_equal(seen[where].values, expected, equal_nan=True)
+
+
+def test_every_pixel_knows_which_optical_scene_it_shows_on_any_day(region: str) -> None:
+    mosaic = open_mosaic(region)
+    assert mosaic.optical_id.values.tolist() == ["", "o-1", "o", "o-2", "o-4", "o-5"]
+    assert mosaic["optical_scene"].dtype == np.uint16
+    shard = LATTICE.shards()[0]
+    ids, when = mosaic.optical_id[mosaic.optical_scene], mosaic.optical_time[mosaic.optical_scene]
+    for number, scenes in enumerate(OPTICAL):
+        shown = np.array(["", *scenes])[shard_pixels(shard, number)["optical_scene"]]
+        found = ids[number].values[shard.window.slices]
+        assert same(found, shown.astype(ids.dtype))
+        times = when[number].values[shard.window.slices]
+        assert np.array_equal(np.isnat(times), shown == "")
+        for id_, taken in scenes.items():
+            assert (times[shown == id_] == np.datetime64(taken.replace(tzinfo=None))).all()
 
 
 def test_one_day_counts_as_it_is_stored(region: str) -> None:
@@ -159,7 +182,9 @@ def test_what_was_opened_can_be_saved_and_opened_by_plain_xarray(
     region: str, tmp_path: Path
 ) -> None:
     part = open_mosaic(region, bbox=(-117.997, 33.752, -117.993, 33.756), time=DAYS[0])
-    part = part.drop_vars("sar_id")  # strings have no place in the Zarr v3 specification yet
+    part = part.drop_vars(
+        ["sar_id", "optical_id"]
+    )  # strings have no place in the Zarr v3 specification yet
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata")
         part.to_zarr(tmp_path / "part.zarr")
@@ -175,7 +200,7 @@ def test_cf_is_understood_by_libraries_that_know_it(region: str) -> None:
     assert mosaic.cf.standard_names["quality_flag"] == ["quality"]
     assert mosaic.cf.standard_names["projection_x_coordinate"] == ["x"]
     assert list(mosaic.cf.grid_mapping_names) == ["transverse_mercator"]
-    for name in ("quality", "sar_scene"):
+    for name in ("quality", "sar_scene", "optical_scene"):
         assert mosaic[name].cf.is_flag_variable
     registered = (mosaic["quality"].cf == "registered").values
     assert np.array_equal(registered, mosaic["quality"].values == 1)
@@ -184,8 +209,8 @@ def test_cf_is_understood_by_libraries_that_know_it(region: str) -> None:
         f"{region}/slots/{DAYS[0]}/abc.zarr", chunks=None, decode_cf=False, consolidated=False
     )
     for name, variable in stored.variables.items():
-        if name in ("spatial_ref", "quality", "sar_scene"):  # flags and the grid mapping have none
-            continue
+        if name in ("spatial_ref", "quality", "sar_scene", "optical_scene"):
+            continue  # flags and the grid mapping have none
         assert cf_units.Unit(variable.attrs["units"]), name
         assert variable.attrs.get("long_name") or variable.attrs["standard_name"]
 
@@ -206,13 +231,13 @@ def test_the_union_of_extents_lies_where_it_says(tmp_path: Path) -> None:
 
 
 def test_a_day_of_an_earlier_version_opens_beside_a_new_one(tmp_path: Path) -> None:
-    """Without overviews and without `sar_scene`."""
+    """Without overviews, `sar_scene` and `optical_scene`."""
     old = published(tmp_path, slot=DAYS[0])
     published(tmp_path, seed=1, slot=DAYS[1])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata")
         group = zarr.open_group(old.url, mode="r+", use_consolidated=False)
-        for name in ("sar_scene", "sar_time", "overviews"):
+        for name in ("sar_scene", "sar_time", "optical_scene", "optical_time", "overviews"):
             del group[name]
         attrs = group.attrs.asdict()
         group.attrs.put({key: value for key, value in attrs.items() if key != "multiscales"})
@@ -221,6 +246,8 @@ def test_a_day_of_an_earlier_version_opens_beside_a_new_one(tmp_path: Path) -> N
     assert mosaic["sar_scene"].dtype == np.uint16
     assert (mosaic["sar_scene"][0].values == 0).all()
     assert np.isnat(mosaic.sar_time[mosaic.sar_scene][0].values).all()
+    assert np.isnat(mosaic.optical_time[mosaic.optical_scene][0].values).all()
+    assert (mosaic.optical_id[mosaic.optical_scene][1].values != "").any()
     assert mosaic.attrs["overview_factors"] == []
     assert "sar_time" not in open_mosaic(old.region_url, time=DAYS[0]).coords
     with pytest.raises(ArgumentError, match="there are: none"):

@@ -28,7 +28,7 @@ from tests.support.scenes import NOON, scene
 
 BOX = (-118.0, 33.75, -117.97, 33.77)
 LATTICE = lattice_for(BOX)
-SCHEMA = SlotSchema(("red",), ("vh",), {"s": NOON})
+SCHEMA = SlotSchema(("red",), ("vh",), {"s": NOON}, {"o": NOON})
 PIXELS = SCHEMA.empty(LATTICE.shape)
 PROVENANCE = {
     "optical_scenes": ["o"],

@@ -39,14 +39,20 @@ def test_what_is_declared_is_what_is_stored_and_opened(tmp_path: Path, classes: 
     st.lists(st.sampled_from(["red", "green", "nir"]), unique=True),
     st.lists(st.sampled_from(["vv", "vh"]), unique=True),
     st.integers(0, 3),
+    st.integers(0, 3),
     st.booleans(),
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
 )
 def test_every_slot_is_empty_until_a_copy_is_written(
-    optical: list[str], sar: list[str], scenes: int, classes: bool, shape: tuple[int, int]
+    optical: list[str],
+    sar: list[str],
+    sar_scenes: int,
+    optical_scenes: int,
+    classes: bool,
+    shape: tuple[int, int],
 ) -> None:
-    times = {f"s{number}": NOON for number in range(scenes)}
-    schema = SlotSchema(tuple(optical), tuple(sar), times, classes)
+    seen, shown = ({f"s{n}": NOON for n in range(many)} for many in (sar_scenes, optical_scenes))
+    schema = SlotSchema(tuple(optical), tuple(sar), seen, shown, classes)
     empty = schema.empty(shape)
     assert list(empty)[: len(optical) + len(sar)] == [*optical, *sar]
     canvas = empty.copy(deep=True)
@@ -64,7 +70,8 @@ def test_every_slot_is_empty_until_a_copy_is_written(
         variable.values[0, 0] = 1
         assert canvas[name].values[0, 0] == 1
         assert not (empty[name] == 1).any()
-    assert canvas["sar_scene"].attrs["flag_values"] == list(range(scenes + 1))
+    assert canvas["sar_scene"].attrs["flag_values"] == list(range(sar_scenes + 1))
+    assert canvas["optical_scene"].attrs["flag_values"] == list(range(optical_scenes + 1))
 
 
 def test_an_empty_slot_takes_no_memory() -> None:

@@ -63,9 +63,10 @@ def lattice() -> Lattice:
 def job_of(lattice: Lattice, *layers: Layer) -> ShardJob:
     (shard,) = lattice.shards()
     store = SlotStore("/nowhere", "region", "2020-11-04", "0" * 16)
-    scenes = {scene.id: NOON for layer in layers for scene in layer.sar}
+    sar = {scene.id: NOON for layer in layers for scene in layer.sar}
+    optical = {scene.id: NOON for layer in layers for scene in layer.optical}
     classes = any(scene.mask is not None for layer in layers for scene in layer.optical)
-    return ShardJob(store, lattice, shard, layers, SlotSchema(RGB, ("vh",), scenes, classes))
+    return ShardJob(store, lattice, shard, layers, SlotSchema(RGB, ("vh",), sar, optical, classes))
 
 
 def stacked(canvas: xr.Dataset, *names: str) -> np.ndarray:
@@ -168,6 +169,7 @@ def test_the_clearest_granule_shows_each_pixel_and_clouds_are_told(
     shows_second[70:72, :5] = False
     expected = np.where(shows_second, second, first).astype(np.float32)
     assert np.array_equal(stacked(canvas, *RGB), expected)
+    assert np.array_equal(canvas["optical_scene"].values, 1 + shows_second)
     cloudy = np.zeros((SIDE, SIDE), bool)
     cloudy[32:48] = True
     cloudy[70:72, :5] = True
@@ -211,6 +213,8 @@ def test_where_no_optical_scene_has_data_there_is_nothing(tmp_path: Path, lattic
     canvas = compose(job_of(lattice, layer))
     assert (canvas["quality"].values[:20] == NO_OPTICAL).all()
     assert np.isnan(stacked(canvas, *RGB)[:, :20]).all()
+    assert (canvas["optical_scene"].values[:20] == 0).all()
+    assert (canvas["optical_scene"].values[20:] == 1).all()
     assert np.isnan(canvas["vh"].values[:20]).all()
     assert (canvas["quality"].values[20:] == REGISTERED).all()
 
