@@ -8,7 +8,7 @@ from typing import Self
 
 from flows.cluster.stream import JobsFailed
 from flows.plan.generation import SlotPlan
-from flows.stages.fit import GroupEstimate, PairVerdict
+from flows.stages.estimate import GroupEstimate, PairVerdict
 from flows.stages.group_matches import EngineTime
 
 

@@ -15,34 +15,29 @@ from catalog.store.layout import overview_factors
 from catalog.store.overviews import overview_shards
 from flows.cluster.stream import JobsFailed
 from flows.cluster.workers import DispatchError, cluster
+from flows.estimate_slot import TooManyTilesFailed, estimate_slot
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
-from flows.plan.plan import Plan, slot_store, without_scenes, without_tiles
+from flows.plan.plan import Plan, slot_store, with_memory, without_scenes
 from flows.progress import Stopwatch
 from flows.report import artifacts
 from flows.report.accountability import describe_failures, name_shortfall
 from flows.report.schema import Report
 from flows.stages.compose import slot_shards
-from flows.stages.fit import abstain_without_optical, estimates_from_bytes, estimates_to_bytes
-from flows.stages.group_matches import Collected
+from flows.stages.recall import current_versions
+from flows.stages.remember import lessons
 from flows.tasks import (
     Run,
     compose_overview,
     compose_shards,
     create_store,
-    fit_field,
-    match_pairs,
+    learn_day,
     publish_slot,
     report_run,
 )
 from tar_engine.errors import EngineError
 
 SHARDS_PER_TASK = 64
-MOST_TILES_FAILED = 0.5  # of a day's; a day that lost more is not worth publishing
-
-
-class TooManyTilesFailed(RuntimeError):
-    """Most of a day's tiles were given up; the message has the first reason."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +67,10 @@ class RunResult:
 def run_region(plan: Plan, clock: Stopwatch) -> RunResult:
     """Make every day of a plan that is not published yet, and report; inside a Prefect flow.
 
-    What cannot be delivered is in the result. Raises `StoreError` when the report cannot be saved.
+    What cannot be delivered is in the result. Raises `StoreError` when the store cannot be read or
+    the report cannot be saved.
     """
-    outcomes = register_slots(plan, clock) if plan.unfinished else []
+    outcomes = register_slots(plan, clock) if plan.unfinished or unlearned(plan) else []
     return RunResult(plan, tuple(outcomes), report_run(plan, outcomes, clock))
 
 
@@ -88,6 +84,8 @@ def register_slots(plan: Plan, clock: Stopwatch) -> list[SlotOutcome]:
             artifacts.show_progress(plan) as progress,
         ):
             run = Run(plan, workers, progress, clock)
+            for slot in unlearned(plan):  # published by a run that was killed just then
+                remember_slot(run, slot)
             outcomes.extend(register_slot(run, slot) for slot in plan.unfinished)
     except DispatchError as error:
         left = plan.unfinished[len(outcomes) :]
@@ -101,7 +99,7 @@ def register_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
     Compose reads pixels that no tile asked for. A scene that breaks only there is dropped, and
     the day begins again without it; so it ends at the latest when no scene is left.
     """
-    outcome = SlotOutcome(slot)
+    outcome = SlotOutcome(with_memory(run.plan, slot, current_versions(run.plan, slot.sar)))
     while True:
         try:
             with run.clock("estimate"):
@@ -114,6 +112,8 @@ def register_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
             if outcome.failure is None:
                 with run.clock("publish"):
                     publish_slot(run.plan, outcome)
+                with run.clock("remember"):
+                    remember_slot(run, outcome.slot)
             return outcome
         except SceneReadError as error:
             if not any(error.scene_id == scene.id for scene in outcome.slot.scenes):
@@ -125,43 +125,18 @@ def register_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
             return outcome.failed(error)
 
 
-def estimate_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
-    """The fields and verdicts of a day: those a killed run left, or new ones.
+def unlearned(plan: Plan) -> list[SlotPlan]:
+    """The published days of a plan that its region does not remember yet. Raises `StoreError`."""
+    return [slot for slot in plan.slots if slot.published and lessons(plan, slot)]
 
-    Scenes that turn out unreadable are dropped, and so are tiles that fail whoever tries them; the
-    day is then another generation. Ground that no optical scene shows has nothing to match.
+
+def remember_slot(run: Run, slot: SlotPlan) -> None:
+    """Add a published day to what its region remembers of each of its viewing geometries.
+
+    A failure leaves the memory as it was, and the next run begins with that day.
     """
-    slot = outcome.slot
-    if (saved := slot_store(run.plan, slot).load_estimate()) is not None:
-        return replace(outcome, estimates=estimates_from_bytes(saved))
-    found = {
-        group.passes: match_pairs(run, group, Collected()) for group in slot.groups if group.optical
-    }
-    unreadable = {id_: why for each in found.values() for id_, why in each.unreadable.items()}
-    failed = {name: why for each in found.values() for name, why in each.failed.items()}
-    tiles = sum(each.tiles for each in found.values())
-    outcome = replace(
-        outcome,
-        unreadable={**outcome.unreadable, **unreadable},
-        tiles=outcome.tiles + tiles,
-        failed_tiles=failed,
-        engine=sum((each.engine for each in found.values()), outcome.engine),
-    )
-    if len(failed) > MOST_TILES_FAILED * tiles:
-        raise TooManyTilesFailed(f"{len(failed)} of {tiles} tiles failed: {min(failed.values())}")
-    if unreadable:
-        slot = without_scenes(run.plan, slot, unreadable)
-    if failed:
-        slot = without_tiles(run.plan, slot, failed)
-    estimates = tuple(
-        fit_field(run, group, found[group.passes])
-        if group.optical
-        else abstain_without_optical(group)
-        for group in slot.groups
-    )
-    if slot.groups and not slot.published:
-        slot_store(run.plan, slot).save_estimate(estimates_to_bytes(estimates))
-    return replace(outcome, slot=slot, estimates=estimates)
+    for lesson in lessons(run.plan, slot):
+        learn_day(run, slot, lesson)
 
 
 def compose_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:

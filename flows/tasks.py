@@ -14,6 +14,7 @@ from distributed import Future
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from catalog.archives.items import Scene
 from catalog.errors import SceneReadError
 from catalog.grid import Shard
 from catalog.store.overviews import write_overview_shard
@@ -32,9 +33,14 @@ from flows.report import artifacts
 from flows.report.save import save_run
 from flows.report.schema import Report
 from flows.stages.compose import ShardJob, compose_shard, layers_of, slot_schema
-from flows.stages.fit import GroupEstimate, fit_found
+from flows.stages.estimate import GroupEstimate
+from flows.stages.fit import fit_found
 from flows.stages.group_matches import Collected, GroupMatches
-from flows.stages.match import match_group
+from flows.stages.match import Tile, match_group
+from flows.stages.radar import PassPosition, locate_pass, match_pass, radar_tiles
+from flows.stages.recall import Remembered
+from flows.stages.remember import Lesson, ReferenceJob, learn, write_reference_shard
+from flows.stages.weigh import weigh_found
 
 HOUR = 3600.0
 
@@ -68,13 +74,26 @@ def renew_plan(plan: Plan) -> Plan:
 
 
 @task(name="match", task_run_name="match {group.name}", cache_policy=NO_CACHE, **with_retries())
-def match_pairs(run: Run, group: Group, found: Collected) -> GroupMatches:
-    """Pass one, on the workers: the matches of all tiles of one group.
+def match_pairs(run: Run, group: Group, tiles: Sequence[Tile], found: Collected) -> GroupMatches:
+    """Pass one, on the workers: the matches of tiles of one group.
 
     How long that takes depends on the region; what stands still is noticed by `stream`.
     """
     with run.progress.bar(f"matching {group.name}", "tiles") as bar:
-        return match_group(run.workers, run.plan, group, bar, found)
+        return match_group(run.workers, run.plan, group, tiles, bar, found)
+
+
+@task(
+    name="radar", task_run_name="radar {sar[0].pass_key}", cache_policy=NO_CACHE, **with_retries()
+)
+def position_pass(
+    run: Run, sar: Sequence[Scene], remembered: Remembered, turn: int
+) -> tuple[GroupMatches, PassPosition]:
+    """Where a SAR pass lies on the ground, by the reference image of its geometry; on the workers."""
+    tiles = radar_tiles(run.plan.lattice, sar, remembered, turn)
+    with run.progress.bar(f"radar of {sar[0].datetime:%Y-%m-%d}", "tiles") as bar:
+        found = match_pass(run.workers, run.plan, tiles, bar, Collected())
+    return found, locate_pass(found.matches(), remembered)
 
 
 @task(name="fit", task_run_name="fit {group.name}", cache_policy=NO_CACHE, **with_retries())
@@ -86,6 +105,44 @@ def fit_field(run: Run, group: Group, found: GroupMatches) -> GroupEstimate:
         return run.workers.run(fit_found, group, there, run.plan.lattice)
 
     return run_one(run.workers, submit, f"the field of {group.name}")
+
+
+@task(name="weigh", task_run_name="weigh {group.name}", cache_policy=NO_CACHE, **with_retries())
+def weigh_field(
+    run: Run,
+    group: Group,
+    found: GroupMatches | None,
+    remembered: Remembered,
+    position: PassPosition | None,
+) -> GroupEstimate:
+    """The same where the ground is remembered: what is found, weighed against it; on a worker."""
+
+    def submit() -> Future[GroupEstimate]:
+        there = run.workers.client.scatter((found, remembered), hash=False)
+        return run.workers.run(weigh_found, group, there, position, run.plan.lattice)
+
+    return run_one(run.workers, submit, f"the field of {group.name}")
+
+
+@task(
+    name="remember", task_run_name="remember {slot.slot}", cache_policy=NO_CACHE, **with_retries()
+)
+def learn_day(run: Run, slot: SlotPlan, lesson: Lesson) -> None:
+    """Add a published day to one memory; committed when all of it is written.
+
+    Raises `JobsFailed` when a part of its reference was given up.
+    """
+    version = lesson.previous
+    if lesson.estimate is not None:
+        version = lesson.version
+        jobs = {f"reference, {name_shard(job.shard)}": job for job in learn(run.plan, slot, lesson)}
+
+        def submit(job: ReferenceJob) -> Future[None]:
+            return run.workers.run(write_reference_shard, job)
+
+        run_jobs(run, f"remembering {slot.slot}", submit, jobs)
+    assert version is not None
+    lesson.store.commit(version, (*lesson.slots, lesson.slot))
 
 
 @task(

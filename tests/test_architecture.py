@@ -27,7 +27,7 @@ FLOORS = {
         "training",
     ),
     "flows": (
-        "progress", "cluster", "plan", "stages", "outcome", "report", "tasks", "run_region",
+        "progress", "cluster", "plan", "stages", "outcome", "report", "tasks", "estimate_slot", "run_region",
         "register_region", "service", "cli",
     ),
 }  # fmt: skip

@@ -28,7 +28,7 @@ from flows.report.schema import (
     SlotReport,
     Status,
 )
-from flows.stages.fit import PairVerdict, estimates_from_bytes
+from flows.stages.estimate import PairVerdict, estimates_from_bytes
 from flows.stages.group_matches import EngineTime
 
 Row = Sequence[str | Text]

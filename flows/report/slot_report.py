@@ -41,7 +41,7 @@ from flows.report.preview import (
     stretch_limits,
 )
 from flows.report.report import load_earlier_outcomes
-from flows.stages.fit import PairVerdict
+from flows.stages.estimate import PairVerdict
 
 logger = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]

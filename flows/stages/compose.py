@@ -37,11 +37,13 @@ from catalog.store.shards import write_shard
 from catalog.store.slot import SlotStore
 from flows.plan.generation import SlotPlan
 from flows.plan.groups import Group
-from flows.stages.fit import GroupEstimate
+from flows.stages.estimate import GroupEstimate
 from tar_engine.fields.field import Field
+from tar_engine.fields.nodes import NodeGrid
 
 Mask = npt.NDArray[np.bool_]
 
+MOST_REMEMBERED_ERROR_PX = 3.0  # expected where only memory tells; where it is more, none is shown
 SEEN_THROUGH = (REGISTERED_FROM_MEMORY, REGISTERED_RADAR_TO_RADAR)  # clouds do not matter to them
 
 
@@ -59,7 +61,8 @@ class Layer:
     optical: tuple[Scene, ...]
     sar: tuple[Scene, ...]
     field: Field | None
-    error_px: dict[tuple[str, str], float]  # expected error of the accepted pairs
+    error_px: npt.NDArray[np.float32] | None  # expected of the field, on the lattice's nodes
+    accepted: frozenset[tuple[str, str]]  # ids of pairs
     refused: frozenset[tuple[str, str]]
     quality: int = REGISTERED  # of the pixels that it registers
 
@@ -79,12 +82,21 @@ def layers_of(groups: Sequence[Group], estimates: Sequence[GroupEstimate]) -> tu
     """One layer per group, in the groups' order."""
     layers = []
     for group, estimate in zip(groups, estimates, strict=True):
-        accepted = {
-            (v.optical, v.sar): v.expected_error_px for v in estimate.verdicts if v.accepted
-        }
-        refused = frozenset((v.optical, v.sar) for v in estimate.verdicts if not v.accepted)
-        quality = QUALITY.index(estimate.quality)
-        layers.append(Layer(group.optical, group.sar, estimate.field, accepted, refused, quality))
+        accepted, refused = (
+            frozenset((v.optical, v.sar) for v in estimate.verdicts if v.accepted == wanted)
+            for wanted in (True, False)
+        )
+        layers.append(
+            Layer(
+                optical=group.optical,
+                sar=group.sar,
+                field=estimate.field,
+                error_px=estimate.error_px,
+                accepted=accepted,
+                refused=refused,
+                quality=QUALITY.index(estimate.quality),
+            )
+        )
     return tuple(layers)
 
 
@@ -158,8 +170,15 @@ def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, M
     """
     window, quality = job.shard.window, canvas["quality"]
     still_open = quality == (NO_SAR if layer.optical else NO_OPTICAL)
-    if layer.field is not None:
-        displacement = layer.field.displacement(window.x0, window.y0, window.width, window.height)
+    if layer.field is not None and layer.error_px is not None:
+        extent = window.x0, window.y0, window.width, window.height
+        displacement = layer.field.displacement(*extent)
+        expected_error = NodeGrid(*layer.error_px.shape).on_window(layer.error_px, *extent)
+        if layer.quality != REGISTERED:  # of ground that memory does not know
+            unsure = still_open & (expected_error > MOST_REMEMBERED_ERROR_PX)
+            still_open &= ~unsure
+            for scene in layer.sar:
+                quality[unsure & job.lattice.mask_of(scene.footprint, window)] = ABSTAINED
         positions = window.positions() + displacement
         for scene in layer.sar:
             targets = _targets(layer, scene, shown_by, still_open)
@@ -178,7 +197,7 @@ def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, M
             canvas["sar_scene"][new] = NO_SCENE + 1 + list(job.schema.sar_scenes).index(scene.id)
             quality[new] = layer.quality
             still_open &= ~new
-            _fill_expected_error(canvas, layer, scene, shown_by, new)
+            canvas["expected_error"][new] = expected_error[new]
     for optical_id, sar_id in layer.refused:
         sar = next(scene for scene in layer.sar if scene.id == sar_id)
         abstained = still_open & job.lattice.mask_of(sar.footprint, window)
@@ -193,11 +212,11 @@ def _targets(layer: Layer, sar: Scene, shown_by: dict[str, Mask], still_open: Ma
     Of a layer without optical scenes all, if the SAR scene was accepted. Else those of its accepted pairs; and, since a displacement reaches over the border between two SAR
     scenes, those of any other accepted optical scene with which it was not refused.
     """
-    if not any(sar_id == sar.id for _, sar_id in layer.error_px):
+    if not any(sar_id == sar.id for _, sar_id in layer.accepted):
         return np.zeros_like(still_open)
     if not layer.optical:
         return still_open.copy()
-    trusted = {optical_id for optical_id, _ in layer.error_px}
+    trusted = {optical_id for optical_id, _ in layer.accepted}
     masks = [
         shown_by[scene.id]
         for scene in layer.optical
@@ -210,16 +229,3 @@ def _bounds(mask: Mask) -> tuple[slice, slice]:
     """The smallest block of rows and columns that holds every true pixel."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
-def _fill_expected_error(
-    canvas: Canvas, layer: Layer, sar: Scene, shown_by: dict[str, Mask], new: Mask
-) -> None:
-    """The error expected of the pair; over a border, the worst of the optical scene's pairs."""
-    if not layer.optical:
-        canvas["expected_error"][new] = layer.error_px["", sar.id]
-    for scene in layer.optical:
-        of_scene = {key: error for key, error in layer.error_px.items() if key[0] == scene.id}
-        if of_scene:
-            error = of_scene.get((scene.id, sar.id), max(of_scene.values()))
-            canvas["expected_error"][new & shown_by[scene.id]] = error

@@ -7,10 +7,8 @@ not belong is refused and taken out before the field is fitted again.
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,39 +19,16 @@ from catalog.archives.items import Scene
 from catalog.archives.pairs import Pair
 from catalog.grid import Lattice
 from flows.plan.groups import Group
+from flows.stages.estimate import GroupEstimate, PairVerdict
 from flows.stages.group_matches import GroupMatches
-from tar_engine.fields.field import Field
+from tar_engine.config import FitConfig
 from tar_engine.fields.fit import Verdict, fit, judge
+from tar_engine.fields.ground import continued
 from tar_engine.fields.matches import Matches
+from tar_engine.fields.nodes import NodeGrid, expected_error, measure_nodes
 
 Mask = npt.NDArray[np.bool_]
 OUTLINE_STEP_DEGREES = 0.01  # straight lines in lon/lat are not straight on the lattice
-
-
-@dataclass(frozen=True)
-class PairVerdict:
-    """What became of one pair, or of a SAR scene alone (`optical` is ""). Distances in lattice pixels; NaN when nothing was measured."""
-
-    optical: str
-    sar: str
-    accepted: bool
-    reason: str
-    expected_error_px: float
-    median_displacement_px: float
-    matches: int
-
-
-@dataclass(frozen=True)
-class GroupEstimate:
-    """One displacement field for a group, and a verdict for each of its pairs, in their order.
-
-    A group without optical scenes has a verdict for each SAR scene, whose `optical` is "".
-    `quality` says by what its pixels are registered: a name of `catalog.store.schema.QUALITY`.
-    """
-
-    field: Field | None
-    verdicts: tuple[PairVerdict, ...]
-    quality: str = "registered"
 
 
 def fit_found(group: Group, found: GroupMatches, lattice: Lattice) -> GroupEstimate:
@@ -62,7 +37,12 @@ def fit_found(group: Group, found: GroupMatches, lattice: Lattice) -> GroupEstim
 
 
 def fit_group(
-    group: Group, matches: Matches, lattice: Lattice, *, failed_tiles: int = 0
+    group: Group,
+    matches: Matches,
+    lattice: Lattice,
+    *,
+    failed_tiles: int = 0,
+    config: FitConfig | None = None,
 ) -> GroupEstimate:
     """Fit one field to a group, judge each pair on its own matches, drop the refused, fit again.
 
@@ -70,7 +50,7 @@ def fit_group(
     one that the mosaic shows. `failed_tiles` only explains why a pair may have no match. Without
     any accepted pair the estimate has no field.
     """
-    own = _split_by_pair(group, matches, lattice)
+    own = split_by_pair(group, matches, lattice)
     no_match = "the engine found no match on its ground"
     if failed_tiles:
         no_match += f", and {failed_tiles} tiles of its passes failed"
@@ -78,7 +58,7 @@ def fit_group(
     candidates = [index for index, mine in enumerate(own) if mine.any()]
     while candidates:
         fitted = np.logical_or.reduce([own[index] for index in candidates])
-        shared = fit(matches.select(fitted))
+        shared = fit(matches.select(fitted), config)
         unseen_px = np.full(len(matches), np.nan)
         unseen_px[fitted] = shared.unseen_px
         for index in candidates:
@@ -87,7 +67,16 @@ def fit_group(
             verdicts[index] = _verdict_of(group.pairs[index], verdict)
         accepted = [index for index in candidates if verdicts[index].accepted]
         if accepted == candidates and shared.verdict.accepted:
-            return GroupEstimate(shared.field, tuple(verdicts))
+            evidence = measure_nodes(
+                shared.field, matches.select(fitted), shared.unseen_px, node_grid(lattice)
+            )
+            error_px = expected_error(continued(evidence).error)
+            return GroupEstimate(
+                shared.field,
+                state_errors(verdicts, own, matches, error_px),
+                error_px=error_px,
+                evidence=evidence,
+            )
         if accepted == candidates:  # they agree with the field, but it fails on unseen matches
             for index in candidates:
                 verdicts[index] = _verdict_of(group.pairs[index], shared.verdict)
@@ -102,42 +91,30 @@ def abstain_without_optical(group: Group) -> GroupEstimate:
     return GroupEstimate(None, tuple(_refuse(*ids, reason) for ids in group.judged))
 
 
-def estimates_to_bytes(estimates: Sequence[GroupEstimate]) -> bytes:
-    """All groups of a slot as one npz: the same estimates give the same bytes."""
-    arrays: dict[str, npt.NDArray[np.generic]] = {}
-    for index, estimate in enumerate(estimates):
-        verdicts = json.dumps([asdict(verdict) for verdict in estimate.verdicts])
-        arrays[f"{index}/verdicts"] = np.array(verdicts)
-        arrays[f"{index}/quality"] = np.array(estimate.quality)
-        for name, array in (estimate.field.to_arrays() if estimate.field else {}).items():
-            arrays[f"{index}/field/{name}"] = array
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
+def node_grid(lattice: Lattice) -> NodeGrid:
+    """The nodes of a region's lattice."""
+    height, width = lattice.shape
+    return NodeGrid.over(width, height)
 
 
-def estimates_from_bytes(content: bytes) -> tuple[GroupEstimate, ...]:
-    """Inverse of `estimates_to_bytes`."""
-    estimates = []
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        count = sum(name.endswith("/verdicts") for name in arrays.files)
-        for index in range(count):
-            prefix = f"{index}/field/"
-            field = {
-                n.removeprefix(prefix): arrays[n] for n in arrays.files if n.startswith(prefix)
-            }
-            verdicts = json.loads(str(arrays[f"{index}/verdicts"]))
-            estimates.append(
-                GroupEstimate(
-                    Field.from_arrays(field) if field else None,
-                    tuple(PairVerdict(**verdict) for verdict in verdicts),
-                    str(arrays[f"{index}/quality"]),
-                )
-            )
-    return tuple(estimates)
+def state_errors(
+    verdicts: Sequence[PairVerdict],
+    own: Sequence[Mask],
+    matches: Matches,
+    error_px: npt.NDArray[np.float32],
+) -> tuple[PairVerdict, ...]:
+    """The verdicts, with the median of the error map where the accepted pairs have matches."""
+    grid = NodeGrid(*error_px.shape)
+    at_matches = grid.at(error_px.astype(np.float64), matches.optical_xy)
+    return tuple(
+        replace(verdict, expected_error_px=float(np.median(at_matches[mine])))
+        if verdict.accepted and mine.any()
+        else verdict
+        for verdict, mine in zip(verdicts, own, strict=True)
+    )
 
 
-def _split_by_pair(group: Group, matches: Matches, lattice: Lattice) -> list[Mask]:
+def split_by_pair(group: Group, matches: Matches, lattice: Lattice) -> list[Mask]:
     """For each pair, which matches lie where the mosaic shows its optical and its SAR scene."""
     optical = _find_shown(group.optical, matches.optical_xy, lattice)
     sar = _find_shown(group.sar, matches.optical_xy, lattice)

@@ -91,9 +91,7 @@ def fit_remainder(day: NodeField, ground: NodeField, tolerance_px: float) -> Flo
     return fit_affine(xy, beyond, 1 / variance, tolerance_px)
 
 
-def fit_affine(
-    xy: Float64, displacement: Float64, weight: Float64, tolerance_px: float
-) -> Float64:
+def fit_affine(xy: Float64, displacement: Float64, weight: Float64, tolerance_px: float) -> Float64:
     """(2, 3) affine displacement of (N, 2) displacements at (N, 2); weight: (N,) inverse variance.
 
     What lies further off than the tolerance counts little (`robust_weight`).

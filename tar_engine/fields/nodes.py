@@ -17,13 +17,15 @@ from tar_engine.fields.matches import Matches
 
 Float64 = npt.NDArray[np.float64]
 
+MATCH_SPACING_PX = 16.0  # of the engine's matches
 NODE_PX = 24.0  # between nodes; the smooth field's control points lie as far apart
 REACH_NODES = 1.4  # sigma of the neighbourhood that tells a node something: the windows' own width
 SEEN_SHARE = 0.2  # of the matches that a neighbourhood can hold; with fewer nothing is known there
 FAR_PX = 4.0  # an unseen residual beyond that counts as that
 RESIDUAL_FACTOR = 0.5  # error over the residual of unseen matches, at full confidence
+ERROR_FLOOR_PX = 0.3  # of what the matches of a place share on every day, so that none can tell
 FULL_CONFIDENCE = 0.1  # mean over a neighbourhood's matches; more does not lessen the error much
-LARGEST_ERROR_PX = 30.0
+LARGEST_ERROR_PX = 4.0  # of ground that was looked at
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,15 @@ class NodeGrid:
         full = (NODE_PX / MATCH_SPACING_PX) ** 2
         return np.asarray(smooth(binned.reshape(self.shape)) / full, np.float64)
 
-    def at(self, values: Float64, x: Float64, y: Float64) -> Float64:
-        """Values (rows, columns) between nodes, bilinear: (len(y), len(x)), the nearest beyond."""
-        rows = np.clip(y / NODE_PX, 0, self.rows - 1)
-        columns = np.clip(x / NODE_PX, 0, self.columns - 1)
-        return ndimage.map_coordinates(
-            values, np.meshgrid(rows, columns, indexing="ij"), order=1, mode="nearest"
-        )
+    def at(self, values: Float64, xy: Float64) -> Float64:
+        """Values (rows, columns) at positions (N, 2), bilinear; beyond the nodes, the nearest."""
+        return ndimage.map_coordinates(values, xy.T[::-1] / NODE_PX, order=1, mode="nearest")
 
-
-MATCH_SPACING_PX = 16.0  # of the engine's matches
+    def on_window(self, values: Float64, x0: int, y0: int, width: int, height: int) -> Float64:
+        """Values (rows, columns) at every pixel of a window, (height, width), likewise."""
+        rows, columns = np.arange(y0, y0 + height), np.arange(x0, x0 + width)
+        places = np.meshgrid(rows / NODE_PX, columns / NODE_PX, indexing="ij")
+        return ndimage.map_coordinates(values, places, order=1, mode="nearest")
 
 
 @dataclass(frozen=True)
@@ -95,15 +96,18 @@ class NodeField:
         return NodeField(self.displacement - affine_at(affine, self.grid), self.error)
 
 
+def expected_error(error: Float64) -> npt.NDArray[np.float32]:
+    """What is stated of one sigma (rows, columns): what all matches may share is added to it."""
+    return np.hypot(error, ERROR_FLOOR_PX).astype(np.float32)
+
+
 def smooth(values: Float64) -> Float64:
     """A Gaussian mean over nodes (…, rows, columns); beyond the edges there is nothing."""
     sigma = (0,) * (values.ndim - 2) + (REACH_NODES, REACH_NODES)
     return np.asarray(ndimage.gaussian_filter(values, sigma, mode="constant"), np.float64)
 
 
-def measure_nodes(
-    field: Field, matches: Matches, unseen_px: Float64, grid: NodeGrid
-) -> NodeField:
+def measure_nodes(field: Field, matches: Matches, unseen_px: Float64, grid: NodeGrid) -> NodeField:
     """What a day's matches, and the field fitted to them, tell of each node.
 
     `unseen_px` (N,) is that of the day's `Fit`. The error falls with the residuals of the matches
@@ -126,7 +130,9 @@ def measure_nodes(
 
 def field_through(displacement: Float64) -> Field:
     """The cubic spline through a displacement (2, rows, columns) known at every node."""
-    control = np.stack([ndimage.spline_filter(each, order=3, mode="mirror") for each in displacement])
+    control = np.stack(
+        [ndimage.spline_filter(each, order=3, mode="mirror") for each in displacement]
+    )
     margin = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))
     if min(displacement.shape[1:]) > MARGIN:
         control = np.pad(control, margin, mode="reflect")

@@ -141,7 +141,7 @@ def _measure(each: Generation) -> dict[str, Any]:
 def _describe(each: Generation) -> dict[str, Any]:
     """A generation as `status` tells it; shares and pairs are None where nothing says so."""
     from catalog.store.upkeep import quality_shares
-    from flows.stages.fit import estimates_from_bytes
+    from flows.stages.estimate import estimates_from_bytes
 
     saved = each.store.load_estimate()
     verdicts = [v for e in (estimates_from_bytes(saved) if saved else ()) for v in e.verdicts]

@@ -22,7 +22,7 @@ from flows.report.accountability import (
 )
 from flows.report.report import compile_report
 from flows.report.schema import Counts
-from flows.stages.fit import GroupEstimate, PairVerdict
+from flows.stages.estimate import GroupEstimate, PairVerdict
 from flows.stages.group_matches import EngineTime
 from tests.support.regions import plan_of
 from tests.support.terminal import printed

@@ -21,7 +21,7 @@ from flows.report.report import (
 )
 from flows.report.save import save_report
 from flows.report.schema import Report, encode_report
-from flows.stages.fit import GroupEstimate, PairVerdict
+from flows.stages.estimate import GroupEstimate, PairVerdict
 from tar_engine.fields.field import Field
 from tests.support.regions import plan_of
 from tests.support.terminal import printed

@@ -33,7 +33,7 @@ from flows.stages.compose import (
     layers_of,
     slot_shards,
 )
-from flows.stages.fit import GroupEstimate, PairVerdict
+from flows.stages.estimate import GroupEstimate, PairVerdict
 from tar_engine.fields.field import Field
 from tests.support.scenes import CORNER, NOON, UTM, noise, same, scene_of, write_raster
 

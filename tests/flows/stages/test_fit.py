@@ -10,13 +10,13 @@ import numpy as np
 from catalog.archives.pairs import Pair
 from catalog.grid import Lattice, lattice_for
 from flows.plan.groups import Group
-from flows.stages.fit import (
+from flows.stages.estimate import (
     GroupEstimate,
     PairVerdict,
     estimates_from_bytes,
     estimates_to_bytes,
-    fit_group,
 )
+from flows.stages.fit import fit_group
 from tar_engine.config import FitConfig
 from tar_engine.fields.field import Field
 from tar_engine.fields.matches import Matches

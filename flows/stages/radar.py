@@ -1,0 +1,228 @@
+"""Radar held to radar: where a SAR pass lies on the ground, by the reference image of its geometry.
+
+Clouds do not matter to it. The reference has half the lattice's resolution, which tells a pass's
+shift and tilt to a twentieth of a pixel, at a quarter of the cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from catalog.archives.items import Scene
+from catalog.errors import SceneReadError
+from catalog.grid import Lattice, Window
+from catalog.memory.encoding import db_from_codes
+from catalog.memory.layout import REFERENCE_FACTOR as SIZE
+from catalog.memory.store import MemoryStore
+from catalog.pixels.composite import read_composite
+from flows.cluster.workers import Workers, load_registrar
+from flows.plan.plan import Plan
+from flows.progress import Bar
+from flows.stages.group_matches import Collected, GroupMatches, TileMatches
+from flows.stages.match import (
+    HALO_PX,
+    LEAST_VALID_SHARE,
+    REMAINDER_PX,
+    TILE_PX,
+    collect_matches,
+    is_inside,
+    name_tile,
+)
+from flows.stages.recall import SAMPLED, Remembered, knows, start_of
+from tar_engine.config import FitConfig
+from tar_engine.fields.field import Field
+from tar_engine.fields.fit import Verdict, fit
+from tar_engine.fields.matches import Matches
+from tar_engine.fields.nodes import MATCH_SPACING_PX
+
+Floats = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+MOST_TILES = 9  # that are all matched
+REMAINDER = FitConfig(stiffness=())  # a pass differs from memory by a shift or a tilt
+LEAST_POWER = 1e-6  # of linear SAR, below which there is nothing to take the logarithm of
+
+
+@dataclass(frozen=True)
+class RadarTile:
+    """A tile of one SAR pass and of its reference; windows in pixels of the lattice."""
+
+    window: Window
+    core: Window
+    sar: tuple[Scene, ...]
+    store: MemoryStore
+    version: str
+    band: str
+    decibel: bool
+    start: Floats
+
+
+@dataclass(frozen=True)
+class RadarImages:
+    """(1, H, W) decibels at half the lattice's resolution, NaN for no data; what would not read."""
+
+    reference: Floats
+    sar: Floats
+    unreadable: dict[str, str]
+
+
+@dataclass(frozen=True)
+class PassPosition:
+    """How far a SAR pass lies from the ground: an affine beyond its field, if it could be told."""
+
+    verdict: Verdict
+    beyond: Field
+
+    @property
+    def affine(self) -> Float64:
+        """(2, 3) displacement: linear part times (x, y), plus shift, pixels."""
+        return self.beyond.affine - np.eye(2, 3)
+
+
+def radar_tiles(
+    lattice: Lattice, sar: Sequence[Scene], remembered: Remembered, turn: int
+) -> tuple[RadarTile, ...]:
+    """The tiles that a pass and the known ground share: of many every third, others every day."""
+    parts = [(scene, lattice.window_of(scene.footprint)) for scene in sar]
+    field = remembered.field
+    tiles = []
+    for core in lattice.tiles(TILE_PX):
+        side = TILE_PX + 2 * HALO_PX
+        window = Window(core.y0 - HALO_PX, core.x0 - HALO_PX, side, side)
+        mine = tuple(s for s, part in parts if part is not None and part.intersect(window))
+        if mine and knows(remembered.ground, core):
+            tiles.append((window, core, mine))
+    step = SAMPLED if len(tiles) > MOST_TILES else 1
+    return tuple(
+        RadarTile(
+            window=window,
+            core=core,
+            sar=mine,
+            store=remembered.store,
+            version=remembered.version,
+            band=remembered.band,
+            decibel=remembered.decibel,
+            start=start_of(field, window, MATCH_SPACING_PX * SIZE) / np.float32(SIZE),
+        )
+        for window, core, mine in tiles[turn % step :: step]
+    )
+
+
+def match_pass(
+    workers: Workers, plan: Plan, tiles: Sequence[RadarTile], bar: Bar, found: Collected
+) -> GroupMatches:
+    """Match tiles of a SAR pass with its reference, on the workers.
+
+    Raises as `collect_matches` does.
+    """
+    match = partial(
+        match_radar_tiles, weights=plan.request.weights, weights_sha256=plan.weights_sha256
+    )
+    passed = tiles[0].sar[0].pass_key if tiles else ""
+    named = {f"{name_tile(tile.core)} of {passed}, radar to radar": tile for tile in tiles}
+    return collect_matches(workers, plan.lattice, named, read_radar_tiles, match, bar, found)
+
+
+def locate_pass(matches: Matches, remembered: Remembered) -> PassPosition:
+    """Where a pass lies, by its matches (lattice pixels) with the reference."""
+    beyond = less_ground(matches, remembered.field)
+    found = fit(beyond, REMAINDER)
+    return PassPosition(found.verdict, found.field)
+
+
+def less_ground(matches: Matches, ground: Field) -> Matches:
+    """The matches as they would be if the ground displaced nothing."""
+    return Matches(
+        matches.optical_xy,
+        matches.sar_xy - ground.at(matches.optical_xy),
+        matches.confidence,
+        matches.error_px,
+    )
+
+
+def read_radar_tiles(lattice: Lattice, tiles: Sequence[RadarTile]) -> list[RadarImages]:
+    """Runs on a worker: reference and pass, tile by tile."""
+    return [read_radar_tile(lattice, tile) for tile in tiles]
+
+
+def read_radar_tile(lattice: Lattice, tile: RadarTile) -> RadarImages:
+    """Runs on a worker: both images at half resolution; a scene that cannot be read is left out."""
+    unreadable: dict[str, str] = {}
+    scenes = list(tile.sar)
+    while True:
+        try:
+            shown = read_composite(scenes, lattice, tile.window, [tile.band]).values
+            break
+        except SceneReadError as error:
+            left = [scene for scene in scenes if scene.id != error.scene_id]
+            if len(left) == len(scenes):
+                raise
+            unreadable[error.scene_id] = str(error)
+            scenes = left
+    half = Window(*(each // SIZE for each in (tile.window.y0, tile.window.x0, *tile.window.shape)))
+    codes = tile.store.read_reference(tile.version, half)
+    sar = halve(in_decibels(shown[0], decibel=tile.decibel))
+    return RadarImages(db_from_codes(codes)[None], sar[None], unreadable)
+
+
+def match_radar_tiles(
+    tiles: Sequence[RadarTile], images: Sequence[RadarImages], **options: Any
+) -> list[TileMatches]:
+    """Runs on a worker that offers GPU: `match_radar_tile` for each."""
+    return [match_radar_tile(*each, **options) for each in zip(tiles, images, strict=True)]
+
+
+def match_radar_tile(
+    tile: RadarTile,
+    images: RadarImages,
+    *,
+    weights: Path | None,
+    weights_sha256: str | None = None,
+) -> TileMatches:
+    """Runs on a worker that offers GPU: the matches inside the tile's core, lattice pixels.
+
+    Raises `WeightsError` when the checkpoint on this worker is not `weights_sha256`.
+    """
+    both = np.isfinite(images.reference) & np.isfinite(images.sar)
+    if both.mean() < LEAST_VALID_SHARE:
+        return TileMatches.of(Matches.concatenate(()), images.unreadable)
+    engine = load_registrar(weights, weights_sha256)
+    found = engine.match_batch(
+        torch.from_numpy(images.reference)[None],
+        torch.from_numpy(images.sar)[None],
+        max_offset_px=REMAINDER_PX,
+        of_reference="sar",
+        start=torch.from_numpy(tile.start)[None],
+    ).of_pair(0)
+    centre = (SIZE - 1) / 2  # of a pixel of the reference, in pixels of the lattice
+    matches = Matches(
+        found.optical_xy * SIZE + centre,
+        found.sar_xy * SIZE + centre,
+        found.confidence,
+        found.error_px * SIZE,
+    )
+    in_lattice = matches.optical_xy + np.array([tile.window.x0, tile.window.y0])
+    kept = np.isfinite(matches.error_px) & is_inside(tile.core, in_lattice)
+    return TileMatches.of(matches.select(kept), images.unreadable)
+
+
+def in_decibels(sar: Floats, *, decibel: bool) -> Floats:
+    """SAR as decibels, whichever of the two it comes in."""
+    if decibel:
+        return sar
+    with np.errstate(divide="ignore"):
+        return np.asarray(10 * np.log10(np.maximum(sar, LEAST_POWER)), np.float32)
+
+
+def halve(image: Floats) -> Floats:
+    """(H, W) averaged over squares of 2 px; NaN where any of them is. Sides are even."""
+    height, width = image.shape
+    return image.reshape(height // SIZE, SIZE, width // SIZE, SIZE).mean(axis=(1, 3))

@@ -1,0 +1,165 @@
+"""What a region remembers when a day begins, and what that spares the day.
+
+Ground that memory knows needs no search: there a third of the tiles, others every day, tell how far
+the pass lies from what is remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from catalog.archives.items import Scene
+from catalog.grid import Lattice, Window
+from catalog.memory.geometry import geometry_of, memory_name
+from catalog.memory.store import MemoryStore
+from flows.plan.plan import Plan
+from flows.stages.match import Tile
+from tar_engine.fields.field import Field
+from tar_engine.fields.ground import continued
+from tar_engine.fields.nodes import MATCH_SPACING_PX, NODE_PX, NodeField, field_through
+
+Float64 = npt.NDArray[np.float64]
+
+SAMPLED = 3  # of so many tiles that memory knows, one is matched
+KNOWN_SHARE = 0.8  # of a tile's nodes that memory has to know
+UNTOLD_SHIFT_PX = 0.5  # sigma of an optical pass's own shift, until enough passes tell it
+FEW_DAYS = 3
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """One viewing geometry as memory has it.
+
+    ground: value and error on nodes. optical_shifts: by day, how far its optical pass lies from the
+    ground. remainders: (days, 2) how far whole days lay from it, shifts in pixels. band: of the
+    reference SAR. decibel: whether SAR comes in decibels.
+    """
+
+    store: MemoryStore
+    version: str
+    ground: NodeField
+    optical_shifts: Mapping[str, tuple[float, float]]
+    remainders: Float64
+    band: str
+    decibel: bool
+
+    @property
+    def field(self) -> Field:
+        """The ground's field at every position, continued to where nothing is known."""
+        return field_through(continued(self.ground).displacement)
+
+    def optical_shift(self, day: str) -> tuple[Float64, float]:
+        """How far (dx, dy) the optical pass of a day lies from the ground, and its sigma, pixels.
+
+        Of a day that is not remembered, the median of those that are.
+        """
+        if day in self.optical_shifts:
+            return np.array(self.optical_shifts[day]), 0.0
+        known = np.array(list(self.optical_shifts.values())).reshape(-1, 2)
+        middle = np.median(known, axis=0) if len(known) else np.zeros(2)
+        return middle, _spread(known, middle)
+
+    @property
+    def pass_spread_px(self) -> float:
+        """Sigma of how far a whole day lies from the ground."""
+        return _spread(self.remainders, np.median(self.remainders, axis=0))
+
+
+def _spread(shifts: Float64, middle: Float64) -> float:
+    if len(shifts) < FEW_DAYS:
+        return UNTOLD_SHIFT_PX
+    return float(1.2 * np.median(np.hypot(*(shifts - middle).T)))
+
+
+def current_versions(plan: Plan, scenes: Sequence[Scene]) -> dict[str, str]:
+    """The versions of memory, by name, that SAR scenes can be registered by now.
+
+    Raises `StoreError`.
+    """
+    heads = {name: memory_store(plan, name).head() for name in memory_names(plan, scenes)}
+    return {name: head.version for name, head in heads.items() if head and head.version}
+
+
+def memory_names(plan: Plan, scenes: Sequence[Scene]) -> list[str]:
+    """Where the geometries of SAR scenes are remembered, each once."""
+    names = (name_memory(scene, plan.lattice) for scene in scenes)
+    return sorted({name for name in names if name is not None})
+
+
+def name_memory(scene: Scene, lattice: Lattice) -> str | None:
+    """Where the geometry of a SAR scene is remembered; None where it does not tell its orbit."""
+    geometry = geometry_of(scene)
+    return None if geometry is None else memory_name(geometry, lattice)
+
+
+def memory_store(plan: Plan, name: str) -> MemoryStore:
+    """The memory of that name in the region of a plan."""
+    return MemoryStore(plan.request.store, plan.request.region, name)
+
+
+def recall(plan: Plan, versions: Mapping[str, str]) -> dict[str, Remembered]:
+    """These versions of memory by name. Raises `StoreError`."""
+    return {name: load(memory_store(plan, name), version) for name, version in versions.items()}
+
+
+def load(store: MemoryStore, version: str) -> Remembered:
+    """One version of memory. Raises `StoreError`."""
+    field = store.load_field(version)
+    shifts = np.stack([field["optical_dx"].values, field["optical_dy"].values], axis=1)
+    told = np.isfinite(shifts).all(axis=1)
+    days = [str(day) for day in field["day"].values]
+    return Remembered(
+        store=store,
+        version=version,
+        ground=NodeField(
+            np.stack([field["dx"].values, field["dy"].values]).astype(np.float64),
+            field["error"].values.astype(np.float64),
+        ),
+        optical_shifts={
+            day: (float(shift[0]), float(shift[1]))
+            for day, shift, known in zip(days, shifts, told, strict=True)
+            if known
+        },
+        remainders=np.stack([field["remainder_dx"].values, field["remainder_dy"].values], axis=1),
+        band=str(field.attrs["sar_band"]),
+        decibel=bool(field.attrs["sar_decibel"]),
+    )
+
+
+def tiles_to_match(tiles: Sequence[Tile], remembered: Remembered, turn: int) -> tuple[Tile, ...]:
+    """The tiles that memory does not know, as they are; of the others some, with their start.
+
+    Which, changes with `turn`, so that all are looked at as days go by.
+    """
+    known = [knows(remembered.ground, tile.core) >= KNOWN_SHARE for tile in tiles]
+    places = [place for place, is_known in enumerate(known) if is_known]
+    sampled = set(places[turn % min(SAMPLED, max(1, len(places))) :: SAMPLED])
+    field = remembered.field if sampled else None
+    return tuple(
+        replace(tile, start=start_of(field, tile.window)) if place in sampled and field else tile
+        for place, tile in enumerate(tiles)
+        if place in sampled or not known[place]
+    )
+
+
+def start_of(
+    field: Field, window: Window, cell_px: float = MATCH_SPACING_PX
+) -> npt.NDArray[np.float32]:
+    """(2, rows, columns) float32 displacement at the centres of a window's cells."""
+    rows, columns = (int(np.ceil(side / cell_px)) for side in window.shape)
+    y, x = np.indices((rows, columns)) * cell_px + (cell_px - 1) / 2
+    at = field.at(np.stack([x.ravel() + window.x0, y.ravel() + window.y0], axis=1))
+    return at.T.reshape(2, rows, columns).astype(np.float32)
+
+
+def knows(ground: NodeField, core: Window) -> float:
+    """Share of a tile's nodes that memory knows."""
+    rows, columns = (
+        slice(int(start // NODE_PX), int((start + side) // NODE_PX) + 1)
+        for start, side in zip((core.y0, core.x0), core.shape, strict=True)
+    )
+    return float(ground.known[rows, columns].mean())

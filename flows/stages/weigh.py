@@ -1,0 +1,187 @@
+"""A day's answer where the ground is remembered: memory and the day's matches, by their errors.
+
+    day's matches less the ground's field ─ shift or tilt ─▶ the ground as these passes show it ─┐
+    day's matches alone ─ today's field and its error ───────────────────────────────────────────┴▶
+        the mean of both, node by node, by their errors
+
+Where the day's optical image tells nothing, its SAR pass is held to the ground by radar; where that
+tells nothing either, memory answers alone. Which of these it was is the estimate's quality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from catalog.grid import Lattice
+from catalog.store.schema import (
+    QUALITY,
+    REGISTERED_FROM_MEMORY,
+    REGISTERED_RADAR_TO_RADAR,
+)
+from flows.plan.groups import Group
+from flows.stages.estimate import GroupEstimate, PairVerdict
+from flows.stages.fit import fit_group, split_by_pair, state_errors
+from flows.stages.group_matches import GroupMatches
+from flows.stages.radar import REMAINDER, PassPosition, less_ground
+from flows.stages.recall import Remembered
+from tar_engine.fields.field import Field
+from tar_engine.fields.ground import blend, continued
+from tar_engine.fields.matches import Matches
+from tar_engine.fields.nodes import NodeField, expected_error, field_through
+
+Float64 = npt.NDArray[np.float64]
+
+MATCHES_OF_A_WINDOW = 25  # that share their pixels: as many count as one
+REMAINDER_SIGMA_PX = 0.35  # of what one window tells of a pass's remainder
+RADAR_SIGMA_PX = 0.1  # of a pass held to the ground by radar
+FEW_MATCHES = 200  # tried, of a pair; with fewer, clouds or nodata hide its ground
+
+
+def weigh_found(
+    group: Group,
+    found: tuple[GroupMatches | None, Remembered],
+    position: PassPosition | None,
+    lattice: Lattice,
+) -> GroupEstimate:
+    """Runs on a worker: `weigh_group` for matches as they came from the tiles, or none."""
+    matched, remembered = found
+    matches = matched.matches() if matched else Matches.concatenate(())
+    failed = len(matched.failed) if matched else 0
+    return weigh_group(group, matches, lattice, remembered, position, failed_tiles=failed)
+
+
+def weigh_group(
+    group: Group,
+    matches: Matches,
+    lattice: Lattice,
+    remembered: Remembered,
+    position: PassPosition | None,
+    *,
+    failed_tiles: int = 0,
+) -> GroupEstimate:
+    """The estimate of a group whose viewing geometry is remembered.
+
+    `matches` are the day's, in lattice pixels, none for ground without optical; `position` is where
+    radar shows the SAR pass.
+    """
+    alone = fit_group(group, matches, lattice, failed_tiles=failed_tiles)
+    beyond = fit_group(
+        group,
+        less_ground(matches, remembered.field),
+        lattice,
+        failed_tiles=failed_tiles,
+        config=REMAINDER,
+    )
+    if beyond.field is None:
+        # The ground is not as it is remembered, or the day tells nothing of it.
+        return (
+            alone
+            if alone.field is not None
+            else by_memory(group, matches, alone, lattice, remembered, position)
+        )
+    before = _carried(remembered.ground, beyond.field, _remainder_sigma(matches, beyond))
+    answer = blend(before, alone.evidence) if alone.evidence is not None else before
+    own = split_by_pair(group, matches, lattice)
+    verdicts = [
+        _accept_hidden(verdict, int(mine.sum()))
+        for verdict, mine in zip(beyond.verdicts, own, strict=True)
+    ]
+    shift = None
+    if position is not None and position.verdict.accepted:
+        shift = _shift_between(position.beyond, beyond.field, lattice)
+    return replace(
+        _answer(answer, verdicts, own, matches),
+        evidence=alone.evidence,
+        optical_shift=shift,
+    )
+
+
+def by_memory(
+    group: Group,
+    matches: Matches,
+    refused: GroupEstimate,
+    lattice: Lattice,
+    remembered: Remembered,
+    position: PassPosition | None,
+) -> GroupEstimate:
+    """The estimate of a group of which its optical image tells nothing; by radar if that can tell.
+
+    A pair whose ground is clear, and that was refused all the same, stays refused.
+    """
+    day = group.optical[0].solar_day.isoformat() if group.optical else ""
+    if position is not None and position.verdict.accepted:
+        optical_shift, optical_sigma = remembered.optical_shift(day)
+        offset = position.affine - np.column_stack([np.zeros((2, 2)), optical_shift])
+        beyond = Field("affine", np.eye(2, 3) + offset)
+        sigma = float(np.hypot(RADAR_SIGMA_PX, optical_sigma))
+        quality, how = REGISTERED_RADAR_TO_RADAR, f"by radar alone: {position.verdict.reason}"
+    else:
+        beyond, sigma = Field("shift", np.eye(2, 3)), remembered.pass_spread_px
+        quality, how = REGISTERED_FROM_MEMORY, "from memory alone"
+        if position is not None:
+            how += f"; radar: {position.verdict.reason}"
+    answer = _carried(remembered.ground, beyond, sigma)
+    own = split_by_pair(group, matches, lattice) if group.optical else []
+    verdicts = []
+    for place, verdict in enumerate(refused.verdicts):
+        clear = bool(own) and int(own[place].sum()) >= FEW_MATCHES
+        verdicts.append(verdict if clear else replace(verdict, accepted=True, reason=how))
+    if not any(verdict.accepted for verdict in verdicts):
+        return refused
+    return replace(_answer(answer, verdicts, own, matches), quality=QUALITY[quality])
+
+
+def _carried(ground: NodeField, beyond: Field, sigma_px: float) -> NodeField:
+    """The ground as a pass shows it that lies `beyond` it, known to `sigma_px`."""
+    moved = ground.moved(np.eye(2, 3) - beyond.affine)
+    return NodeField(moved.displacement, np.hypot(moved.error, sigma_px))
+
+
+def _answer(
+    nodes: NodeField,
+    verdicts: Sequence[PairVerdict],
+    own: Sequence[npt.NDArray[np.bool_]],
+    matches: Matches,
+) -> GroupEstimate:
+    """The estimate that nodes make, and what verdicts say of it."""
+    whole = continued(nodes)
+    error_px = expected_error(whole.error)
+    typical_px = float(np.median(np.hypot(*nodes.displacement)[nodes.known]))
+    sure_px = float(np.median(error_px[nodes.known]))
+    stated = [
+        replace(verdict, expected_error_px=sure_px, median_displacement_px=typical_px)
+        if verdict.accepted
+        else verdict
+        for verdict in verdicts
+    ]
+    if own:
+        stated = list(state_errors(stated, own, matches, error_px))
+    return GroupEstimate(field_through(whole.displacement), tuple(stated), error_px=error_px)
+
+
+def _accept_hidden(verdict: PairVerdict, tried: int) -> PairVerdict:
+    """A pair of which too little is seen to tell, beside others of its passes that were told."""
+    if verdict.accepted or tried >= FEW_MATCHES:
+        return verdict
+    return replace(
+        verdict, accepted=True, reason="by memory, and what other pairs of its passes show"
+    )
+
+
+def _remainder_sigma(matches: Matches, beyond: GroupEstimate) -> float:
+    """How well the matches of the accepted pairs tell the remainder, pixels."""
+    counted = sum(verdict.matches for verdict in beyond.verdicts if verdict.accepted)
+    confirmed = counted * matches.confirmed_share
+    return REMAINDER_SIGMA_PX / max(1.0, confirmed / MATCHES_OF_A_WINDOW) ** 0.5
+
+
+def _shift_between(by_radar: Field, by_optical: Field, lattice: Lattice) -> tuple[float, float]:
+    """How far the optical pass lies from the ground, at the middle of the lattice."""
+    height, width = lattice.shape
+    middle = np.array([[(width - 1) / 2, (height - 1) / 2]])
+    dx, dy = (by_radar.at(middle) - by_optical.at(middle))[0]
+    return float(dx), float(dy)
