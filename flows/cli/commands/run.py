@@ -51,7 +51,10 @@ def describe_run(parser: argparse.ArgumentParser) -> None:
     """The `run` command's options: a request's fields, and whether to carry it out."""
     from flows.cli.options import add_request_options
 
-    parser.description = "Find the scenes of a region, register SAR to optical, leave one mosaic\nper day of an optical or a SAR pass (--slots)."
+    parser.description = (
+        "Find the scenes of a region, register SAR to optical, leave one mosaic\n"
+        "per day of an optical or a SAR pass (--slots)."
+    )
     parser.epilog = EPILOG
     add_request_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
