@@ -23,6 +23,7 @@ READABLE_SCHEMES = ("", "file", "http", "https", "s3")
 REFLECTANCE_SCALE = 0.0001
 BASELINE_OFFSET, FIRST_WITH_OFFSET = -1000.0, 4
 BASELINE = re.compile(r"(\d{1,2})\.\d{2}")
+TERRAIN_CORRECTED = {"rtc", "gtc", "nrb"}  # the types of SAR products that are
 BASELINE_IN_NAME = re.compile(r"_N(\d{2})\d{2}_")
 SIDECARS = {
     "product": re.compile(r"/annotation/[^/]+\.xml$"),
@@ -89,6 +90,9 @@ class Scene:
     """Those asked for, where assets hold others beside them."""
     terrain: tuple[Scene, ...] = ()
     """The tiles of a DEM under it, to correct radar geometry with."""
+    terrain_corrected: bool = False
+    """Whether its maker took the relief out of it, as of radiometrically corrected (RTC) products;
+    where nothing says so, it counts as not."""
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -140,6 +144,7 @@ def scene_from_item(
             unusable=unusable,
             mask=_mask(item, api_url, provider) if assets else None,
             chosen_bands=tuple(bands) if bands and assets else None,
+            terrain_corrected=_is_terrain_corrected(item),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
         raise SearchError(
@@ -233,6 +238,18 @@ def _mask(item: Mapping[str, Any], api_url: str, provider: Provider) -> Mask | N
                 if _is_readable(asset.href):
                     return Mask(asset, kind)
     return None
+
+
+def _is_terrain_corrected(item: Mapping[str, Any]) -> bool:
+    """By the type of the product, or by the name of its collection, word by word."""
+    properties = item["properties"]
+    told = (
+        properties.get("sar:product_type"),
+        properties.get("product:type"),
+        item.get("collection"),
+    )
+    words = re.findall(r"[a-z0-9]+", " ".join(str(each) for each in told if each).lower())
+    return not TERRAIN_CORRECTED.isdisjoint(words)
 
 
 def _is_scaled_by_baseline(provider: Provider, bands: Sequence[str]) -> bool:

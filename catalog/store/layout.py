@@ -22,6 +22,7 @@ import zarr
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pyproj import CRS
 from zarr.abc.store import Store
 from zarr.codecs import ZstdCodec
 from zarr.errors import ContainsArrayError, ZarrUserWarning
@@ -174,21 +175,33 @@ def _create_coordinates(
     day: date,
     schema: SlotSchema,
 ) -> None:
-    axes = {axis["axis"]: axis for axis in lattice.crs.cs_to_cf()}
-    y, x = _centres(lattice, factor)
-    for name, values in (("y", y), ("x", x)):
-        _create_array(group, name, values, (name,), dict(axes.get(name.upper(), {})))
+    create_axes(group, lattice, factor)
     days = np.array((day - date(1970, 1, 1)).days, dtype=np.int64)
     calendar = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian"}
-    _create_array(group, "time", days, (), {"standard_name": "time", **calendar})
+    create_array(group, "time", days, (), {"standard_name": "time", **calendar})
     for sensor, scenes in schema.scenes.items():
         _create_scene_time(group, sensor, scenes)
     affine = level_lattice(lattice, factor).geobox.affine
-    wkt = lattice.crs.to_wkt()
-    grid_mapping = {
-        **lattice.crs.to_cf(), "spatial_ref": wkt, "GeoTransform": geotransform(affine)
-    }  # fmt: skip
-    _create_array(group, "spatial_ref", np.array(0, dtype=np.int64), (), grid_mapping)
+    create_grid_mapping(group, lattice.crs, GeoTransform=geotransform(affine))
+
+
+def create_axes(group: zarr.Group, lattice: Lattice, factor: int) -> None:
+    """CRS y and x of a level's pixels, as coordinates of the dimensions of that name."""
+    y, x = centres(lattice, factor)
+    for name, values in (("y", y), ("x", x)):
+        create_array(group, name, values, (name,), axis_attributes(lattice, name))
+
+
+def axis_attributes(lattice: Lattice, name: str) -> dict[str, Any]:
+    """CF attributes of positions along an axis, "x" or "y", of the lattice's CRS."""
+    axes = {axis["axis"]: axis for axis in lattice.crs.cs_to_cf()}
+    return dict(axes.get(name.upper(), {}))
+
+
+def create_grid_mapping(group: zarr.Group, crs: CRS, **more: str) -> None:
+    """The CRS as CF and GDAL read it, the variable `spatial_ref`; `more` are its attributes too."""
+    grid_mapping = {**crs.to_cf(), "spatial_ref": crs.to_wkt(), **more}
+    create_array(group, "spatial_ref", np.array(0, dtype=np.int64), (), grid_mapping)
 
 
 def geotransform(affine: Affine) -> str:
@@ -208,10 +221,10 @@ def _create_scene_time(group: zarr.Group, sensor: str, scenes: Mapping[str, date
         "scene_ids": ["", *scenes],
     }
     times = np.array([none, *since], dtype=np.int64)
-    _create_array(group, f"{sensor}_time", times, (scene_dimension(sensor),), attributes)
+    create_array(group, f"{sensor}_time", times, (scene_dimension(sensor),), attributes)
 
 
-def _centres(lattice: Lattice, factor: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def centres(lattice: Lattice, factor: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """CRS y of a level's rows, falling, and x of its columns, rising."""
     a, _, c, _, e, f = lattice.transform
     height, width = level_lattice(lattice, factor).shape
@@ -238,13 +251,16 @@ def _create_pixels(group: zarr.Group, name: str, variable: xr.DataArray, lattice
         )
 
 
-def _create_array(
+def create_array(
     group: zarr.Group,
     name: str,
     values: NDArray[Any],
     dims: tuple[str, ...],
     attributes: dict[str, Any],
+    fill_value: Any = 0,
+    **storage: Any,
 ) -> None:
+    """An array of one chunk, made where it is missing, and written; `storage` is Zarr's."""
     array = group.require_array(
         name,
         shape=values.shape,
@@ -252,6 +268,7 @@ def _create_array(
         chunks=values.shape,
         dimension_names=dims,
         attributes=attributes,
-        fill_value=0,
+        fill_value=fill_value,
+        **storage,
     )
     array[...] = values

@@ -158,8 +158,9 @@ def _fill_optical(canvas: Canvas, job: ShardJob) -> dict[str, Mask]:
         canvas["optical_class"][:] = shown.optical_class
     canvas["quality"][shown.scene != NONE_SHOWN] = NO_SAR
     shown_by = {id_: shown.scene == index for index, id_ in enumerate(scenes)}
-    for number, id_ in enumerate(job.schema.optical_scenes, start=NO_SCENE + 1):
-        canvas["optical_scene"][shown_by[id_]] = number
+    numbers = list(job.schema.optical_scenes)
+    for id_, shows in shown_by.items():
+        canvas["optical_scene"][shows] = NO_SCENE + 1 + numbers.index(id_)
     return shown_by
 
 

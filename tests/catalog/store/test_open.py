@@ -182,9 +182,8 @@ def test_what_was_opened_can_be_saved_and_opened_by_plain_xarray(
     region: str, tmp_path: Path
 ) -> None:
     part = open_mosaic(region, bbox=(-117.997, 33.752, -117.993, 33.756), time=DAYS[0])
-    part = part.drop_vars(
-        ["sar_id", "optical_id"]
-    )  # strings have no place in the Zarr v3 specification yet
+    # Strings have no place in the Zarr v3 specification yet.
+    part = part.drop_vars(["sar_id", "optical_id"])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata")
         part.to_zarr(tmp_path / "part.zarr")

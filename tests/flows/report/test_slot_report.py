@@ -12,10 +12,11 @@ import pytest
 
 from catalog import objects
 from catalog.archives.items import Scene
+from catalog.store.schema import QUALITY
 from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan, plan_request
 from flows.report.report import load_earlier_outcomes
-from flows.report.slot_report import page_url, render_page, save_pages
+from flows.report.slot_report import COLOURS, page_url, render_page, save_pages
 from tests.support.browser import needs_chromium, open_page
 from tests.support.regions import DemoRun, request_of
 
@@ -179,3 +180,8 @@ def test_the_slider_changes_what_is_seen(page: str, tmp_path: Path) -> None:
         assert tab.evaluate("performance.getEntriesByType('resource').length") == 0 or tab.evaluate(
             "performance.getEntriesByType('resource').every(r => r.name.startsWith('data:'))"
         )
+
+
+def test_whatever_becomes_of_a_pixel_has_a_colour_of_its_own() -> None:
+    assert set(COLOURS) == set(QUALITY)
+    assert len(set(COLOURS.values())) == len(QUALITY)
