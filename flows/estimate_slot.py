@@ -106,8 +106,8 @@ def _match_group(
         found = match_pairs(run, group, few, Collected())
         if (
             _is_telling(found)
-            or len(few) == len(tiles)
-            and not any(t.start is not None for t in few)
+            or (len(few) == len(tiles)
+            and not any(t.start is not None for t in few))
         ):
             return found
     return match_pairs(run, group, tiles, Collected())

@@ -89,7 +89,7 @@ def match_pairs(run: Run, group: Group, tiles: Sequence[Tile], found: Collected)
 def position_pass(
     run: Run, sar: Sequence[Scene], remembered: Remembered, turn: int
 ) -> tuple[GroupMatches, PassPosition]:
-    """Where a SAR pass lies on the ground, by the reference image of its geometry; on the workers."""
+    """Where a SAR pass lies on the ground, by the reference of its geometry; on the workers."""
     tiles = radar_tiles(run.plan.lattice, sar, remembered, turn)
     with run.progress.bar(f"radar of {sar[0].datetime:%Y-%m-%d}", "tiles") as bar:
         found = match_pass(run.workers, run.plan, tiles, bar, Collected())

@@ -225,4 +225,5 @@ def in_decibels(sar: Floats, *, decibel: bool) -> Floats:
 def halve(image: Floats) -> Floats:
     """(H, W) averaged over squares of 2 px; NaN where any of them is. Sides are even."""
     height, width = image.shape
-    return image.reshape(height // SIZE, SIZE, width // SIZE, SIZE).mean(axis=(1, 3))
+    squares = image.reshape(height // SIZE, SIZE, width // SIZE, SIZE)
+    return np.asarray(squares.mean(axis=(1, 3)), np.float32)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import xarray as xr
 from scipy import ndimage
 
-from catalog.grid import Lattice, Shard, Window
+from catalog.grid import Shard, Window
 from catalog.memory.encoding import codes_from_db, db_from_codes
 from catalog.memory.layout import REFERENCE_FACTOR as SIZE
 from catalog.memory.layout import reference_lattice

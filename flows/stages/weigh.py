@@ -176,7 +176,7 @@ def _remainder_sigma(matches: Matches, beyond: GroupEstimate) -> float:
     """How well the matches of the accepted pairs tell the remainder, pixels."""
     counted = sum(verdict.matches for verdict in beyond.verdicts if verdict.accepted)
     confirmed = counted * matches.confirmed_share
-    return REMAINDER_SIGMA_PX / max(1.0, confirmed / MATCHES_OF_A_WINDOW) ** 0.5
+    return float(REMAINDER_SIGMA_PX / np.sqrt(max(1.0, confirmed / MATCHES_OF_A_WINDOW)))
 
 
 def _shift_between(by_radar: Field, by_optical: Field, lattice: Lattice) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from tar_engine.fields.field import MARGIN, ControlLattice, Field
 from tar_engine.fields.matches import Matches
 
 Float64 = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating]
 
 MATCH_SPACING_PX = 16.0  # of the engine's matches
 NODE_PX = 24.0  # between nodes; the smooth field's control points lie as far apart
@@ -56,19 +57,20 @@ class NodeGrid:
         column, row = np.rint(xy / NODE_PX).astype(np.int64).T
         inside = (row >= 0) & (row < self.rows) & (column >= 0) & (column < self.columns)
         place = row[inside] * self.columns + column[inside]
-        binned = np.bincount(place, weight[inside], minlength=self.rows * self.columns)
+        binned = np.bincount(place, weight[inside], self.rows * self.columns).astype(np.float64)
         full = (NODE_PX / MATCH_SPACING_PX) ** 2
         return np.asarray(smooth(binned.reshape(self.shape)) / full, np.float64)
 
-    def at(self, values: Float64, xy: Float64) -> Float64:
+    def at(self, values: Floats, xy: Float64) -> Float64:
         """Values (rows, columns) at positions (N, 2), bilinear; beyond the nodes, the nearest."""
-        return ndimage.map_coordinates(values, xy.T[::-1] / NODE_PX, order=1, mode="nearest")
+        places = xy.T[::-1] / NODE_PX
+        return np.asarray(ndimage.map_coordinates(values, places, order=1, mode="nearest"))
 
-    def on_window(self, values: Float64, x0: int, y0: int, width: int, height: int) -> Float64:
+    def on_window(self, values: Floats, x0: int, y0: int, width: int, height: int) -> Float64:
         """Values (rows, columns) at every pixel of a window, (height, width), likewise."""
         rows, columns = np.arange(y0, y0 + height), np.arange(x0, x0 + width)
         places = np.meshgrid(rows / NODE_PX, columns / NODE_PX, indexing="ij")
-        return ndimage.map_coordinates(values, places, order=1, mode="nearest")
+        return np.asarray(ndimage.map_coordinates(values, places, order=1, mode="nearest"))
 
 
 @dataclass(frozen=True)
