@@ -173,7 +173,9 @@ def test_workers_refuse_another_checkpoint_than_the_planned_one(
         progress.bar("matching", "tiles") as bar,
         pytest.raises(WeightsError, match="expected 0000000000000000"),
     ):
-        match_group(Workers(client), plan, plan.slots[0].groups[0], bar, Collected())
+        group = plan.slots[0].groups[0]
+        tiles = group_tiles(plan.lattice, group)
+        match_group(Workers(client), plan, group, tiles, bar, Collected())
 
 
 def test_a_tile_without_common_ground_is_not_matched(

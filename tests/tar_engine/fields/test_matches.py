@@ -32,7 +32,7 @@ def test_first_cells_are_those_of_the_upper_left_corner() -> None:
 
 def test_what_lies_beyond_the_prior_has_no_confidence_and_stays() -> None:
     batch = shifted_batch((1.0, 5.0), 3, 4)
-    within = batch.within(4.0)
+    within = batch.within(4.0, batch.optical_xy)
     assert (within.confidence[0] == 1).all()
     assert (within.confidence[1] == 0).all()
     assert torch.equal(within.sar_xy, batch.sar_xy)
