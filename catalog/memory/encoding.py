@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from catalog.errors import ArgumentError
 
 DAY, NODES = ("day",), ("node_y", "node_x")
+COORDINATES = (*DAY, "generation", *NODES)
 
 LOWEST_DB, DB_PER_CODE, NO_DATA_CODE = -50.0, 0.4, 0
-HIGHEST_CODE = 255
+HIGHEST_DB = LOWEST_DB + DB_PER_CODE * 254  # of code 255
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,19 @@ VARIABLES: Mapping[str, Packed] = {
 def pack(field: xr.Dataset) -> dict[str, NDArray[Any]]:
     """The variables of a field as they are stored, by name.
 
-    Raises ArgumentError for other variables or dimensions than those of `VARIABLES`, and for a
-    number that cannot be kept.
+    Raises ArgumentError for other variables or dimensions than those of `VARIABLES`, a missing
+    coordinate, no day at all, and a number that cannot be kept.
     """
     if set(field.data_vars) != set(VARIABLES):
         raise ArgumentError(
             f"field: a memory holds {', '.join(VARIABLES)}, not {', '.join(map(str, field))}",
+            argument="field",
+        )
+    lacking = [name for name in COORDINATES if name not in field.coords]
+    if lacking or not field.sizes["day"]:
+        raise ArgumentError(
+            f"field: it has no {', '.join(lacking) or 'day'}, and needs the coordinates "
+            f"{', '.join(COORDINATES)} with at least one day",
             argument="field",
         )
     return {name: _pack(name, field[name], kind) for name, kind in VARIABLES.items()}
@@ -102,7 +110,7 @@ def _pack(name: str, variable: xr.DataArray, kind: Packed) -> NDArray[Any]:
     values = np.asarray(variable.values)
     if np.dtype(kind.dtype).kind == "f":
         return values.astype(kind.dtype)
-    known = np.isfinite(values)
+    known = ~np.isnan(values)
     codes = np.round(np.maximum(np.where(known, values, 0), kind.least) / (kind.scale or 1))
     largest = np.iinfo(kind.dtype).max
     lowest = -largest if np.iinfo(kind.dtype).min else 0
@@ -120,8 +128,9 @@ def codes_from_db(decibels: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
 
     What is brighter than 51.6 dB counts as that.
     """
-    steps = np.round((np.nan_to_num(decibels) - LOWEST_DB) / DB_PER_CODE)
-    codes = np.clip(1 + steps, 1, HIGHEST_CODE).astype(np.uint8)
+    known = np.nan_to_num(decibels.astype(np.float64), nan=LOWEST_DB)
+    steps = (np.clip(known, LOWEST_DB, HIGHEST_DB) - LOWEST_DB) / DB_PER_CODE
+    codes = 1 + np.round(steps).astype(np.uint8)
     return np.where(np.isnan(decibels), np.uint8(NO_DATA_CODE), codes)
 
 

@@ -159,15 +159,17 @@ def open_field(store: Store) -> xr.Dataset:
     Coordinates are `day` as datetime64, `generation` of each, `node_y` and `node_x` in pixels of
     the lattice, `y` and `x` of the nodes in its CRS.
     """
-    field = xr.open_zarr(store, chunks={}, decode_coords="all", zarr_format=3)
+    field: xr.Dataset = xr.open_zarr(store, chunks={}, decode_coords="all", zarr_format=3)
     generations = field["day"].attrs.pop("generations")
     named = {"long_name": "generation of the day that was learnt from"}
-    return field.assign_coords(generation=("day", np.array(generations, dtype="<U16"), named))
+    field.coords["generation"] = ("day", np.array(generations, dtype="<U16"), named)
+    return field
 
 
 def open_reference(store: Store) -> xr.Dataset:
     """The reference of a version, lazy: `sar` (y, x), decibels, NaN for no data."""
-    reference = xr.open_zarr(
+    reference: xr.Dataset = xr.open_zarr(
         store, group=REFERENCE, chunks={}, decode_coords="all", zarr_format=3
     )
-    return reference.assign(sar=reference["sar"].astype(np.float32))
+    reference["sar"] = reference["sar"].astype(np.float32)
+    return reference

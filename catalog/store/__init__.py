@@ -4,6 +4,6 @@
 belongs to one day and where it lies. `shards` and `overviews` write pixels, `stac` and `publish`
 make a day visible, `days` and `open` find and open it, `export` and `upkeep` serve who keeps it.
 
-The top floor of `catalog`: it may import every other room of it, and none of them may import it;
-`flows` may. Users take `open_mosaic` from `catalog` itself.
+Only `memory` stands above it: it may import every other room of `catalog`, and none of them may
+import it; `flows` may. Users take `open_mosaic` from `catalog` itself.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -21,8 +22,11 @@ from moto.server import ThreadedMotoServer
 
 from catalog import objects
 from catalog.errors import StoreError
+from catalog.memory.open import open_memory
+from catalog.memory.upkeep import verify
 from catalog.store.open import open_mosaic
 from catalog.store.slot import check_writable
+from tests.support.memories import FIRST_VERSION, committed, memory_store
 from tests.support.object_store import disconnect
 from tests.support.slots import created, published
 
@@ -100,6 +104,9 @@ def test_the_worker_role_suffices_for_a_mosaic(
         published(STORE)
         assert created(STORE).written_shards()
         assert "red" in open_mosaic(f"{STORE}/la")
+        memory = committed(STORE)
+        assert memory.name in open_memory(f"{STORE}/la")
+        assert verify(memory) == []
 
 
 def test_the_worker_role_deletes_nothing_and_stays_below_its_prefix(
@@ -123,17 +130,22 @@ def test_the_prune_role_deletes_generations_and_nothing_else(
     endpoint: str, credentials: dict[str, dict[str, str]]
 ) -> None:
     chunk, item = f"{STORE}/la/slots/2020-11-04/abc.zarr/x", f"{STORE}/la/items/2020-11-04.json"
+    memory = memory_store(STORE)
+    version, current = f"{memory.version_url(FIRST_VERSION)}/x", f"{memory.url}/current.json"
     with acting_as(endpoint, credentials["worker"]):
-        objects.put(chunk, b"1")
-        objects.put(item, b"{}")
+        for deletable in (chunk, version):
+            objects.put(deletable, b"1")
+        for followed in (item, current):
+            objects.put(followed, b"{}")
     with acting_as(endpoint, credentials["prune"]):
-        assert objects.get(item) == b"{}"
-        objects.remove(chunk)  # one by one: moto refuses roles the request for many at once
-        assert objects.get(chunk) is None
-        for forbidden in (lambda: objects.remove(item), lambda: objects.put(item, b"")):
-            with pytest.raises(StoreError):
-                forbidden()
-        assert objects.get(item) == b"{}"
+        for deletable in (chunk, version):
+            objects.remove(deletable)  # one by one: moto refuses roles the request for many at once
+            assert objects.get(deletable) is None
+        for followed in (item, current):
+            for forbidden in (objects.remove, partial(objects.put, content=b"")):
+                with pytest.raises(StoreError):
+                    forbidden(followed)
+            assert objects.get(followed) == b"{}"
 
 
 def test_policies_allow_named_actions_on_the_prefix_only() -> None:

@@ -81,7 +81,7 @@ def made_reference(
 def write_version(
     store: MemoryStore, version: str, lattice: Lattice = LATTICE, shards: int | None = None
 ) -> np.ndarray:
-    """A whole version, or one with so many shards of its reference; returns the reference's codes."""
+    """A version, with all of its reference or so many shards of it; returns the codes of all."""
     store.create(version, made_field(lattice), lattice, {"previous": None})
     codes = made_reference(lattice)
     for shard in reference_shards(lattice)[:shards]:

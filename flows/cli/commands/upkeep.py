@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from catalog.memory.upkeep import Version
     from catalog.store.upkeep import Generation
 
 SETTLED_HOURS = 24.0
@@ -20,17 +21,20 @@ SETTLED_HOURS = 24.0
 STATUS_EPILOG = """\
 Shares are of the day's pixels. Refused pairs and unfinished days are worth a look: a day without
 PUBLISHED is one that a run is writing, or that a stopped run left; the same `run` finishes it.
+Below: what the region remembers of each viewing geometry, version by version.
 """
 VERIFY_EPILOG = """\
 Every shard of every published day, those of its overviews too, is read and compared with the
-checksums that were kept when it was written. Exit code 1 when one is missing or differs. To mend
-a day, delete its item (STORE/REGION/items/DAY.json) and its generation
-(STORE/REGION/slots/DAY/GENERATION.*), and run the same request again.
+checksums that were kept when it was written; of what a region remembers, the version in use is
+read. Exit code 1 when something is missing or differs. To mend a day, delete its item
+(STORE/REGION/items/DAY.json) and its generation (STORE/REGION/slots/DAY/GENERATION.*), and run the
+same request again. To mend a memory, delete its folder (STORE/REGION/memory/NAME): it learns anew.
 """
 PRUNE_EPILOG = """\
 A generation is what one request made of one day. When another request replaces it, or a run is
 given up, it stays until it is pruned. Readers follow items and never see it; a program that opened
-it before it was replaced does, and fails once it is gone.
+it before it was replaced does, and fails once it is gone. So with the versions of what a region
+remembers that later nights have replaced; the one in use is always kept.
 
 A run that is writing has no item yet either. Therefore nothing is removed that changed within
 --older-than-hours; below the default, make sure yourself that no run is writing.
@@ -44,13 +48,16 @@ examples:
 def status(args: argparse.Namespace) -> int:
     """What lies in a store."""
     rows = [_describe(each) for each in _generations(args.store)]
+    remembered = [{**_measure(each), "current": each.current} for each in _versions(args.store)]
     _print_status(output(args), rows)
-    write_json(args, rows)
+    _print_remembered(output(args), remembered)
+    write_json(args, [*rows, *remembered])
     return DONE
 
 
 def verify(args: argparse.Namespace) -> int:
     """Whether every published shard still reads as it was written."""
+    from catalog.memory.upkeep import verify as verify_memory
     from catalog.store.upkeep import verify as verified
 
     results = []
@@ -59,6 +66,11 @@ def verify(args: argparse.Namespace) -> int:
             found = verified(each.store)
             results.append({**_identify(each), "shards": found.shards,
                             "faults": [vars(fault) for fault in found.faults]})  # fmt: skip
+    for version in _versions(args.store):
+        if version.current:
+            faults = [{"shard": None, "variable": None, "what": what}
+                      for what in verify_memory(version.store)]  # fmt: skip
+            results.append({**_identify(version), "objects": version.objects, "faults": faults})
     sound = not any(result["faults"] for result in results)
     _print_verified(output(args), results)
     write_json(args, results)
@@ -66,14 +78,24 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def prune(args: argparse.Namespace) -> int:
-    """Remove generations that no item points to."""
+    """Remove generations that no item points to, and versions of memories not in use any more."""
+    from catalog.memory.upkeep import remove as remove_version
+    from catalog.memory.upkeep import superseded
     from catalog.store.upkeep import left_over, remove
 
     age = timedelta(hours=args.older_than_hours)
-    found = _generations(args.store)
-    gone = left_over(found, age)
-    young = [each for each in found if not each.published and each not in gone]
-    removed = [each for each in gone if args.yes and remove(each, age)]
+    generations, versions = _generations(args.store), _versions(args.store)
+    old_generations, old_versions = left_over(generations, age), superseded(versions, age)
+    gone: list[Generation | Version] = [*old_generations, *old_versions]
+    unused: list[Generation | Version] = [
+        *(each for each in generations if not each.published),
+        *(each for each in versions if not each.current),
+    ]
+    young = [each for each in unused if each not in gone]
+    removed: list[Generation | Version] = [
+        *(each for each in old_generations if args.yes and remove(each, age)),
+        *(each for each in old_versions if args.yes and remove_version(each, age)),
+    ]
     _print_pruned(args, gone, young, removed)
     groups = {"removed": removed, "left_over": gone, "too_young": young}
     write_json(args, {key: [_measure(each) for each in found] for key, found in groups.items()})
@@ -93,7 +115,9 @@ def describe_status(parser: argparse.ArgumentParser) -> None:
 
 def describe_verify(parser: argparse.ArgumentParser) -> None:
     """The `verify` command's options."""
-    parser.description = "Compare every shard of every published day with its checksums."
+    parser.description = (
+        "Compare every shard of every published day with its checksums; read what is remembered."
+    )
     parser.epilog = VERIFY_EPILOG
     add_store(parser)
     add_json(parser)
@@ -102,7 +126,10 @@ def describe_verify(parser: argparse.ArgumentParser) -> None:
 
 def describe_prune(parser: argparse.ArgumentParser) -> None:
     """The `prune` command's options."""
-    parser.description = "List the generations that no item points to; with --yes, remove them."
+    parser.description = (
+        "List the generations that no item points to, and versions of memories that are not in\n"
+        "use any more; with --yes, remove them."
+    )
     parser.epilog = PRUNE_EPILOG
     add_store(parser)
     parser.add_argument("--yes", action="store_true", help="remove them; without it, a dry run")
@@ -128,12 +155,24 @@ def _generations(address: str) -> list[Generation]:
     return [each for store, region in regions(address) for each in generations(store, region)]
 
 
-def _identify(each: Generation) -> dict[str, Any]:
+def _versions(address: str) -> list[Version]:
+    """Those of what every region at STORE, or the one region STORE/REGION, remembers."""
+    from catalog.memory.upkeep import versions
+    from catalog.store.upkeep import regions
+
+    return [each for store, region in regions(address) for each in versions(store, region)]
+
+
+def _identify(each: Generation | Version) -> dict[str, str]:
+    from catalog.memory.upkeep import Version
+
+    if isinstance(each, Version):
+        return {"region": each.store.region, "memory": each.store.name, "version": each.version}
     store = each.store
     return {"region": store.region, "slot": store.slot, "generation": store.generation}
 
 
-def _measure(each: Generation) -> dict[str, Any]:
+def _measure(each: Generation | Version) -> dict[str, Any]:
     touched = each.touched.isoformat(timespec="seconds")
     return {**_identify(each), "objects": each.objects, "bytes": each.bytes, "touched": touched}
 
@@ -190,11 +229,33 @@ def _print_status(console: Console, rows: Sequence[dict[str, Any]]) -> None:
             )  # fmt: skip
 
 
+def _print_remembered(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """One line per memory: its versions, and what they take."""
+    from dask.utils import format_bytes
+
+    for region, name in dict.fromkeys((row["region"], row["memory"]) for row in rows):
+        mine = [row for row in rows if (row["region"], row["memory"]) == (region, name)]
+        used = [row["version"] for row in mine if row["current"]]
+        console.print(
+            f"{region} remembers {name}: {_count(len(mine), 'version')}, "
+            f"{format_bytes(sum(row['bytes'] for row in mine))}, "
+            f"in use {used[0] if used else 'none'}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
 def _print_verified(console: Console, results: Sequence[dict[str, Any]]) -> None:
     for result in results:
-        where = f"{result['region']} {result['slot']} {result['generation']}"
+        remembered = "memory" in result
+        keys = ("region", "memory", "version") if remembered else ("region", "slot", "generation")
+        where = " ".join(result[key] for key in keys)
         if not result["faults"]:
-            console.print(f"[green]✓[/] {where}: {_count(result['shards'], 'shard')} as written")
+            told = (
+                f"{_count(result['objects'], 'object')} readable"
+                if remembered
+                else f"{_count(result['shards'], 'shard')} as written"
+            )
+            console.print(f"[green]✓[/] {where}: {told}")
         for fault in result["faults"]:
             place = f" shard {fault['shard']}" if fault["shard"] else ""
             variable = f" of {fault['variable']}" if fault["variable"] else ""
@@ -208,9 +269,9 @@ def _print_verified(console: Console, results: Sequence[dict[str, Any]]) -> None
 
 def _print_pruned(
     args: argparse.Namespace,
-    gone: Sequence[Generation],
-    young: Sequence[Generation],
-    removed: Sequence[Generation],
+    gone: Sequence[Generation | Version],
+    young: Sequence[Generation | Version],
+    removed: Sequence[Generation | Version],
 ) -> None:
     from dask.utils import format_bytes
 
@@ -223,7 +284,7 @@ def _print_pruned(
         _print_line(console, each, now, "kept, a run may be writing it")
     counted, word = (removed, "removed") if args.yes else (gone, "left over")
     size = format_bytes(sum(each.bytes for each in counted))
-    console.print(f"{_count(len(counted), 'generation')}, {size} {word}.")
+    console.print(f"{_count_kinds(counted)}, {size} {word}.")
     if gone and not args.yes:
         console.print("Dry run: nothing was removed; --yes removes them.")
     if args.older_than_hours < SETTLED_HOURS and gone:
@@ -233,13 +294,21 @@ def _print_pruned(
         )
 
 
-def _print_line(console: Console, each: Generation, now: datetime, fate: str) -> None:
+def _count_kinds(found: Sequence[Generation | Version]) -> str:
+    versions = sum("memory" in _identify(each) for each in found)
+    generations = _count(len(found) - versions, "generation")
+    return (
+        f"{generations} and {_count(versions, 'version of memories')}" if versions else generations
+    )
+
+
+def _print_line(console: Console, each: Generation | Version, now: datetime, fate: str) -> None:
     from dask.utils import format_bytes
 
     size = format_bytes(each.bytes)
     hours = (now - each.touched).total_seconds() / 3600
     console.print(
-        f"  {each.store.region} {each.store.slot} {each.store.generation}: {size}, "
+        f"  {' '.join(_identify(each).values())}: {size}, "
         f"untouched for {hours:.1f} h: {fate}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip

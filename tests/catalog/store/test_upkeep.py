@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +15,6 @@ from catalog.store.publish import publish
 from catalog.store.schema import QUALITY
 from catalog.store.shards import write_shard
 from catalog.store.upkeep import generations, left_over, quality_shares, regions, remove, verify
-from tests.support.object_store import Swift, aws_environment, new_bucket
 from tests.support.slots import FEW_CHUNKS as LATTICE
 from tests.support.slots import (
     FIRST,
@@ -34,18 +31,7 @@ from tests.support.slots import (
 DAY = timedelta(days=1)
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    """An empty store, once on a disk and once in a real object store."""
-    if request.param == "folder":
-        yield str(tmp_path)
-        return
-    swift: Swift = request.getfixturevalue("swift")
-    with aws_environment(swift.environment()):
-        yield new_bucket()
-
-
-def test_a_store_is_listed_and_pruned_wherever_it_is(store: Any) -> None:
+def test_a_store_is_listed_and_pruned_wherever_it_is(store: str) -> None:
     old, new, half = with_history(store)
     assert regions(store) == regions(f"{store}/la/") == [(store, "la")]
     found = generations(store, "la")
@@ -72,7 +58,7 @@ def test_a_store_is_listed_and_pruned_wherever_it_is(store: Any) -> None:
     assert verify(new).faults == ()
 
 
-def test_each_damaged_or_missing_shard_is_named(store: Any) -> None:
+def test_each_damaged_or_missing_shard_is_named(store: str) -> None:
     slot = published(store, LATTICE, generation=FIRST)
     sound = verify(slot)
     assert (sound.shards, sound.faults) == (len(LATTICE.shards()), ())
