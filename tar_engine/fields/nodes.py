@@ -135,11 +135,7 @@ def field_through(displacement: Float64) -> Field:
     control = np.stack(
         [ndimage.spline_filter(each, order=3, mode="mirror") for each in displacement]
     )
-    margin = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))
-    if min(displacement.shape[1:]) > MARGIN:
-        control = np.pad(control, margin, mode="reflect")
-    else:
-        control = np.pad(control, margin, mode="edge")
+    control = np.pad(control, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)), mode="reflect")
     origin = -MARGIN * NODE_PX
     lattice = ControlLattice(origin, origin, NODE_PX, *control.shape[1:])
     return Field("smooth", np.eye(2, 3), lattice, control)
