@@ -57,7 +57,8 @@ def choose_sar(
         share = part[scene.id].area / region.area
         return -round(seen, 2), first, scene.pass_key, -round(share, 4), scene.id
 
-    chosen, shown = [], shapely.Polygon()
+    chosen: list[Scene] = []
+    shown: BaseGeometry = shapely.Polygon()
     for scene in sorted((scene for scene in sar if scene.id in part), key=merit):
         added = (part[scene.id] - shown).area
         if added >= min_added_share * part[scene.id].area:

@@ -68,8 +68,8 @@ def publish(
     an item that the next run puts. Slots of a region are published one at a time; the items are
     the truth, and the collection is derived from them each time.
 
-    Raises ArgumentError without any scene, StoreError when the store cannot be written or the slot's
-    group cannot be read.
+    Raises ArgumentError without any scene, StoreError when the store cannot be written or the
+    slot's group cannot be read.
     """
     if not pairs and not sar:
         raise ArgumentError(f"slot {slot.slot} has no pairs to publish", argument="pairs")

@@ -1,8 +1,8 @@
 """One day's mosaic before it is made: what goes into it, and the name that this content determines.
 
 Whatever changes a pixel is in the name: the scenes, the lattice, the weights, how scenes are read,
-the memory of earlier days, and the fields of the request that `InName` marks. So a mosaic under its name is never made anew,
-and one that would look different never hides behind a name that is taken.
+the memory of earlier days, and the fields of the request that `InName` marks. So a mosaic under its
+name is never made anew, and one that would look different never hides behind a name that is taken.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ class Group:
     """One optical pass seen by one SAR pass: pairs that share one displacement field.
 
     Without optical scenes and pairs it stands for the ground of a SAR pass that no optical scene
-    of its day shows. Scenes are in the order in which they fill the mosaic: those that cover most of the region
+    of its slot shows.
+
+    Scenes are in the order in which they fill the mosaic: those that cover most of the region
     first. Both passes use this one order, so that compose shows what estimate matched.
     """
 

@@ -191,8 +191,9 @@ def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, M
 def _targets(layer: Layer, sar: Scene, shown_by: dict[str, Mask], still_open: Mask) -> Mask:
     """Open pixels that may take this SAR scene.
 
-    Of a layer without optical scenes all, if the SAR scene was accepted. Else those of its accepted pairs; and, since a displacement reaches over the border between two SAR
-    scenes, those of any other accepted optical scene with which it was not refused.
+    Of a layer without optical scenes all, if the SAR scene was accepted. Else those of its accepted
+    pairs; and, since a displacement reaches over the border between two SAR scenes, those of any
+    other accepted optical scene with which it was not refused.
     """
     if not any(sar_id == sar.id for _, sar_id in layer.error_px):
         return np.zeros_like(still_open)

@@ -32,7 +32,10 @@ OUTLINE_STEP_DEGREES = 0.01  # straight lines in lon/lat are not straight on the
 
 @dataclass(frozen=True)
 class PairVerdict:
-    """What became of one pair, or of a SAR scene alone (`optical` is ""). Distances in lattice pixels; NaN when nothing was measured."""
+    """What became of one pair, or of a SAR scene alone, whose `optical` is "".
+
+    Distances in lattice pixels; NaN when nothing was measured.
+    """
 
     optical: str
     sar: str

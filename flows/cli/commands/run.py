@@ -52,7 +52,8 @@ def describe_run(parser: argparse.ArgumentParser) -> None:
     from flows.cli.options import add_request_options
 
     parser.description = (
-        "Find the scenes of a region, register SAR to optical, leave one mosaic\nper day of an optical or a SAR pass (--slots)."
+        "Find the scenes of a region, register SAR to optical, leave one mosaic\n"
+        "per day of an optical or a SAR pass (--slots)."
     )
     parser.epilog = EPILOG
     add_request_options(parser)

@@ -10,7 +10,7 @@ import pytest
 
 from catalog.archives.items import Scene
 from flows.plan import days
-from flows.plan.days import find_scenes, pair_by_day
+from flows.plan.days import find_scenes, make_days
 from flows.plan.request import RegionRequest
 from tests.support.scenes import NOON, scene
 
@@ -65,10 +65,11 @@ def test_a_moving_window_gives_every_day_the_same_pairs(
     for offset in range(30):
         start = first + timedelta(days=offset)
         asked = request(start, start + timedelta(days=length - 1))
-        pairing = pair_by_day(*find_scenes(asked), asked)
+        made = make_days(*find_scenes(asked), asked)
         by_day: dict[date, set[tuple[str, str]]] = {}
-        for pair in pairing.pairs:
-            by_day.setdefault(pair.optical.solar_day, set()).add((pair.optical.id, pair.sar.id))
+        for each in made.days:
+            for pair in each.pairs:
+                by_day.setdefault(pair.optical.solar_day, set()).add((pair.optical.id, pair.sar.id))
         assert all(asked.start <= day <= asked.end for day in by_day)
         for day, pairs in by_day.items():
             assert seen.setdefault(day, pairs) == pairs
@@ -80,10 +81,11 @@ def test_partners_outside_the_window_are_found_and_their_leftovers_not_told(
 ) -> None:
     archive(monkeypatch, month())
     day = NOON.date() + timedelta(days=4)
-    pairing = pair_by_day(*find_scenes(request(day, day)), request(day, day))
-    assert {pair.optical.id for pair in pairing.pairs} == {"O04"}
-    assert all(pair.sar.solar_day != day for pair in pairing.pairs)
-    assert pairing.unpaired == ()
+    made = make_days(*find_scenes(request(day, day)), request(day, day))
+    (only,) = made.days
+    assert {pair.optical.id for pair in only.pairs} == {"O04"}
+    assert all(pair.sar.solar_day != day for pair in only.pairs)
+    assert made.unpaired == ()
 
 
 def test_a_pass_across_midnight_utc_is_one_day(monkeypatch: pytest.MonkeyPatch) -> None:
