@@ -25,7 +25,13 @@ from catalog.grid import Lattice, Window
 from catalog.pixels.composite import read_composite
 from catalog.store.layout import overview_factors
 from catalog.store.open import open_slot
-from catalog.store.schema import ABSTAINED, NO_SAR, REGISTERED
+from catalog.store.schema import (
+    ABSTAINED,
+    NO_SAR,
+    REGISTERED,
+    REGISTERED_FROM_MEMORY,
+    REGISTERED_RADAR_TO_RADAR,
+)
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan, slot_store
@@ -129,7 +135,8 @@ def choose_detail(
 def _most_moved(small: xr.Dataset, cells: int) -> list[tuple[int, int]]:
     """Corners (row, column) of squares of registered cells, the most displaced first."""
     moved = np.hypot(small["dx"].values, small["dy"].values)
-    usable = (small["quality"].values == REGISTERED) & np.isfinite(moved)
+    registered = (REGISTERED, REGISTERED_FROM_MEMORY, REGISTERED_RADAR_TO_RADAR)
+    usable = np.isin(small["quality"].values, registered) & np.isfinite(moved)
     stride = max(1, cells // 2)
     found = []
     for row in range(0, max(1, moved.shape[0] - cells + 1), stride):

@@ -167,7 +167,8 @@ def write_reference_shard(job: ReferenceJob) -> None:
     if job.previous is not None:
         before = db_from_codes(job.store.read_reference(job.previous, window))
     today = None if job.shift is None else read_day(job, job.shift)
-    job.store.write_reference(job.version, job.shard, codes_from_db(stack(before, today, job.stacked)))
+    codes = codes_from_db(stack(before, today, job.stacked))
+    job.store.write_reference(job.version, job.shard, codes)
 
 
 def stack(before: Floats | None, today: Floats | None, stacked: int) -> Floats:

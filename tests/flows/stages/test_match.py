@@ -168,13 +168,13 @@ def test_workers_refuse_another_checkpoint_than_the_planned_one(
     small_region: DemoRegion, tmp_path: Path, client: Client
 ) -> None:
     plan = plan_of(small_region, tmp_path)  # with a hash that no file has
+    group = plan.slots[0].groups[0]
+    tiles = group_tiles(plan.lattice, group)
     with (
         Progress() as progress,
         progress.bar("matching", "tiles") as bar,
         pytest.raises(WeightsError, match="expected 0000000000000000"),
     ):
-        group = plan.slots[0].groups[0]
-        tiles = group_tiles(plan.lattice, group)
         match_group(Workers(client), plan, group, tiles, bar, Collected())
 
 
