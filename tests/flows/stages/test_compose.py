@@ -322,7 +322,7 @@ def test_ground_without_optical_takes_sar_by_a_layer_of_its_own(
     assert (quality[HALF + 1 :, : HALF - 1] == ABSTAINED).all()
     assert np.array_equal(canvas["vh"].values[inner, :40], image[0, inner, 2:42].astype(np.float32))
     assert np.isnan(canvas["vh"].values[HALF + 1 :, : HALF - 1]).all()
-    assert (canvas["expected_error"].values[inner, : HALF - 2] == np.float32(0.3)).all()
+    assert (canvas["expected_error"].values[inner, : HALF - 2] <= np.float32(0.3)).all()
     assert np.isnan(stacked(canvas, *RGB)[:, :, :HALF]).all()
     assert (canvas["sar_scene"].values[inner, : HALF - 2] == 2).all()
     cloudy = replace(matched, quality=REGISTERED)
