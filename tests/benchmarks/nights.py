@@ -142,11 +142,9 @@ def run_nights(
 
 
 def register(request: RegionRequest) -> None:
-    """The flow, with a slot for every SAR pass where the program knows how. It must not fail."""
+    """The flow, which must not fail."""
     from flows.register_region import register_region
 
-    if "slots" in RegionRequest.model_fields:
-        request = RegionRequest.of(**{**request.model_dump(), "slots": "both"})
     result = register_region(request)
     if result.ending != "Completed":
         raise RuntimeError(f"{request.start}: {result.summary}")

@@ -46,6 +46,7 @@ from tests.support.acquisitions import (
     optical_acquisition,
     sar_acquisition,
 )
+from tests.support.nights import EVERY_PASS
 from tests.support.scenes import write_items
 
 Floats = npt.NDArray[np.float64]
@@ -144,6 +145,7 @@ def write_place(folder: Path, months: Months, withhold: bool) -> RegionRequest:
         store=str(folder / "store"),
         region="place",
         max_gap_days=1.0,
+        **EVERY_PASS,
     )
 
 

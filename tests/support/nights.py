@@ -48,6 +48,8 @@ REPEAT = timedelta(days=6)  # of two satellites by turns
 CLOUD_PERCENT = (0, 20, 60, 100, 10, 80, 100, 0, 40, 100, 90, 100)
 PLATFORMS = ("sentinel-1a", "sentinel-1c")
 CRS, EASTING_M, NORTHING_M = "EPSG:32632", 494_000.0, 5_206_000.0
+# A slot for every SAR pass, where the program knows how.
+EVERY_PASS = {"slots": "both"} if "slots" in RegionRequest.model_fields else {}
 MARGIN_PX = 32  # of ground around the region, so that displaced ground is seen too
 INSET_PX = 4  # the box asked for, inside of the optical image: its lattice is snapped outwards
 
@@ -77,12 +79,13 @@ class MadeNights:
     def request(
         self, store: Path | str, first: int = 0, last: int | None = None, **changes: Any
     ) -> RegionRequest:
-        """To register nights `first` to `last`, counted from 0, all where none are named."""
+        """To register nights `first` to `last`, counted from 0, all where none are named; every
+        SAR pass shall have its slot."""
         end = len(self.nights) - 1 if last is None else last
         values = {
             "catalog": str(self.catalog), "optical": OPTICAL_COLLECTION, "sar": SAR_COLLECTION,
             "bbox": self.bbox, "start": self.nights[first], "end": self.nights[end],
-            "store": str(store), "region": "nights", "max_gap_days": 1.0,
+            "store": str(store), "region": "nights", "max_gap_days": 1.0, **EVERY_PASS,
         }  # fmt: skip
         return RegionRequest.of(**{**values, **changes})
 
