@@ -12,7 +12,8 @@ have found had no file moved.
 Per place, medians over the months of the distance from the place's median displacement, pixels:
 `as delivered` each month's SAR to its own optical image; `one optical` to one optical image for
 all months; `files` the motion of the files alone, without the engine; `unexplained` the engine's
-answers of the first kind less that motion.
+answers of the first kind less that motion. `tests.benchmarks.series_flow` asks the same of whole
+runs, with their memory.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from tar_engine.training.evaluate import align_columns
 
 Floats = npt.NDArray[np.float32]
 Shift = npt.NDArray[np.float64]
+Months = dict[int, tuple[Floats, Floats]]
+"""Optical (3, H, W) and SAR (1, H, W) by month."""
 
 PRIOR_PX = 32.0  # as in a run
 SMOOTHED_PX = 5  # side of the Gaussian that quiets speckle before months are compared
@@ -58,7 +61,7 @@ def main() -> None:
     print(align_columns([head, *rows, ["median", "", *(f"{spread:.2f}" for spread in medians)]]))
 
 
-def read_months(place: Path) -> dict[int, tuple[Floats, Floats]]:
+def read_months(place: Path) -> Months:
     """Optical and SAR, (bands, H, W) each, of every month of a place."""
     months = sorted(int(path.name[:2]) for path in place.glob("*_sar.tif"))
     return {
@@ -74,9 +77,7 @@ def read(path: Path) -> Floats:
     return image
 
 
-def spreads_of(
-    registrar: Registrar, months: dict[int, tuple[Floats, Floats]], reference: int
-) -> tuple[int, list[float]]:
+def spreads_of(registrar: Registrar, months: Months, reference: int) -> tuple[int, list[float]]:
     """How many months were answered, and the four spreads of the table, pixels.
 
     Months whose files the correlation cannot compare are left out, of all four alike.

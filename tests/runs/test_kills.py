@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
-from catalog.child_server import free_port, wait_for_answer
+from catalog.child_server import free_port
 from flows.cli.demo_region import DemoRegion
 from flows.cluster.workers import Workers, cluster
 from flows.plan.request import RegionRequest
@@ -24,6 +23,7 @@ from tests.support.kills import (
     content_digests,
     kill_flow,
     reading,
+    serve_prefect,
     start_flow,
     table_line,
 )
@@ -117,23 +117,8 @@ def test_runs_whose_workers_are_killed_leave_the_same_store(
 @pytest.fixture(scope="module")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Prefect server; yields its API's URL."""
-    port = free_port()
-    home = tmp_path_factory.mktemp("prefect-server")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1",
-         "--port", str(port), "--no-ui"],
-        env={**os.environ, "PREFECT_HOME": str(home)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    url = f"http://127.0.0.1:{port}/api"
-    try:
-        assert wait_for_answer(f"{url}/health", process, 120), (
-            "the Prefect server died, or does not answer"
-        )
+    with serve_prefect(tmp_path_factory.mktemp("prefect-server")) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.mark.faults

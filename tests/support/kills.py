@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 from distributed import Client
 
+from catalog.child_server import free_port, wait_for_answer
 from flows.plan.request import RegionRequest
 from tests.support.slots import digests
 
@@ -99,6 +100,27 @@ class WorkerKiller(threading.Thread):
         pids = sorted(self.client.run(os.getpid).values())
         self.killed = self.chance.choice(pids)
         os.kill(self.killed, signal.SIGKILL)
+
+
+@contextmanager
+def serve_prefect(home: Path) -> Iterator[str]:
+    """A real Prefect server for as long as the block; yields its API's URL."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1",
+         "--port", str(port), "--no-ui"],
+        env={**os.environ, "PREFECT_HOME": str(home)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}/api"
+    try:
+        assert wait_for_answer(f"{url}/health", process, 120), (
+            "the Prefect server died, or does not answer"
+        )
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def start_flow(request: RegionRequest, script: Path) -> subprocess.Popen[bytes]:
