@@ -70,7 +70,7 @@ class Meter:
     @contextmanager
     def measuring(self) -> Iterator[None]:
         """Runs within this block are measured."""
-        from flows import run_region
+        from flows import estimate_slot, run_region
 
         days: list[str] = []
 
@@ -81,10 +81,15 @@ class Meter:
         def match(*arguments: Any) -> Any:
             return self._timed("match", days[-1], actual_match, *arguments)
 
-        actual_estimate, actual_match = run_region.estimate_slot, run_region.match_pairs
+        def position(*arguments: Any) -> Any:
+            return self._timed("match", days[-1], actual_position, *arguments)
+
+        actual_estimate = run_region.estimate_slot
+        actual_match, actual_position = estimate_slot.match_pairs, estimate_slot.position_pass
         with (
             patch.object(run_region, "estimate_slot", estimate),
-            patch.object(run_region, "match_pairs", match),
+            patch.object(estimate_slot, "match_pairs", match),
+            patch.object(estimate_slot, "position_pass", position),
         ):
             yield
 
