@@ -26,7 +26,7 @@ from flows.tasks import plan_run, renew_plan
 
 
 def register_region(request: RegionRequest) -> RunResult:
-    """Register the SAR scenes of a region to its optical scenes; one mosaic per optical day.
+    """Register the SAR scenes of a region to its optical scenes; one mosaic per day.
 
     A flow run of its own, or a subflow inside another flow. A rerun of a finished request writes
     nothing.
@@ -79,7 +79,7 @@ def _as_flow_run(request: RegionRequest, work: Callable[[RegionRequest], RunResu
 
     @flow(name="register-region", flow_run_name="{request.region} {request.start} {request.end}")
     def register(request: RegionRequest) -> State[Any]:
-        """Register the SAR scenes of a region to its optical scenes; one mosaic per optical day."""
+        """Register the SAR scenes of a region to its optical scenes; one mosaic per day."""
         results.append(work(request))
         return final_state(results[0])
 

@@ -23,7 +23,7 @@ from flows.report import artifacts
 from flows.report.accountability import describe_failures, name_shortfall
 from flows.report.schema import Report
 from flows.stages.compose import slot_shards
-from flows.stages.fit import estimates_from_bytes, estimates_to_bytes
+from flows.stages.fit import abstain_without_optical, estimates_from_bytes, estimates_to_bytes
 from flows.stages.group_matches import Collected
 from flows.tasks import (
     Run,
@@ -106,7 +106,7 @@ def register_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
         try:
             with run.clock("estimate"):
                 outcome = estimate_slot(run, outcome)
-            if not outcome.slot.pairs:
+            if not outcome.slot.groups:
                 return outcome
             with run.clock("compose"):
                 # A day that lost scenes may be one that another request has published.
@@ -116,8 +116,7 @@ def register_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
                     publish_slot(run.plan, outcome)
             return outcome
         except SceneReadError as error:
-            scenes = [scene for group in outcome.slot.groups for scene in group.scenes]
-            if not any(error.scene_id == scene.id for scene in scenes):
+            if not any(error.scene_id == scene.id for scene in outcome.slot.scenes):
                 return outcome.failed(error)
             fewer = without_scenes(run.plan, outcome.slot, [error.scene_id])
             unreadable = {**outcome.unreadable, error.scene_id: str(error)}
@@ -130,12 +129,14 @@ def estimate_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
     """The fields and verdicts of a day: those a killed run left, or new ones.
 
     Scenes that turn out unreadable are dropped, and so are tiles that fail whoever tries them; the
-    day is then another generation.
+    day is then another generation. Ground that no optical scene shows has nothing to match.
     """
     slot = outcome.slot
     if (saved := slot_store(run.plan, slot).load_estimate()) is not None:
         return replace(outcome, estimates=estimates_from_bytes(saved))
-    found = {group.passes: match_pairs(run, group, Collected()) for group in slot.groups}
+    found = {
+        group.passes: match_pairs(run, group, Collected()) for group in slot.groups if group.optical
+    }
     unreadable = {id_: why for each in found.values() for id_, why in each.unreadable.items()}
     failed = {name: why for each in found.values() for name, why in each.failed.items()}
     tiles = sum(each.tiles for each in found.values())
@@ -152,14 +153,19 @@ def estimate_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
         slot = without_scenes(run.plan, slot, unreadable)
     if failed:
         slot = without_tiles(run.plan, slot, failed)
-    estimates = tuple(fit_field(run, group, found[group.passes]) for group in slot.groups)
-    if slot.pairs and not slot.published:
+    estimates = tuple(
+        fit_field(run, group, found[group.passes])
+        if group.optical
+        else abstain_without_optical(group)
+        for group in slot.groups
+    )
+    if slot.groups and not slot.published:
         slot_store(run.plan, slot).save_estimate(estimates_to_bytes(estimates))
     return replace(outcome, slot=slot, estimates=estimates)
 
 
 def compose_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
-    """Write every shard that some pair touches and that has no receipt yet.
+    """Write every shard that something of the day touches and that has no receipt yet.
 
     A shard that fails whoever tries it fails the day: a mosaic has no silent holes.
     """

@@ -156,7 +156,13 @@ def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
     requested: dict[str, Any] = {"requested_generation": slot.requested or slot.generation}
     if slot.failed_tiles:
         requested["failed_tiles"] = list(slot.failed_tiles)
-    publish(slot_store(plan, slot), plan.lattice, slot.pairs, provenance(plan, slot) | requested)
+    publish(
+        slot_store(plan, slot),
+        plan.lattice,
+        slot.pairs,
+        provenance(plan, slot) | requested,
+        sar=slot.sar if slot.kind == "sar" else (),
+    )
 
 
 @task(name="report", cache_policy=NO_CACHE, **with_retries(HOUR))

@@ -90,9 +90,9 @@ def pair_scenes(
     ORBIT_POLICY: what it leaves is ranked as said; an unknown orbit passes "best" alone.
     """
     region = shapely.box(*validated_bbox(region_bbox))
-    optical_faults = {scene.id: _fault(scene, region, max_cloud_cover) for scene in optical}
+    optical_faults = {scene.id: find_fault(scene, region, max_cloud_cover) for scene in optical}
     sar_faults = {
-        scene.id: _fault(scene, region, max_cloud_cover) or _other_orbit(scene, orbit)
+        scene.id: find_fault(scene, region, max_cloud_cover) or find_other_orbit(scene, orbit)
         for scene in sar
     }
     usable_sar = [scene for scene in sar if not sar_faults[scene.id]]
@@ -127,12 +127,12 @@ def pairs_by_slot(pairs: Iterable[Pair]) -> dict[str, tuple[Pair, ...]]:
     return {day: tuple(days[day]) for day in sorted(days)}
 
 
-def sar_orbits(pairs: Iterable[Pair]) -> list[dict[str, str | int | None]]:
-    """The orbits that the SAR scenes of pairs were taken from, those of most pairs first.
+def sar_orbits(sar: Iterable[Scene]) -> list[dict[str, str | int | None]]:
+    """The orbits that SAR scenes were taken from, those of most scenes first.
 
     Plain JSON values: `platform`, `relative_orbit` and `orbit_state`.
     """
-    used = Counter(_orbit(pair.sar) for pair in pairs)
+    used = Counter(_orbit(scene) for scene in sar)
     ranked = sorted(used, key=lambda orbit: (-used[orbit], str(orbit)))
     return [_orbit_values(orbit) for orbit in ranked]
 
@@ -234,7 +234,7 @@ class _Candidates:
         )
 
 
-def _fault(scene: Scene, region: BaseGeometry, max_cloud_cover: float) -> str:
+def find_fault(scene: Scene, region: BaseGeometry, max_cloud_cover: float) -> str:
     """Why a scene cannot be paired whatever its partners, or ""."""
     if scene.unusable:
         return scene.unusable
@@ -248,7 +248,7 @@ def _fault(scene: Scene, region: BaseGeometry, max_cloud_cover: float) -> str:
     return ""
 
 
-def _other_orbit(scene: Scene, policy: str) -> str:
+def find_other_orbit(scene: Scene, policy: str) -> str:
     """Why a SAR scene is none of those that the run may use, or ""."""
     if policy == BEST_ORBIT:
         return ""

@@ -14,6 +14,7 @@ from typing import Any
 import pystac
 
 from catalog import objects
+from catalog.archives.items import Scene
 from catalog.archives.pairs import Pair
 from catalog.errors import ArgumentError, StoreError
 from catalog.grid import Lattice
@@ -51,23 +52,28 @@ def published_properties(store_url: str, region: str, slot: str) -> dict[str, An
 
 
 def publish(
-    slot: SlotStore, lattice: Lattice, pairs: Sequence[Pair], provenance: Mapping[str, Any]
+    slot: SlotStore,
+    lattice: Lattice,
+    pairs: Sequence[Pair],
+    provenance: Mapping[str, Any],
+    sar: Sequence[Scene] = (),
 ) -> str:
     """Publish a complete slot: the list of its shards, the region's collection, last the item.
 
     `provenance` (scene ids, software, weights hash, configuration: JSON values) becomes item
-    properties with the prefix `tar:`. Returns the item's URL.
+    properties with the prefix `tar:`. `sar` are all the SAR scenes of a SAR slot, which may have no
+    pair; an optical slot has none. Returns the item's URL.
 
     Putting the item commits it. Should the process die just before, the collection already links
     an item that the next run puts. Slots of a region are published one at a time; the items are
     the truth, and the collection is derived from them each time.
 
-    Raises ArgumentError without pairs, StoreError when the store cannot be written or the slot's
-    group cannot be read.
+    Raises ArgumentError without any scene, StoreError when the store cannot be written or the
+    slot's group cannot be read.
     """
-    if not pairs:
+    if not pairs and not sar:
         raise ArgumentError(f"slot {slot.slot} has no pairs to publish", argument="pairs")
-    item = slot_item(slot, lattice, slot.open(), pairs, provenance)
+    item = slot_item(slot, lattice, slot.open(), pairs, provenance, sar)
     others = [other for other in _published_items(slot.region_url) if other.id != item.id]
     collection = region_collection(slot.region, [*others, item])
     slot.seal()

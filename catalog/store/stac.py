@@ -23,6 +23,7 @@ from pystac.extensions.datacube import (
 from pystac.extensions.projection import ProjectionExtension
 from shapely.geometry.base import BaseGeometry
 
+from catalog.archives.items import Scene
 from catalog.archives.pairs import Pair
 from catalog.grid import Lattice
 from catalog.store.days import ITEM_ASSET
@@ -43,24 +44,27 @@ def slot_item(
     pixels: xr.Dataset,
     pairs: Sequence[Pair],
     provenance: Mapping[str, Any],
+    sar: Sequence[Scene] = (),
 ) -> pystac.Item:
     """The STAC item of a slot; its asset's href is relative to where the item is put.
 
     `pixels` are the slot's variables, of which only names, types and attributes are told.
-    `provenance` (JSON values) becomes properties with the prefix `tar:`.
+    `provenance` (JSON values) becomes properties with the prefix `tar:`. `sar` are all the SAR
+    scenes of a SAR slot: its time is theirs, and it shows their ground too.
     """
-    footprint = _footprint(lattice, pairs)
-    times = [scene.datetime for pair in pairs for scene in (pair.optical, pair.sar)]
+    optical = [pair.optical for pair in pairs]
+    footprint = _footprint(lattice, [*optical, *sar])
+    times = [scene.datetime for scene in (*optical, *(pair.sar for pair in pairs), *sar)]
     gsd = _resolution_m(lattice)
     item = pystac.Item(
         id=f"{slot.region}-{slot.slot}",
         geometry=json.loads(shapely.to_geojson(footprint)),
         bbox=list(footprint.bounds),
-        datetime=min(pair.optical.datetime for pair in pairs),
+        datetime=min(scene.datetime for scene in sar or optical),
         start_datetime=min(times),
         end_datetime=max(times),
         properties={
-            "title": f"{slot.region}, {slot.slot}: SAR registered to optical",
+            "title": _title(slot, pairs, sar),
             **({} if gsd is None else {"gsd": gsd}),
             "tar:slot": slot.slot,
             "tar:generation": slot.generation,
@@ -93,7 +97,7 @@ def region_collection(region: str, items: Iterable[pystac.Item]) -> pystac.Colle
         id=validated_region(region),
         title=f"Registered Sentinel-1 and Sentinel-2 mosaics of {region}",
         description=(
-            "Daily mosaics in which SAR scenes are registered to the optical scenes of the day. "
+            "Daily mosaics in which SAR scenes are registered to optical scenes. "
             "One item per day; its asset is a Zarr group."
         ),
         # The source imagery is free and open under the Copernicus terms, which have no SPDX id.
@@ -262,7 +266,17 @@ def _resolution_m(lattice: Lattice) -> float | None:
     return lattice.resolution if counts_metres else None
 
 
-def _footprint(lattice: Lattice, pairs: Sequence[Pair]) -> BaseGeometry:
-    """What the slot can show: the optical scenes within the region."""
-    scenes = shapely.union_all([pair.optical.footprint for pair in pairs])
-    return shapely.set_precision(scenes.intersection(lattice.lonlat_extent()), COORDINATE_GRID)
+def _title(slot: SlotStore, pairs: Sequence[Pair], sar: Sequence[Scene]) -> str:
+    if not sar:
+        told = "SAR registered to optical"
+    elif pairs:
+        told = "SAR registered to the latest optical and by memory"
+    else:
+        told = "SAR registered by memory, no optical"
+    return f"{slot.region}, {slot.slot}: {told}"
+
+
+def _footprint(lattice: Lattice, scenes: Sequence[Scene]) -> BaseGeometry:
+    """What the slot can show: the scenes that it is made for, within the region."""
+    seen = shapely.union_all([scene.footprint for scene in scenes])
+    return shapely.set_precision(seen.intersection(lattice.lonlat_extent()), COORDINATE_GRID)

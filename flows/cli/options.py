@@ -24,10 +24,16 @@ def add_request_option(parser: Any, name: str, default: Any = None) -> None:
     """The option of one field: `max_gap_days` is --max-gap-days, with the field's own help.
 
     `parser` is an `argparse.ArgumentParser`, or a group of its options. Without a `default`, an
-    option that is not given is None, and the request takes the field's own.
+    option that is not given is None, and the request takes the field's own. A field of yes and no
+    is a flag, which can only be given.
     """
     field = RegionRequest.model_fields[name]
     help_text = field.description or ""
+    if field.annotation is bool:
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", action="store_true", default=default, help=help_text
+        )
+        return
     if not field.is_required() and DEFAULT not in help_text:
         own = f"{field.default:g}" if isinstance(field.default, float) else field.default
         help_text += f" {DEFAULT}{own})"

@@ -6,14 +6,15 @@ moves on every night would make finished days anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import groupby
 
 from catalog.archives.items import Scene
-from catalog.archives.pairs import Pairing, pair_scenes
+from catalog.archives.pairs import Pair, Pairing, Unpaired, pair_scenes, pairs_by_slot
 from catalog.archives.providers import Provider, elevations_of, provider_named
+from catalog.archives.sar_days import choose_sar, pair_latest
 from catalog.archives.search import catalog_api, search
 from catalog.errors import SearchError
 from catalog.grid import BBox
@@ -23,17 +24,46 @@ ANY_DAY = date(1970, 1, 1), date(2099, 12, 31)
 DEM_MARGIN_DEGREES = 0.1  # around the region, which tiles and halos leave by some kilometres
 
 
+@dataclass(frozen=True)
+class Day:
+    """What one day's mosaic is made of."""
+
+    slot: str
+    """The solar day, as YYYY-MM-DD."""
+    pairs: tuple[Pair, ...]
+    sar: tuple[Scene, ...] = ()
+    """All SAR scenes of a SAR slot, with and without a pair; an optical slot has none."""
+
+    @property
+    def scene_ids(self) -> set[str]:
+        """Of all that the mosaic may show."""
+        paired = {id_ for pair in self.pairs for id_ in (pair.optical.id, pair.sar.id)}
+        return paired | {scene.id for scene in self.sar}
+
+
+@dataclass(frozen=True)
+class Days:
+    """The days that get a mosaic, in order; and the scenes that none of them has use for."""
+
+    days: tuple[Day, ...]
+    unpaired: tuple[Unpaired, ...]
+
+
 def find_scenes(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
     """Optical scenes of the days asked for, and the SAR scenes that could be their partners.
 
-    SAR scenes of those days are found too if no optical scene is near, so that it can be told.
+    SAR scenes of those days are found too if no optical scene is near: they make SAR slots, or it
+    can be told. For SAR slots there are also the optical scenes of `max_optical_age_days` before.
     """
     gap, day = timedelta(days=request.max_gap_days), timedelta(days=1)
     provider, bbox = provider_named(request.provider), request.bbox
     with catalog_api(request.catalog) as api_url:
-        first, last = request.start - day, request.end + day
+        oldest = request.start
+        if request.slots != "optical":
+            oldest -= timedelta(days=request.max_optical_age_days)
+        first, last = oldest - day, request.end + day
         found = search(api_url, request.optical, bbox, first, last, provider, request.bands)
-        optical = tuple(s for s in found if request.start <= s.solar_day <= request.end)
+        optical = tuple(s for s in found if oldest <= s.solar_day <= request.end)
         first, last = request.start - gap - 2 * day, request.end + gap + 2 * day
         candidates = search(api_url, request.sar, bbox, first, last, provider)
         if request.dem is not None:
@@ -43,7 +73,11 @@ def find_scenes(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene,
         scene
         for scene in candidates
         if request.start <= scene.solar_day <= request.end
-        or any(abs(scene.datetime - other.datetime) <= gap for other in optical)
+        or any(
+            abs(scene.datetime - other.datetime) <= gap
+            for other in optical
+            if other.solar_day >= request.start
+        )
     )
     return optical, sar
 
@@ -72,18 +106,57 @@ def find_dem_tiles(
     return tiles
 
 
-def pair_by_day(optical: Sequence[Scene], sar: Sequence[Scene], request: RegionRequest) -> Pairing:
-    """Each day paired by itself. A SAR scene is left over when no day has use for it.
+def make_days(optical: Sequence[Scene], sar: Sequence[Scene], request: RegionRequest) -> Days:
+    """The days that the request asks for, each by itself, of the scenes that `find_scenes` gave.
 
-    Those left over from outside the days asked for are nobody's concern.
+    An optical slot is a day of optical scenes with SAR partners. A SAR slot is a day of SAR scenes:
+    every one, or with `slots` "both" every one that is no optical slot. Scenes left over are told
+    where they are of the days asked for.
     """
-    days = [
-        list(scenes)
-        for _, scenes in groupby(
-            sorted(optical, key=lambda scene: (scene.solar_day, scene.datetime, scene.id)),
-            key=lambda scene: scene.solar_day,
-        )
-    ] or [[]]
+    asked = [scene for scene in optical if scene.solar_day >= request.start]
+    if request.slots == "sar":
+        pairing = pair_latest(asked, (), request.bbox, max_cloud_cover=request.max_cloud_cover)
+    else:
+        pairing = pair_by_day(asked, sar, request)
+    slots = pairs_by_slot(pairing.pairs)
+    days = {slot: Day(slot, pairs) for slot, pairs in slots.items()}
+    reasons = {left.scene.id: left for left in pairing.unpaired}
+    if request.slots != "optical":
+        for mates in _split_by_day(sar):
+            day = mates[0].solar_day
+            if request.start <= day <= request.end and day.isoformat() not in days:
+                made, left = make_sar_day(day, mates, optical, request)
+                reasons |= {each.scene.id: each for each in left}
+                if made.sar:
+                    days[made.slot] = made
+    used = {id_ for each in days.values() for id_ in each.scene_ids}
+    owed = {
+        scene.id
+        for scene in (*optical, *sar)
+        if request.start <= scene.solar_day <= request.end and scene.id not in used
+    }
+    unpaired = tuple(left for id_, left in reasons.items() if id_ in owed)
+    return Days(tuple(days[slot] for slot in sorted(days)), unpaired)
+
+
+def make_sar_day(
+    day: date, sar: Sequence[Scene], optical: Sequence[Scene], request: RegionRequest
+) -> tuple[Day, tuple[Unpaired, ...]]:
+    """The SAR slot of one day's SAR scenes, over the optical scenes that are not too old for it.
+
+    Ages are counted in solar days. Without a usable SAR scene the slot has none.
+    """
+    chosen, left = choose_sar(sar, request.bbox, request.min_overlap, request.orbit)
+    age = timedelta(days=request.max_optical_age_days)
+    recent = [scene for scene in optical if day - age <= scene.solar_day <= day]
+    pairing = pair_latest(
+        recent, chosen, request.bbox, request.min_overlap, request.max_cloud_cover
+    )
+    return Day(day.isoformat(), pairing.pairs, chosen), left
+
+
+def pair_by_day(optical: Sequence[Scene], sar: Sequence[Scene], request: RegionRequest) -> Pairing:
+    """Each optical day paired by itself; left over is what no day has use for."""
     pairings = [
         pair_scenes(
             scenes,
@@ -94,11 +167,15 @@ def pair_by_day(optical: Sequence[Scene], sar: Sequence[Scene], request: RegionR
             max_cloud_cover=request.max_cloud_cover,
             orbit=request.orbit,
         )
-        for scenes in days
+        for scenes in _split_by_day(optical) or [[]]
     ]
     pairs = tuple(pair for pairing in pairings for pair in pairing.pairs)
-    used = {pair.sar.id for pair in pairs}
-    asked_for = {s.id for s in sar if request.start <= s.solar_day <= request.end} - used
-    asked_for |= {scene.id for scene in optical}
+    used = {id_ for pair in pairs for id_ in (pair.optical.id, pair.sar.id)}
     left = {u.scene.id: u for pairing in pairings for u in pairing.unpaired}
-    return Pairing(pairs, tuple(u for id_, u in left.items() if id_ in asked_for))
+    return Pairing(pairs, tuple(u for id_, u in left.items() if id_ not in used))
+
+
+def _split_by_day(scenes: Iterable[Scene]) -> list[list[Scene]]:
+    """The scenes of each solar day, in order of time."""
+    in_order = sorted(scenes, key=lambda scene: (scene.solar_day, scene.datetime, scene.id))
+    return [list(mates) for _, mates in groupby(in_order, key=lambda scene: scene.solar_day)]

@@ -19,6 +19,9 @@ COVERED_SHARE = 0.99  # a scene hidden to this degree by its pass-mates adds not
 class Group:
     """One optical pass seen by one SAR pass: pairs that share one displacement field.
 
+    Without optical scenes and pairs it stands for the ground of a SAR pass that no optical scene
+    of its slot shows.
+
     Scenes are in the order in which they fill the mosaic: those that cover most of the region
     first. Both passes use this one order, so that compose shows what estimate matched.
     """
@@ -34,16 +37,23 @@ class Group:
 
     @property
     def passes(self) -> tuple[str, str]:
-        """What makes two pairs members of one group."""
-        return passes_of(self.pairs[0])
+        """What makes two pairs members of one group; "" where there is no optical pass."""
+        return self.optical[0].pass_key if self.optical else "", self.sar[0].pass_key
 
     @property
     def name(self) -> str:
         """For people: the platforms and days of both passes."""
         return " × ".join(
             f"{scene.platform or scene.collection} {scene.datetime:%Y-%m-%d}"
-            for scene in (self.optical[0], self.sar[0])
+            for scene in (*self.optical[:1], self.sar[0])
         )
+
+    @property
+    def judged(self) -> tuple[tuple[str, str], ...]:
+        """What gets a verdict each: ids of the optical scene ("" for none) and the SAR scene."""
+        if not self.optical:
+            return tuple(("", scene.id) for scene in self.sar)
+        return tuple((pair.optical.id, pair.sar.id) for pair in self.pairs)
 
 
 def passes_of(pair: Pair) -> tuple[str, str]:
@@ -51,12 +61,39 @@ def passes_of(pair: Pair) -> tuple[str, str]:
     return pair.optical.pass_key, pair.sar.pass_key
 
 
+def group_day(
+    pairs: Sequence[Pair], sar: Sequence[Scene], region: BaseGeometry
+) -> tuple[Group, ...]:
+    """The groups of a SAR slot, by which its SAR scenes are registered.
+
+    Those of the newest optical pass come first: of equally clear pixels, the newest is shown. Last
+    come the SAR passes by themselves, for the ground that no optical scene shows.
+    """
+    newest: dict[str, float] = {}
+    for pair in pairs:
+        key, seconds = pair.optical.pass_key, pair.optical.datetime.timestamp()
+        newest[key] = max(seconds, newest.get(key, seconds))
+    paired = sorted(group_pairs(pairs, region), key=lambda group: -newest[group.passes[0]])
+
+    def pass_of(scene: Scene) -> str:
+        return scene.pass_key
+
+    alone = [
+        Group((), (), _order(mates, region))
+        for _, mates in groupby(sorted(sar, key=pass_of), key=pass_of)
+    ]
+
+    def rank(group: Group) -> tuple[float, tuple[str, str]]:
+        return _seen((scene.footprint for scene in group.sar), region), group.passes
+
+    return (*paired, *sorted(alone, key=rank))
+
+
 def group_pairs(pairs: Sequence[Pair], region: BaseGeometry) -> tuple[Group, ...]:
     """Pairs by (optical pass, SAR pass); the groups that cover most of the region first."""
 
     def rank(group: Group) -> tuple[float, tuple[str, str]]:
-        seen = shapely.union_all([pair.overlap & region for pair in group.pairs])
-        return -round(seen.area / region.area, 4), group.passes
+        return _seen((pair.overlap for pair in group.pairs), region), group.passes
 
     groups = []
     for _, members in groupby(sorted(pairs, key=passes_of), key=passes_of):
@@ -91,6 +128,12 @@ def common_bands(scenes: Sequence[Scene]) -> tuple[str, ...]:
         return ()
     shared = set.intersection(*(set(scene.bands) for scene in scenes))
     return tuple(band for band in scenes[0].bands if band in shared)
+
+
+def _seen(parts: Iterable[BaseGeometry], region: BaseGeometry) -> float:
+    """Minus the share of the region that they cover together, for sorting."""
+    covered = shapely.union_all([part & region for part in parts])
+    return -round(covered.area / region.area, 4)
 
 
 def _order(scenes: Iterable[Scene], region: BaseGeometry) -> tuple[Scene, ...]:

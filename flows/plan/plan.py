@@ -6,7 +6,7 @@ prints, what validates a request before any work starts, and the first stage of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import shapely
 
 from catalog.archives.items import Scene
-from catalog.archives.pairs import Pair, Unpaired, orbit_of, pairs_by_slot, sar_orbits
+from catalog.archives.pairs import Pair, Unpaired, orbit_of, sar_orbits
 from catalog.archives.providers import provider_named
 from catalog.archives.signing import require_package
 from catalog.errors import CatalogError
@@ -22,7 +22,7 @@ from catalog.grid import Lattice, lattice_for
 from catalog.store.publish import published_generation, published_properties
 from catalog.store.slot import SlotStore, check_writable
 from flows.cluster.workers import DispatchError, check_scheduler
-from flows.plan.days import find_scenes, pair_by_day
+from flows.plan.days import find_scenes, make_days
 from flows.plan.generation import SlotPlan, configuration, plan_slot
 from flows.plan.groups import find_hidden
 from flows.plan.request import RegionRequest
@@ -75,7 +75,7 @@ def plan_request(request: RegionRequest) -> Plan:
         check_scheduler(request.scheduler)
         checkpoint = load_checkpoint(request.weights, request.weights_sha256)
         plan = plan_region(request, checkpoint.sha256)
-        if plan.unfinished or not plan.pairs:  # a finished request leaves the store untouched
+        if plan.unfinished or not plan.slots:  # a finished request leaves the store untouched
             check_writable(plan.mosaic_url)
         return plan
     except (CatalogError, EngineError, DispatchError) as error:
@@ -94,7 +94,7 @@ def plan_region(request: RegionRequest, weights_sha256: str) -> Plan:
     checked = check_scenes([*found_optical, *found_sar])
     optical, sar = checked.scenes[: len(found_optical)], checked.scenes[len(found_optical) :]
     hidden = find_hidden(_without(optical, checked.unusable), shapely.box(*request.bbox))
-    pairing = pair_by_day(
+    days = make_days(
         _without(optical, [*checked.unusable, *hidden]), _without(sar, checked.unusable), request
     )
     return compare_with_store(
@@ -105,10 +105,14 @@ def plan_region(request: RegionRequest, weights_sha256: str) -> Plan:
             optical=optical,
             sar=sar,
             slots=tuple(
-                plan_slot(slot, pairs, request, lattice, weights_sha256)
-                for slot, pairs in pairs_by_slot(pairing.pairs).items()
+                plan_slot(day.slot, day.pairs, request, lattice, weights_sha256, sar=day.sar)
+                for day in days.days
             ),
-            unpaired=(*checked.unusable, *hidden, *pairing.unpaired),
+            unpaired=(
+                *checked.unusable,
+                *(left for left in hidden if left.scene.solar_day >= request.start),
+                *days.unpaired,
+            ),
             warnings=checked.warnings,
         )
     )
@@ -123,12 +127,11 @@ def compare_with_store(plan: Plan) -> Plan:
     Raises `StoreError`.
     """
     done = tuple(_compare_slot(plan, slot) for slot in plan.slots)
-    kept = {scene.id for slot in done for pair in slot.pairs for scene in (pair.optical, pair.sar)}
+    kept = {scene.id for slot in done for scene in slot.scenes}
     lost = {
         scene.id: Unpaired(scene, f"it or its partners could not be read when {slot.slot} was made")
         for slot in plan.slots
-        for pair in slot.pairs
-        for scene in (pair.optical, pair.sar)
+        for scene in slot.scenes
         if scene.id not in kept
     }
     return replace(plan, slots=done, unpaired=(*plan.unpaired, *lost.values()))
@@ -139,9 +142,7 @@ def without_scenes(plan: Plan, slot: SlotPlan, unreadable: Iterable[str]) -> Slo
 
     Another request may have published it. Raises `StoreError`.
     """
-    lost = set(unreadable)
-    kept = [pair for pair in slot.pairs if not {pair.optical.id, pair.sar.id} & lost]
-    return _reduce(plan, slot, kept)
+    return _reduce(plan, slot, lost=unreadable)
 
 
 def without_tiles(plan: Plan, slot: SlotPlan, failed: Iterable[str]) -> SlotPlan:
@@ -149,7 +150,18 @@ def without_tiles(plan: Plan, slot: SlotPlan, failed: Iterable[str]) -> SlotPlan
 
     An earlier run may have published it. Raises `StoreError`.
     """
-    return _reduce(plan, slot, slot.pairs, sorted(failed))
+    return _reduce(plan, slot, failed_tiles=sorted(failed))
+
+
+def with_memory(plan: Plan, slot: SlotPlan, versions: Mapping[str, str]) -> SlotPlan:
+    """The slot under the name that these versions of memory, by name, give it.
+
+    Not looked up in the store: it counts as unpublished.
+    """
+    forgetful = _name_anew(plan, slot, failed_tiles=slot.failed_tiles, memory={})
+    requested = slot.requested or forgetful.generation
+    named = _name_anew(plan, slot, failed_tiles=slot.failed_tiles, memory=versions)
+    return replace(named, requested=None if requested == named.generation else requested)
 
 
 def slot_store(plan: Plan, slot: SlotPlan) -> SlotStore:
@@ -159,44 +171,72 @@ def slot_store(plan: Plan, slot: SlotPlan) -> SlotStore:
 
 def provenance(plan: Plan, slot: SlotPlan) -> dict[str, Any]:
     """Where a mosaic comes from: scenes, software, weights, settings. No clock, no machine."""
-    sar = [scene for group in slot.groups for scene in group.sar]
-    orbits = sar_orbits(slot.pairs)
+    seen = [pair.sar for pair in slot.pairs]
+    seen += [scene for group in slot.groups if not group.optical for scene in group.sar]
+    orbits = sar_orbits(seen)
     return {
-        "optical_scenes": [scene.id for group in slot.groups for scene in group.optical],
-        "sar_scenes": [scene.id for scene in sar],
+        "slot_kind": slot.kind,
+        "optical_scenes": [scene.id for scene in slot.optical],
+        "sar_scenes": [scene.id for scene in slot.sar],
         "sar_orbit_policy": plan.request.orbit,
         "sar_orbits": orbits,
-        "sar_scene_orbits": [orbits.index(orbit_of(scene)) for scene in sar],
+        "sar_scene_orbits": [orbits.index(orbit_of(scene)) for scene in slot.sar],
         "software": f"tar-pipeline {version('tar-pipeline')}",
         "weights_sha256": plan.weights_sha256,
         "configuration": configuration(plan.request),
+        **({"memory": dict(slot.memory)} if slot.memory else {}),
     }
 
 
 def _compare_slot(plan: Plan, slot: SlotPlan) -> SlotPlan:
-    """The slot as it is published, by a run that was asked for all of it, or not published."""
+    """The slot as it is published, by a run that was asked for all of it, or not published.
+
+    What memory the published day was made with is its own: that memory grew since, or that there
+    was none then, makes no day anew. With `remake` nothing counts as published.
+    """
     item = published_properties(plan.request.store, plan.request.region, slot.slot)
-    if item is None or item["tar:generation"] == slot.generation:
-        return replace(slot, published=item is not None)
-    if item.get("tar:requested_generation") == slot.generation:
+    if item is None or plan.request.remake:
+        return replace(slot, published=False)
+    named = with_memory(plan, slot, item.get("tar:memory", {}))
+    if item["tar:generation"] == named.generation:
+        return replace(named, published=True)
+    if item.get("tar:requested_generation") == (named.requested or named.generation):
         readable = {*item["tar:optical_scenes"], *item["tar:sar_scenes"]}
-        scenes = {scene.id for group in slot.groups for scene in group.scenes}
-        fewer = without_scenes(plan, slot, scenes - readable)
+        fewer = without_scenes(plan, named, {scene.id for scene in slot.scenes} - readable)
         if fewer.published:
             return fewer
     return replace(slot, published=False)
 
 
 def _reduce(
-    plan: Plan, slot: SlotPlan, pairs: Sequence[Pair], failed_tiles: Sequence[str] = ()
+    plan: Plan, slot: SlotPlan, lost: Iterable[str] = (), failed_tiles: Sequence[str] = ()
 ) -> SlotPlan:
     """What is left of a slot, and whether just that is published."""
-    less = plan_slot(
-        slot.slot, pairs, plan.request, plan.lattice, plan.weights_sha256, failed_tiles
-    )
+    less = _name_anew(plan, slot, lost, failed_tiles, slot.memory)
     shown = published_generation(plan.request.store, plan.request.region, slot.slot)
     return replace(
         less, published=shown == less.generation, requested=slot.requested or slot.generation
+    )
+
+
+def _name_anew(
+    plan: Plan,
+    slot: SlotPlan,
+    lost: Iterable[str] = (),
+    failed_tiles: Sequence[str] = (),
+    memory: Mapping[str, str] | None = None,
+) -> SlotPlan:
+    """The slot as it is planned without scenes (ids) and tiles, and with versions of memory."""
+    gone = set(lost)
+    return plan_slot(
+        slot.slot,
+        [pair for pair in slot.pairs if not {pair.optical.id, pair.sar.id} & gone],
+        plan.request,
+        plan.lattice,
+        plan.weights_sha256,
+        failed_tiles,
+        sar=[s for s in slot.sar if s.id not in gone] if slot.kind == "sar" else (),
+        memory=memory,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -39,6 +39,9 @@ from catalog.archives.providers import (
 from catalog.errors import has_secret, shown
 from catalog.grid import validated_bbox
 from catalog.store.slot import REGION_NAME, validated_region
+
+Slots = Literal["optical", "sar", "both"]
+"""Which days get a mosaic."""
 
 MAX_OFFSET_PX = 32.0
 LARGEST_OFFSET_PX = 256.0  # further off is no misregistration, and the search would not fit memory
@@ -128,7 +131,7 @@ class RegionRequest(BaseModel):
         WithJsonSchema(BBOX_FORM, mode="validation"),
     ] = Field(description="west, south, east, north in degrees")
     start: Annotated[date, InName.BY_CONTENT, Prompt(WHAT, "YYYY-MM-DD")] = Field(
-        description="first day of the optical scenes, by the sun where they are"
+        description="first day of the mosaics, by the sun where their scenes are"
     )
     end: Annotated[date, InName.BY_CONTENT, Prompt(WHAT, "YYYY-MM-DD")] = Field(
         description="last day, inclusive"
@@ -178,6 +181,17 @@ class RegionRequest(BaseModel):
         description="collection of a DEM, as cop-dem-glo-30, to correct terrain in GRD scenes by "
         "(default: none)",
     )
+    slots: Annotated[Slots, InName.BY_CONTENT, Prompt(HOW, "KIND")] = Field(
+        "optical",
+        description="which days get a mosaic: those of an optical pass (optical), those of a SAR "
+        "pass (sar), or those of either (both)",
+    )
+    max_optical_age_days: Annotated[int, InName.BY_CONTENT, Prompt(HOW, "DAYS")] = Field(
+        30,
+        ge=0,
+        le=365,
+        description="how many days before the day of a SAR pass its optical bands may be from",
+    )
     crs: Annotated[str | None, InName.BY_CONTENT, Prompt(WHERE, "EPSG:…")] = Field(
         None, description="CRS of the mosaic (default: UTM zone of the region's centre)"
     )
@@ -195,6 +209,10 @@ class RegionRequest(BaseModel):
     )
     weights_sha256: Annotated[str | None, InName.BY_CONTENT, Prompt(HOW, "HEX")] = Field(
         None, description="refuse any checkpoint but the one with this checksum (default: any)"
+    )
+    remake: Annotated[bool, InName.NOT, Prompt(HOW, "")] = Field(
+        False,
+        description="make days that are published again, with what memory knows by now",
     )
     scheduler: Annotated[str | None, InName.NOT, Prompt(HOW, "tcp://…")] = Field(
         None,

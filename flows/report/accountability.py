@@ -24,14 +24,15 @@ def account_for(plan: Plan, outcomes: Sequence[SlotOutcome]) -> Accountability:
     """Count what a run owed, and list every failure with its reason.
 
     `outcomes` has one entry per day of the plan: of this run, or what an earlier one left.
-    Days, pairs and shards are those of the plan, tiles those of this run.
+    Days, pairs and shards are those of the plan, tiles those of this run. A SAR scene that is to be
+    registered without an optical one counts as a pair.
     """
     made = [outcome for outcome in outcomes if outcome.failure is None]
     failed_days = [outcome for outcome in outcomes if outcome.failure is not None]
-    published = [outcome for outcome in made if outcome.slot.pairs]
+    published = [outcome for outcome in made if outcome.slot.groups]
     verdicts = [verdict for outcome in made for verdict in outcome.verdicts]
     accepted = sum(verdict.accepted for verdict in verdicts)
-    expected = {slot.slot: len(slot.pairs) for slot in plan.slots}
+    expected = {slot.slot: len(slot.judged) for slot in plan.slots}
     failed_pairs = sum(expected[outcome.slot.slot] for outcome in failed_days)
     tiles = sum(outcome.tiles for outcome in outcomes)
     failed_tiles = sum(len(outcome.failed_tiles) for outcome in outcomes)
@@ -40,7 +41,7 @@ def account_for(plan: Plan, outcomes: Sequence[SlotOutcome]) -> Accountability:
     return Accountability(
         days=_count(expected=len(plan.slots), done=len(published), failed=len(failed_days)),
         pairs=_count(
-            expected=len(plan.pairs),
+            expected=sum(expected.values()),
             done=accepted,
             refused=len(verdicts) - accepted,
             failed=failed_pairs,

@@ -40,6 +40,13 @@ def show_plan(plan: Plan) -> None:
         for slot in plan.slots
         for pair in slot.pairs
     ]
+    rows += [
+        {"day": slot.slot, "optical": "", "sar": sar}
+        for slot in plan.slots
+        for optical, sar in slot.judged
+        if not optical
+    ]
+    rows.sort(key=lambda row: row["day"])
     rows += [{"scene": left.scene.id, "unpaired": left.reason} for left in plan.unpaired]
     rows += [{"scene": each.scene.id, "warning": each.text} for each in plan.warnings]
     show_table(_key(plan, "plan"), _title(plan), rows)
@@ -53,7 +60,7 @@ def describe_workload(plan: Plan, work: Workload) -> str:
 |---|---|
 | scenes found | {len(plan.optical)} optical, {len(plan.sar)} SAR |
 | pairs | {len(plan.pairs)} |
-| days with pairs | {len(plan.slots)}, of {plan.lattice.shape[1]} × {plan.lattice.shape[0]} px |
+| days | {len(plan.slots)}, of {plan.lattice.shape[1]} × {plan.lattice.shape[0]} px |
 | **days to do** | {work.days}; the others are published |
 | files | {work.files} of {work.scenes} scenes, {size} ({work.bytes_basis}) |
 | tiles | {work.tiles} |

@@ -25,7 +25,13 @@ from catalog.grid import Lattice, Window
 from catalog.pixels.composite import read_composite
 from catalog.store.layout import overview_factors
 from catalog.store.open import open_slot
-from catalog.store.schema import ABSTAINED, NO_SAR, REGISTERED
+from catalog.store.schema import (
+    ABSTAINED,
+    NO_SAR,
+    REGISTERED,
+    REGISTERED_FROM_MEMORY,
+    REGISTERED_RADAR_TO_RADAR,
+)
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan, slot_store
@@ -50,7 +56,7 @@ def draw_preview(plan: Plan, outcomes: Sequence[SlotOutcome]) -> bytes | None:
 
     The mosaic is published by now: a scene that cannot be read any more costs only the picture.
     """
-    composed = [outcome for outcome in outcomes if outcome.slot.pairs]
+    composed = [outcome for outcome in outcomes if outcome.slot.groups]
     if not composed:
         return None
     best = max(composed, key=lambda outcome: (outcome.accepted, outcome.slot.slot))
@@ -118,6 +124,8 @@ def choose_detail(
     ]
     if not squares:
         return Window((height - side) // 2, (width - side) // 2, side, side)
+    if not slot.optical_bands:
+        return squares[0]
     seen = (slot.optical_bands[0], slot.sar_bands[0], "dx", "dy")
     parts = compute(*(_part(mosaic, seen, square) for square in squares), num_workers=READERS)
     agreements = [_agreement(part) for part in parts]
@@ -127,7 +135,8 @@ def choose_detail(
 def _most_moved(small: xr.Dataset, cells: int) -> list[tuple[int, int]]:
     """Corners (row, column) of squares of registered cells, the most displaced first."""
     moved = np.hypot(small["dx"].values, small["dy"].values)
-    usable = (small["quality"].values == REGISTERED) & np.isfinite(moved)
+    registered = (REGISTERED, REGISTERED_FROM_MEMORY, REGISTERED_RADAR_TO_RADAR)
+    usable = np.isin(small["quality"].values, registered) & np.isfinite(moved)
     stride = max(1, cells // 2)
     found = []
     for row in range(0, max(1, moved.shape[0] - cells + 1), stride):
@@ -155,8 +164,7 @@ def _draw_overview(
     axes: Axes, small: xr.Dataset, slot: SlotPlan, detail: Window, factor: int
 ) -> None:
     """Optical in colour, displacement as arrows, refusals in red, the detail as a frame."""
-    bands = np.stack([small[band].values for band in slot.optical_bands])
-    grey = stretch_colour(bands).mean(axis=-1)
+    grey = stretch_colour(_stack(small, slot.optical_bands)).mean(axis=-1)
     axes.imshow(0.1 + 0.6 * grey, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
     quality = small["quality"].values
     for value, colour, alpha in ((ABSTAINED, REFUSED_COLOUR, 0.45), (NO_SAR, "white", 0.55)):
@@ -203,15 +211,21 @@ def _finish(axes: Axes, title: str) -> None:
 
 def read_delivered_sar(slot: SlotPlan, lattice: Lattice, window: Window) -> Floats:
     """SAR on the lattice where its own georeference puts it."""
-    scenes = tuple(scene for group in slot.groups for scene in group.sar)
-    sar: Floats = read_composite(scenes, lattice, window, slot.sar_bands[:1]).values[0]
+    sar: Floats = read_composite(slot.sar, lattice, window, slot.sar_bands[:1]).values[0]
     return sar
 
 
 def read_bands(mosaic: xr.Dataset, bands: tuple[str, ...], window: Window) -> Floats:
     """Bands of a mosaic on a window: (bands, H, W) float32."""
-    part = _part(mosaic, bands, window).compute(num_workers=READERS)
-    return np.stack([np.asarray(part[band].values, np.float32) for band in bands])
+    return _stack(_part(mosaic, (*bands, "quality"), window).compute(num_workers=READERS), bands)
+
+
+def _stack(part: xr.Dataset, bands: Sequence[str]) -> Floats:
+    """(bands, H, W) float32; a day without optical scenes has no optical bands."""
+    stacked = np.empty((len(bands), *part["quality"].shape), np.float32)
+    for target, band in zip(stacked, bands, strict=True):
+        target[...] = part[band].values
+    return stacked
 
 
 def _part(mosaic: xr.Dataset, names: Sequence[str], window: Window) -> xr.Dataset:
@@ -220,7 +234,12 @@ def _part(mosaic: xr.Dataset, names: Sequence[str], window: Window) -> xr.Datase
 
 
 def stretch_colour(bands: Floats) -> Floats:
-    """(bands, H, W) to (H, W, 3) in 0..1: red, green, blue if there are three, else grey."""
+    """(bands, H, W) to (H, W, 3) in 0..1: red, green, blue if there are three, else grey.
+
+    White where nothing is known.
+    """
+    if not len(bands):
+        return np.ones((*bands.shape[1:], 3), np.float32)
     chosen = bands[:3] if len(bands) >= 3 else bands[:1].repeat(3, axis=0)
     low, high = stretch_limits(chosen)
     stretched = np.clip((np.nan_to_num(chosen, nan=high) - low) / (high - low), 0.0, 1.0)

@@ -33,6 +33,7 @@ from flows.stages.group_matches import EngineTime
 
 Row = Sequence[str | Text]
 ROWS_SHOWN = 40  # of a table on a terminal; report.json has them all
+NO_OPTICAL_SCENE = "–"  # in place of an id, where a SAR scene stands alone
 SCENES_SHOWN = 6  # that share one reason; as above
 
 
@@ -67,7 +68,7 @@ def compile_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch
         slots=tuple(
             _report_slot(plan, outcome)
             for outcome in everything
-            if outcome.slot.pairs and outcome.failure is None
+            if outcome.slot.groups and outcome.failure is None
         ),
         tiles=sum(outcome.tiles for outcome in everything),
         engine_wait_share=None if engine.wait_share is None else round(engine.wait_share, 4),
@@ -111,8 +112,14 @@ def print_plan(console: Console, plan: Plan, *, pairs: bool) -> None:
         for slot in plan.slots
         for pair in slot.pairs
     ]
+    rows += [
+        (slot.slot, NO_OPTICAL_SCENE, sar, "", "")
+        for slot in plan.slots
+        for optical, sar in slot.judged
+        if not optical
+    ]
     if pairs:
-        _print_table(console, ("day", "optical", "SAR", "overlap", "gap"), rows)
+        _print_table(console, ("day", "optical", "SAR", "overlap", "gap"), sorted(rows, key=_day))
     _print_unpaired(console, _list_unpaired(plan))
     for warned in plan.warnings:
         console.print(
@@ -126,7 +133,7 @@ def print_result(console: Console, report: Report, already_told: Sequence[Unpair
     rows: list[Row] = [
         (
             Text("✓", "green") if pair.accepted else Text("✗", "red"),
-            pair.optical,
+            pair.optical or NO_OPTICAL_SCENE,
             pair.sar,
             _show_pixels(pair.median_displacement_px),
             _show_pixels(pair.expected_error_px),
@@ -148,17 +155,21 @@ def json_values(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _day(row: Row) -> str:
+    return str(row[0])
+
+
 def _name_status(plan: Plan, outcomes: Sequence[SlotOutcome], account: Accountability) -> Status:
     match name_shortfall(account):
         case "Partial":
             return "partial"
         case "Failed":
             return "failed"
-    if not plan.pairs:
+    if not plan.slots:
         return "no overlapping pair"
     if not plan.unfinished:
         return "nothing to do"
-    return "registered" if any(outcome.slot.pairs for outcome in outcomes) else "no readable pair"
+    return "registered" if any(outcome.slot.groups for outcome in outcomes) else "no readable pair"
 
 
 def _load_outcome(plan: Plan, slot: SlotPlan) -> SlotOutcome:
@@ -190,7 +201,7 @@ def _list_unpaired(plan: Plan) -> list[LeftOut]:
 def _list_unreadable(plan: Plan, outcomes: Sequence[SlotOutcome]) -> list[LeftOut]:
     """Scenes that broke while they were read, and scenes that lost their partners with them."""
     broken = {id_: why for outcome in outcomes for id_, why in outcome.unreadable.items()}
-    planned = {id_ for pair in plan.pairs for id_ in (pair.optical.id, pair.sar.id)}
+    planned = {scene.id for slot in plan.slots for scene in slot.scenes}
     judged = {id_ for o in outcomes for v in o.verdicts for id_ in (v.optical, v.sar)}
     bereft = sorted(planned - judged - set(broken)) if broken else []
     alone = "every scene it was paired with cannot be read"

@@ -29,7 +29,7 @@ def save_run(
         shown = load_earlier_outcomes(plan) if missing and not outcomes else outcomes
         picture = draw_preview(plan, [outcome for outcome in shown if outcome.failure is None])
     report = compile_report(plan, outcomes, clock)
-    if plan.unfinished or not plan.pairs or missing:
+    if plan.unfinished or not plan.slots or missing:
         save_pages(plan, outcomes)
         save_report(plan.mosaic_url, report, picture)
     return report, picture

@@ -64,7 +64,9 @@ class ScenesFound(Part):
 
 
 class PairReport(Part):
-    """What became of one pair. Distances in pixels of the mosaic; null where nothing was measured.
+    """What became of one pair, or of a SAR scene without an optical one.
+
+    Distances in pixels of the mosaic; null where nothing was measured.
 
     An accepted pair is in the mosaic; of a refused one, `reason` says why it is not.
     """
@@ -72,7 +74,7 @@ class PairReport(Part):
     slot: str
     """The day, as YYYY-MM-DD."""
     optical: str
-    """Id of the optical scene."""
+    """Id of the optical scene; empty where there is none."""
     sar: str
     """Id of the SAR scene."""
     accepted: bool

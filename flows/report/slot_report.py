@@ -114,7 +114,7 @@ def save_pages(plan: Plan, outcomes: Sequence[SlotOutcome]) -> None:
     earlier = [slot for slot in plan.slots if slot.published and slot.slot not in made]
     left = {slot.slot for slot in earlier if not _is_described(plan, slot)}
     for outcome in (*outcomes, *load_earlier_outcomes(plan, left)):
-        if outcome.failure is None and outcome.slot.pairs:
+        if outcome.failure is None and outcome.slot.groups:
             objects.put(page_url(plan, outcome.slot), render_page(plan, outcome))
 
 
@@ -138,7 +138,7 @@ def render_page(plan: Plan, outcome: SlotOutcome) -> bytes:
     factor, small = load_overview(plan, slot, MAP_PX, ("dx", "dy", "expected_error", "quality"))
     window = choose_detail(mosaic, small, slot, factor, DETAIL_PX)
     page = _load_template().render(
-        title=f"{plan.request.region}, {slot.slot}: SAR registered to optical",
+        title=f"{plan.request.region}, {slot.slot}: {_name_kind(slot)}",
         region=plan.request.region,
         day=slot.slot,
         accepted=outcome.accepted,
@@ -157,6 +157,10 @@ def render_page(plan: Plan, outcome: SlotOutcome) -> bytes:
         provenance=_describe_source(plan, slot),
     )
     return page.encode()
+
+
+def _name_kind(slot: SlotPlan) -> str:
+    return "SAR registered to optical" if slot.optical else "SAR registered by memory, no optical"
 
 
 def _load_template() -> jinja2.Template:
@@ -289,7 +293,7 @@ def _describe_pair(verdict: PairVerdict) -> dict[str, Any]:
         return f"{value:.2f}" if np.isfinite(value) else "–"
 
     return {
-        "optical": verdict.optical,
+        "optical": verdict.optical or "–",
         "sar": verdict.sar,
         "accepted": verdict.accepted,
         "displacement": pixels(verdict.median_displacement_px),
@@ -301,8 +305,7 @@ def _describe_pair(verdict: PairVerdict) -> dict[str, Any]:
 
 def _describe_scenes(slot: SlotPlan) -> list[dict[str, str]]:
     """Every scene once, optical first."""
-    scenes = {s.id: ("optical", s) for group in slot.groups for s in group.optical}
-    scenes |= {s.id: ("SAR", s) for group in slot.groups for s in group.sar}
+    scenes = [("optical", s) for s in slot.optical] + [("SAR", s) for s in slot.sar]
     return [
         {
             "sensor": sensor,
@@ -314,7 +317,7 @@ def _describe_scenes(slot: SlotPlan) -> list[dict[str, str]]:
             )
             or "–",
         }
-        for sensor, scene in scenes.values()
+        for sensor, scene in scenes
     ]
 
 
@@ -327,6 +330,7 @@ def _describe_source(plan: Plan, slot: SlotPlan) -> list[tuple[str, str]]:
         ("weights (SHA-256)", source["weights_sha256"]),
         ("configuration", json.dumps(source["configuration"], sort_keys=True)),
         ("generation", slot.generation),
+        *([("memory", json.dumps(source["memory"], sort_keys=True))] if slot.memory else []),
         ("pixels", f"{width} × {height} of {plan.lattice.resolution:g} {unit}"),
         ("reference system", plan.lattice.crs_code or plan.lattice.crs.name),
         ("bands", ", ".join((*slot.optical_bands, *slot.sar_bands))),

@@ -20,7 +20,7 @@ from flows.report import artifacts
 
 @flow(name="on-demand", flow_run_name="{request.region} {request.start} to {request.end}")
 def on_demand(request: RegionRequest, dry_run: bool = True) -> State[Any]:
-    """Register the SAR scenes of a region to its optical scenes; one mosaic per optical day.
+    """Register the SAR scenes of a region to its optical scenes; one mosaic per day.
 
     The first run is a dry run: it shows as artifacts which scenes pair, which do not and why, and
     what the work comes to. Run it again with dry_run switched off to do it. The same request again

@@ -22,6 +22,7 @@ from flows.plan.request import RegionRequest, RequestError, prompt_of
 
 GIVEN_BY_THE_RUN = ("start", "end", "region")  # days; and the name is called `name` here
 ANY_DAY = date(2000, 1, 1)
+SLOTS = "both"  # where the file does not say: a night shows what there is, through clouds too
 
 
 class RegionsFile(BaseModel):
@@ -82,7 +83,7 @@ def load_regions(path: Path, only: Sequence[str] = ()) -> tuple[Region, ...]:
 def _region(
     path: Path, defaults: Mapping[str, Any], entry: Mapping[str, Any], number: int
 ) -> Region:
-    fields = {**defaults, **entry}
+    fields = {"slots": SLOTS, **defaults, **entry}
     name = str(fields.pop("name", "")).strip()
     where = (
         f"regions file {path}: region {name!r}" if name else f"regions file {path}: entry {number}"

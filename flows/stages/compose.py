@@ -21,7 +21,18 @@ from catalog.pixels.composite import read_composite
 from catalog.pixels.masks import CLOUDY
 from catalog.pixels.resample import resample
 from catalog.pixels.scene import source_window
-from catalog.store.schema import ABSTAINED, CLOUD, NO_SAR, NO_SCENE, REGISTERED, SlotSchema
+from catalog.store.schema import (
+    ABSTAINED,
+    CLOUD,
+    NO_OPTICAL,
+    NO_SAR,
+    NO_SCENE,
+    QUALITY,
+    REGISTERED,
+    REGISTERED_FROM_MEMORY,
+    REGISTERED_RADAR_TO_RADAR,
+    SlotSchema,
+)
 from catalog.store.shards import write_shard
 from catalog.store.slot import SlotStore
 from flows.plan.generation import SlotPlan
@@ -31,6 +42,8 @@ from tar_engine.fields.field import Field
 
 Mask = npt.NDArray[np.bool_]
 
+SEEN_THROUGH = (REGISTERED_FROM_MEMORY, REGISTERED_RADAR_TO_RADAR)  # clouds do not matter to them
+
 
 Canvas = dict[str, npt.NDArray[Any]]
 """The arrays (H, W) of a shard by variable, while they fill up."""
@@ -38,13 +51,17 @@ Canvas = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Layer:
-    """What one group contributes: its scenes in order, its field, and what became of its pairs."""
+    """What one group contributes: its scenes in order, its field, and what became of its pairs.
+
+    Without optical scenes it fills the ground that none shows; ids of pairs then have "" for one.
+    """
 
     optical: tuple[Scene, ...]
     sar: tuple[Scene, ...]
     field: Field | None
     error_px: dict[tuple[str, str], float]  # expected error of the accepted pairs
     refused: frozenset[tuple[str, str]]
+    quality: int = REGISTERED  # of the pixels that it registers
 
 
 @dataclass(frozen=True)
@@ -66,22 +83,26 @@ def layers_of(groups: Sequence[Group], estimates: Sequence[GroupEstimate]) -> tu
             (v.optical, v.sar): v.expected_error_px for v in estimate.verdicts if v.accepted
         }
         refused = frozenset((v.optical, v.sar) for v in estimate.verdicts if not v.accepted)
-        layers.append(Layer(group.optical, group.sar, estimate.field, accepted, refused))
+        quality = QUALITY.index(estimate.quality)
+        layers.append(Layer(group.optical, group.sar, estimate.field, accepted, refused, quality))
     return tuple(layers)
 
 
 def slot_schema(slot: SlotPlan) -> SlotSchema:
     """What the mosaic of a day holds per pixel: classes too where some optical scene has a mask."""
-    masks = [scene.mask for group in slot.groups for scene in group.optical]
-    classes = any(mask is not None for mask in masks)
+    classes = any(scene.mask is not None for scene in slot.optical)
     return SlotSchema(
         slot.optical_bands, slot.sar_bands, slot.sar_scenes, slot.optical_scenes, classes
     )
 
 
 def slot_shards(lattice: Lattice, groups: Sequence[Group]) -> tuple[Shard, ...]:
-    """The shards that some pair touches; the others stay unwritten and read as nodata."""
-    parts = [lattice.window_of(scene.footprint) for group in groups for scene in group.optical]
+    """The shards that an optical scene touches, or a SAR scene that needs none.
+
+    The others stay unwritten and read as nodata.
+    """
+    shown = {scene.id: scene for group in groups for scene in group.optical or group.sar}
+    parts = [lattice.window_of(scene.footprint) for scene in shown.values()]
     return tuple(
         shard
         for shard in lattice.shards()
@@ -109,7 +130,8 @@ def compose(job: ShardJob) -> xr.Dataset:
     for layer in job.layers:
         _fill_sar(canvas, job, layer, shown_by)
     if job.schema.classes:  # radar sees through: what there is of SAR stays
-        canvas["quality"][np.isin(canvas["optical_class"], CLOUDY)] = CLOUD
+        cloudy = np.isin(canvas["optical_class"], CLOUDY)
+        canvas["quality"][cloudy & ~np.isin(canvas["quality"], SEEN_THROUGH)] = CLOUD
     return shard
 
 
@@ -131,13 +153,17 @@ def _fill_optical(canvas: Canvas, job: ShardJob) -> dict[str, Mask]:
 
 
 def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, Mask]) -> None:
-    """Register the layer's SAR scenes to the optical pixels that are still without SAR."""
+    """Register the layer's SAR scenes to the pixels that are still without SAR.
+
+    Those of its optical scenes; if it has none, those that no optical scene of the day shows.
+    """
     window, quality = job.shard.window, canvas["quality"]
+    still_open = quality == (NO_SAR if layer.optical else NO_OPTICAL)
     if layer.field is not None:
         displacement = layer.field.displacement(window.x0, window.y0, window.width, window.height)
         positions = window.positions() + displacement
         for scene in layer.sar:
-            targets = _targets(layer, scene, shown_by) & (quality == NO_SAR)
+            targets = _targets(layer, scene, shown_by, still_open)
             if not targets.any():
                 continue
             block = _bounds(targets)
@@ -151,29 +177,35 @@ def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, M
                 canvas[band][new] = values[new[block]]
             canvas["dx"][new], canvas["dy"][new] = displacement[:, new]
             canvas["sar_scene"][new] = NO_SCENE + 1 + list(job.schema.sar_scenes).index(scene.id)
-            quality[new] = REGISTERED
+            quality[new] = layer.quality
+            still_open &= ~new
             _fill_expected_error(canvas, layer, scene, shown_by, new)
     for optical_id, sar_id in layer.refused:
         sar = next(scene for scene in layer.sar if scene.id == sar_id)
-        abstained = shown_by[optical_id] & job.lattice.mask_of(sar.footprint, window)
-        quality[abstained & (quality == NO_SAR)] = ABSTAINED
+        abstained = still_open & job.lattice.mask_of(sar.footprint, window)
+        if optical_id:
+            abstained &= shown_by[optical_id]
+        quality[abstained] = ABSTAINED
 
 
-def _targets(layer: Layer, sar: Scene, shown_by: dict[str, Mask]) -> Mask:
-    """Pixels of optical scenes that may take this SAR scene.
+def _targets(layer: Layer, sar: Scene, shown_by: dict[str, Mask], still_open: Mask) -> Mask:
+    """Open pixels that may take this SAR scene.
 
-    Those of its accepted pairs; and, since a displacement reaches over the border between two SAR
-    scenes, those of any other accepted optical scene with which it was not refused.
+    Of a layer without optical scenes all, if the SAR scene was accepted. Else those of its accepted
+    pairs; and, since a displacement reaches over the border between two SAR scenes, those of any
+    other accepted optical scene with which it was not refused.
     """
+    if not any(sar_id == sar.id for _, sar_id in layer.error_px):
+        return np.zeros_like(still_open)
+    if not layer.optical:
+        return still_open.copy()
     trusted = {optical_id for optical_id, _ in layer.error_px}
     masks = [
         shown_by[scene.id]
         for scene in layer.optical
         if scene.id in trusted and (scene.id, sar.id) not in layer.refused
     ]
-    if not masks or not any(sar_id == sar.id for _, sar_id in layer.error_px):
-        return np.zeros(next(iter(shown_by.values())).shape, dtype=np.bool_)
-    return np.asarray(np.logical_or.reduce(masks))
+    return np.asarray(np.logical_or.reduce(masks) & still_open)
 
 
 def _bounds(mask: Mask) -> tuple[slice, slice]:
@@ -186,6 +218,8 @@ def _fill_expected_error(
     canvas: Canvas, layer: Layer, sar: Scene, shown_by: dict[str, Mask], new: Mask
 ) -> None:
     """The error expected of the pair; over a border, the worst of the optical scene's pairs."""
+    if not layer.optical:
+        canvas["expected_error"][new] = layer.error_px["", sar.id]
     for scene in layer.optical:
         of_scene = {key: error for key, error in layer.error_px.items() if key[0] == scene.id}
         if of_scene:

@@ -32,7 +32,10 @@ OUTLINE_STEP_DEGREES = 0.01  # straight lines in lon/lat are not straight on the
 
 @dataclass(frozen=True)
 class PairVerdict:
-    """What became of one pair. Distances in lattice pixels; NaN when nothing was measured."""
+    """What became of one pair, or of a SAR scene alone, whose `optical` is "".
+
+    Distances in lattice pixels; NaN when nothing was measured.
+    """
 
     optical: str
     sar: str
@@ -45,10 +48,15 @@ class PairVerdict:
 
 @dataclass(frozen=True)
 class GroupEstimate:
-    """One displacement field for a group, and a verdict for each of its pairs, in their order."""
+    """One displacement field for a group, and a verdict for each of its pairs, in their order.
+
+    A group without optical scenes has a verdict for each SAR scene, whose `optical` is "".
+    `quality` says by what its pixels are registered: a name of `catalog.store.schema.QUALITY`.
+    """
 
     field: Field | None
     verdicts: tuple[PairVerdict, ...]
+    quality: str = "registered"
 
 
 def fit_found(group: Group, found: GroupMatches, lattice: Lattice) -> GroupEstimate:
@@ -69,7 +77,7 @@ def fit_group(
     no_match = "the engine found no match on its ground"
     if failed_tiles:
         no_match += f", and {failed_tiles} tiles of its passes failed"
-    verdicts = [_refuse(pair, no_match) for pair in group.pairs]
+    verdicts = [_refuse(*ids, no_match) for ids in group.judged]
     candidates = [index for index, mine in enumerate(own) if mine.any()]
     while candidates:
         fitted = np.logical_or.reduce([own[index] for index in candidates])
@@ -91,12 +99,19 @@ def fit_group(
     return GroupEstimate(None, tuple(verdicts))
 
 
+def abstain_without_optical(group: Group) -> GroupEstimate:
+    """What is said of SAR scenes over ground that no optical scene shows."""
+    reason = "no memory of its viewing geometry yet"
+    return GroupEstimate(None, tuple(_refuse(*ids, reason) for ids in group.judged))
+
+
 def estimates_to_bytes(estimates: Sequence[GroupEstimate]) -> bytes:
     """All groups of a slot as one npz: the same estimates give the same bytes."""
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     for index, estimate in enumerate(estimates):
         verdicts = json.dumps([asdict(verdict) for verdict in estimate.verdicts])
         arrays[f"{index}/verdicts"] = np.array(verdicts)
+        arrays[f"{index}/quality"] = np.array(estimate.quality)
         for name, array in (estimate.field.to_arrays() if estimate.field else {}).items():
             arrays[f"{index}/field/{name}"] = array
     buffer = io.BytesIO()
@@ -119,6 +134,7 @@ def estimates_from_bytes(content: bytes) -> tuple[GroupEstimate, ...]:
                 GroupEstimate(
                     Field.from_arrays(field) if field else None,
                     tuple(PairVerdict(**verdict) for verdict in verdicts),
+                    str(arrays[f"{index}/quality"]),
                 )
             )
     return tuple(estimates)
@@ -163,5 +179,5 @@ def _verdict_of(pair: Pair, verdict: Verdict) -> PairVerdict:
     )
 
 
-def _refuse(pair: Pair, reason: str) -> PairVerdict:
-    return PairVerdict(pair.optical.id, pair.sar.id, False, reason, np.nan, np.nan, 0)
+def _refuse(optical: str, sar: str, reason: str) -> PairVerdict:
+    return PairVerdict(optical, sar, False, reason, np.nan, np.nan, 0)

@@ -52,7 +52,8 @@ def describe_run(parser: argparse.ArgumentParser) -> None:
     from flows.cli.options import add_request_options
 
     parser.description = (
-        "Find the scenes of a region, register SAR to optical, leave one mosaic\nper optical day."
+        "Find the scenes of a region, register SAR to optical, leave one mosaic\n"
+        "per day of an optical or a SAR pass (--slots)."
     )
     parser.epilog = EPILOG
     add_request_options(parser)
@@ -81,12 +82,12 @@ def run(args: argparse.Namespace) -> int:
         write_json(args, plan_values(plan))
         console.print("\nDry run: nothing was written.")
         return DONE
-    if plan.pairs and plan.unfinished:
+    if plan.unfinished:
         code, report = _register(console, plan, clock)
         write_json(args, json.loads(encode_report(report)))
         return code
     missing = report_is_missing(plan)
-    if args.json or missing or not plan.pairs:
+    if args.json or missing or not plan.slots:
         report, _ = save_run(plan, (), clock)
         write_json(args, json.loads(encode_report(report)))
     _tell_why_nothing_is_done(console, plan, missing)
@@ -103,6 +104,7 @@ def plan_values(plan: Plan) -> dict[str, Any]:
             {
                 "slot": slot.slot,
                 "generation": slot.generation,
+                "kind": slot.kind,
                 "published": slot.published,
                 "pairs": [
                     {
@@ -113,6 +115,7 @@ def plan_values(plan: Plan) -> dict[str, Any]:
                     }
                     for pair in slot.pairs
                 ],
+                "sar": [scene.id for scene in slot.sar],
             }
             for slot in plan.slots
         ],
@@ -156,10 +159,13 @@ def _tell_where_it_is(console: Console, report: Report, code: int) -> None:
 def _tell_why_nothing_is_done(console: Console, plan: Plan, missing: bool) -> None:
     """Nothing pairs, or all of it is published; `missing` was the report of that."""
     place = escape(plan.mosaic_url)
-    if not plan.pairs:
+    if not plan.slots:
+        nothing = "No day has a usable SAR scene"
+        if plan.request.slots == "optical":
+            nothing = "No optical scene has a SAR partner"
         console.print(
-            "\nNo optical scene has a SAR partner here, so there is nothing to register; the "
-            f"reasons are above and in {place}/report.json",
+            f"\n{nothing} here, so there is nothing to register; the reasons are above and in "
+            f"{place}/report.json",
             soft_wrap=True,
         )
         return

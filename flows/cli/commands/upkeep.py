@@ -169,8 +169,10 @@ def _print_status(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         pixels = row["pixels"] or {}
         shares = [
-            f"{pixels[name]:.1%}" if pixels else "–"
-            for name in ("registered", "abstained", "no_sar", "no_optical")
+            f"{sum(pixels[name] for name in pixels if name.startswith(kind)):.1%}"
+            if pixels
+            else "–"
+            for kind in ("registered", "abstained", "no_sar", "no_optical")
         ]
         table.add_row(
             row["region"], row["slot"],

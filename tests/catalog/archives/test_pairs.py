@@ -171,14 +171,19 @@ def test_pairs_of_a_day_come_from_one_orbit_where_it_covers() -> None:
     optical, sar = two_orbits()
     pairing = pair(optical, sar[:3])
     assert ids(pairing) == [("o1", "up1"), ("o2", "up2"), ("o2", "up1")]
-    assert sar_orbits(pairing.pairs) == [
+    assert sar_orbits(pair.sar for pair in pairing.pairs) == [
         {"platform": "sentinel-1a", "relative_orbit": 44, "orbit_state": "ascending"}
     ]
     # What the best orbit does not see is filled from the next.
     holes = pair(optical, [sar[0], sar[1], scene("down", (0, 0, 1, 1), relative_orbit=95)])
-    assert [orbit["relative_orbit"] for orbit in sar_orbits(holes.pairs)] == [44]
+    assert [orbit["relative_orbit"] for orbit in sar_orbits(pair.sar for pair in holes.pairs)] == [
+        44
+    ]
     filled = pair(optical, [sar[0], scene("down", (1, 0, 2, 1), relative_orbit=95)])
-    assert [orbit["relative_orbit"] for orbit in sar_orbits(filled.pairs)] == [44, 95]
+    assert [orbit["relative_orbit"] for orbit in sar_orbits(pair.sar for pair in filled.pairs)] == [
+        44,
+        95,
+    ]
 
 
 def test_of_one_orbit_the_nearest_pass_wins() -> None:

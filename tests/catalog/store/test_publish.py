@@ -196,6 +196,23 @@ def test_a_crs_without_code_is_spelled_out(tmp_path: Path) -> None:
     assert "Lambert Azimuthal" in properties["proj:wkt2"]
 
 
+def test_a_sar_slot_has_the_time_and_the_ground_of_its_radar(tmp_path: Path) -> None:
+    pass_ = scene("s", (-118.0, 33.75, -117.975, 33.77), NOON + timedelta(days=20))
+    east = scene("o", (-117.98, 33.7, -117.97, 33.8), NOON)
+    shown = [Pair(east, pass_, 0.5, timedelta(days=20))]
+    for used, start, title in (
+        ([], "2020-11-24", "SAR registered by memory, no optical"),
+        (shown, "2020-11-04", "SAR registered to the latest optical and by memory"),
+    ):
+        item = slot_item(slot_store(tmp_path, "2020-11-24"), LATTICE, PIXELS, used, {}, [pass_])
+        properties = json.loads(encoded(item))["properties"]
+        assert properties["datetime"] == properties["end_datetime"] == "2020-11-24T18:35:00Z"
+        assert properties["start_datetime"] == f"{start}T18:35:00Z"
+        assert properties["title"] == f"la, 2020-11-24: {title}"
+        assert item.bbox is not None
+        assert item.bbox[2] >= -117.97 if used else item.bbox[2] == -117.975
+
+
 def test_nothing_to_publish_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="no pairs"):
         publish(slot_store(tmp_path), LATTICE, [], PROVENANCE)

@@ -34,7 +34,8 @@ def typed(tmp_path: Path) -> dict[str, Any]:
         "bands": ["red", "swir16"], "max_gap_days": 2.5, "min_overlap": 0.1,
         "max_cloud_cover": 40, "orbit": "44", "dem": "cop-dem-glo-30", "crs": "EPSG:32611",
         "resolution": 20, "max_offset_px": 64, "weights": str(weights),
-        "weights_sha256": "00ff", "scheduler": "tcp://127.0.0.1:8786",
+        "weights_sha256": "00ff", "scheduler": "tcp://127.0.0.1:8786", "slots": "both",
+        "max_optical_age_days": 12, "remake": True,
     }  # fmt: skip
 
 
@@ -48,7 +49,7 @@ def test_the_sample_has_every_field(typed: dict[str, Any]) -> None:
 def test_every_field_is_an_option_of_run(typed: dict[str, Any]) -> None:
     words: list[str] = []
     for name, value in typed.items():
-        values = value if isinstance(value, list) else [value]
+        values = [] if value is True else value if isinstance(value, list) else [value]
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
     parser = argparse.ArgumentParser()
     add_request_options(parser)

@@ -7,10 +7,12 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from catalog.archives.items import Scene
 from flows.plan import days
-from flows.plan.days import find_scenes, pair_by_day
+from flows.plan.days import Day, find_scenes, make_days
 from flows.plan.request import RegionRequest
 from tests.support.scenes import NOON, scene
 
@@ -65,10 +67,11 @@ def test_a_moving_window_gives_every_day_the_same_pairs(
     for offset in range(30):
         start = first + timedelta(days=offset)
         asked = request(start, start + timedelta(days=length - 1))
-        pairing = pair_by_day(*find_scenes(asked), asked)
+        made = make_days(*find_scenes(asked), asked)
         by_day: dict[date, set[tuple[str, str]]] = {}
-        for pair in pairing.pairs:
-            by_day.setdefault(pair.optical.solar_day, set()).add((pair.optical.id, pair.sar.id))
+        for each in made.days:
+            for pair in each.pairs:
+                by_day.setdefault(pair.optical.solar_day, set()).add((pair.optical.id, pair.sar.id))
         assert all(asked.start <= day <= asked.end for day in by_day)
         for day, pairs in by_day.items():
             assert seen.setdefault(day, pairs) == pairs
@@ -80,10 +83,11 @@ def test_partners_outside_the_window_are_found_and_their_leftovers_not_told(
 ) -> None:
     archive(monkeypatch, month())
     day = NOON.date() + timedelta(days=4)
-    pairing = pair_by_day(*find_scenes(request(day, day)), request(day, day))
-    assert {pair.optical.id for pair in pairing.pairs} == {"O04"}
-    assert all(pair.sar.solar_day != day for pair in pairing.pairs)
-    assert pairing.unpaired == ()
+    made = make_days(*find_scenes(request(day, day)), request(day, day))
+    (only,) = made.days
+    assert {pair.optical.id for pair in only.pairs} == {"O04"}
+    assert all(pair.sar.solar_day != day for pair in only.pairs)
+    assert made.unpaired == ()
 
 
 def test_a_pass_across_midnight_utc_is_one_day(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,3 +104,72 @@ def test_a_pass_across_midnight_utc_is_one_day(monkeypatch: pytest.MonkeyPatch) 
         optical, _ = find_scenes(request(start, solar_day))
         assert {s.id for s in optical} == {"before", "after"}
     assert find_scenes(request(midnight.date(), midnight.date()))[0] == ()
+
+
+@st.composite
+def archives(draw: st.DrawFn) -> list[Scene]:
+    """Three weeks of passes, with gaps; optical ones more or less under cloud."""
+    scenes = []
+    for day in range(21):
+        when = NOON + timedelta(days=day)
+        if draw(st.booleans()):
+            cloud = draw(st.sampled_from([0.0, 50.0, 95.0]))
+            scenes.append(scene(f"O{day:02}", BBOX, when, collection="o", cloud_cover=cloud))
+        for orbit, box in ((1, BBOX), (2, (0.3, 0.0, 1.0, 1.0))):
+            if draw(st.integers(0, 3)) == 0:
+                scenes.append(
+                    scene(f"S{day:02}-{orbit}", box, when + timedelta(hours=orbit), collection="s",
+                          relative_orbit=orbit)
+                )  # fmt: skip
+    return scenes
+
+
+@given(
+    scenes=archives(),
+    slots=st.sampled_from(["optical", "sar", "both"]),
+    age=st.integers(0, 25),
+    start=st.integers(0, 20),
+    length=st.integers(1, 21),
+)
+def test_no_window_changes_what_a_day_is_made_of(
+    scenes: list[Scene], slots: str, age: int, start: int, length: int
+) -> None:
+    def days_of(start: int, length: int) -> dict[str, Day]:
+        first = NOON.date() + timedelta(days=start)
+        asked = request(first, first + timedelta(days=length - 1), slots=slots,
+                        max_optical_age_days=age, max_gap_days=2)  # fmt: skip
+        made = make_days(*find_scenes(asked), asked)
+        told = {left.scene.id: left.scene for left in made.unpaired}
+        assert all(asked.start <= each.solar_day <= asked.end for each in told.values())
+        used = {id_ for day in made.days for id_ in day.scene_ids}
+        inside = {s.id for s in scenes if asked.start <= s.solar_day <= asked.end}
+        assert told.keys() == inside - used  # each is used, or its reason is told
+        return {day.slot: day for day in made.days}
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        archive(monkeypatch, scenes)
+        whole, part = days_of(0, 21), days_of(start, length)
+    first = NOON.date() + timedelta(days=start)
+    span = {(first + timedelta(days=i)).isoformat() for i in range(length)}
+    assert part == {slot: day for slot, day in whole.items() if slot in span}
+
+
+@given(scenes=archives(), age=st.integers(0, 25))
+def test_every_sar_day_is_a_slot_and_shows_nothing_older_than_asked(
+    scenes: list[Scene], age: int
+) -> None:
+    first, last = NOON.date(), NOON.date() + timedelta(days=20)
+    made = {}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        archive(monkeypatch, scenes)
+        for slots in ("optical", "sar", "both"):
+            asked = request(first, last, slots=slots, max_optical_age_days=age, max_gap_days=2)
+            made[slots] = {day.slot: day for day in make_days(*find_scenes(asked), asked).days}
+    passes = {s.solar_day.isoformat() for s in scenes if s.collection == "s"}
+    assert made["sar"].keys() == passes
+    assert made["both"] == {**made["sar"], **made["optical"]}
+    for slot, day in made["sar"].items():
+        assert {each.solar_day.isoformat() for each in day.sar} == {slot}
+        ages = {(date.fromisoformat(slot) - pair.optical.solar_day).days for pair in day.pairs}
+        assert all(0 <= each <= age for each in ages)
+        assert all((pair.optical.cloud_cover or 0) <= 80 for pair in day.pairs)

@@ -15,7 +15,7 @@ from PIL import Image
 from catalog.archives.items import Asset
 from catalog.archives.pairs import Pair
 from catalog.grid import Window
-from catalog.store.schema import ABSTAINED, NO_OPTICAL, REGISTERED
+from catalog.store.schema import ABSTAINED, NO_OPTICAL, REGISTERED, REGISTERED_FROM_MEMORY
 from flows.cli.demo_region import DemoRegion
 from flows.plan.generation import SlotPlan
 from flows.plan.groups import Group
@@ -52,6 +52,18 @@ def test_every_outcome_has_a_picture_and_always_the_same(
         assert picture == render_preview(mosaic, small, 2, plan.lattice, plan.slots[0], "a title")
         with Image.open(io.BytesIO(picture)) as image:
             assert image.width > 1000
+            assert len(image.getcolors(1 << 24) or ()) > 50
+
+
+def test_a_day_without_optical_has_a_picture_too(small_region: DemoRegion, tmp_path: Path) -> None:
+    plan = plan_of(small_region, tmp_path, slots="sar", max_optical_age_days=0)
+    (slot,) = plan.slots
+    assert not slot.optical_bands
+    for quality in (REGISTERED, REGISTERED_FROM_MEMORY, ABSTAINED):
+        mosaic = fake_mosaic(*plan.lattice.shape, quality).drop_vars(["red", "green", "blue"])
+        small = mosaic.isel(y=slice(1, None, 2), x=slice(1, None, 2))
+        picture = render_preview(mosaic, small, 2, plan.lattice, slot, "a title")
+        with Image.open(io.BytesIO(picture)) as image:
             assert len(image.getcolors(1 << 24) or ()) > 50
 
 

@@ -21,6 +21,8 @@ from catalog.store.schema import (
     NO_OPTICAL,
     NO_SAR,
     REGISTERED,
+    REGISTERED_FROM_MEMORY,
+    REGISTERED_RADAR_TO_RADAR,
     SlotSchema,
 )
 from catalog.store.slot import SlotStore
@@ -33,7 +35,7 @@ from flows.stages.compose import (
     layers_of,
     slot_shards,
 )
-from flows.stages.fit import GroupEstimate, PairVerdict
+from flows.stages.fit import GroupEstimate, PairVerdict, abstain_without_optical
 from tar_engine.fields.field import Field
 from tests.support.scenes import CORNER, NOON, UTM, noise, same, scene_of, write_raster
 
@@ -271,7 +273,7 @@ def test_layers_carry_what_became_of_each_pair(tmp_path: Path) -> None:
     assert layer.refused == {("o-right", "s-right")}
 
 
-def test_only_shards_that_an_optical_scene_touches_are_written(
+def test_only_shards_that_optical_or_sar_alone_touches_are_written(
     tmp_path: Path, lattice: Lattice
 ) -> None:
     small = replace(lattice, shard_px=32, chunk_px=32)
@@ -279,3 +281,45 @@ def test_only_shards_that_an_optical_scene_touches_are_written(
     sar = raster(tmp_path, "s", noise((1, 20, 20)))
     group = Group((Pair(optical, sar, 1.0, timedelta(0)),), (optical,), (sar,))
     assert [(shard.row, shard.col) for shard in slot_shards(small, (group,))] == [(0, 0)]
+    elsewhere = raster(tmp_path, "alone", noise((1, 20, 20)), x0=70)
+    alone = Group((), (), (elsewhere,))
+    touched = [(shard.row, shard.col) for shard in slot_shards(small, (group, alone))]
+    assert touched == [(0, 0), (0, 2)]
+
+
+def test_ground_without_optical_takes_sar_by_a_layer_of_its_own(
+    tmp_path: Path, lattice: Lattice
+) -> None:
+    """Left: no optical; right: optical under cloud, below which memory sees as well."""
+    optical = clouded(tmp_path, "o", noise((3, SIDE, HALF)), np.full((SIDE, HALF), 9), HALF)
+    image = noise((1, SIDE, SIDE), seed=1)
+    upper = raster(tmp_path, "upper", image[:, :HALF])
+    whole = raster(tmp_path, "whole", image)
+    matched = Layer((optical,), (whole,), shift(1, 0), {("o", "whole"): 0.2}, frozenset(),
+                    REGISTERED_FROM_MEMORY)  # fmt: skip
+    alone = Layer((), (upper, whole), shift(2, 0), {("", "upper"): 0.3}, frozenset({("", "whole")}),
+                  REGISTERED_RADAR_TO_RADAR)  # fmt: skip
+    canvas = compose(job_of(lattice, matched, alone))
+    quality, inner = canvas["quality"].values, slice(1, HALF - 1)
+    assert (quality[:, HALF:-1] == REGISTERED_FROM_MEMORY).all()
+    assert (quality[inner, : HALF - 2] == REGISTERED_RADAR_TO_RADAR).all()
+    assert (quality[HALF + 1 :, : HALF - 1] == ABSTAINED).all()
+    assert np.array_equal(canvas["vh"].values[inner, :40], image[0, inner, 2:42].astype(np.float32))
+    assert np.isnan(canvas["vh"].values[HALF + 1 :, : HALF - 1]).all()
+    assert (canvas["expected_error"].values[inner, : HALF - 2] == np.float32(0.3)).all()
+    assert np.isnan(stacked(canvas, *RGB)[:, :, :HALF]).all()
+    assert (canvas["sar_scene"].values[inner, : HALF - 2] == 2).all()
+    cloudy = replace(matched, quality=REGISTERED)
+    assert (compose(job_of(lattice, cloudy))["quality"].values[:, HALF:] == CLOUD).all()
+
+
+def test_a_day_of_sar_alone_that_nothing_registers_abstains(
+    tmp_path: Path, lattice: Lattice
+) -> None:
+    sar = raster(tmp_path, "s", noise((1, SIDE, HALF)))
+    group = Group((), (), (sar,))
+    layers = layers_of((group,), (abstain_without_optical(group),))
+    canvas = compose(job_of(lattice, *layers))
+    assert (canvas["quality"].values[:, : HALF - 1] == ABSTAINED).all()
+    assert (canvas["quality"].values[:, HALF + 1 :] == NO_OPTICAL).all()
+    assert np.isnan(canvas["vh"].values).all()

@@ -85,7 +85,8 @@ def test_no_match_is_a_refusal_with_a_reason() -> None:
 def test_estimates_survive_the_store_bit_for_bit() -> None:
     lattice, group = lattice_for(BBOX), two_pair_group()
     estimate = fit_group(group, grid_matches(lattice), lattice)
-    refused = GroupEstimate(None, (PairVerdict("o", "s", False, "no match", np.inf, np.nan, 0),))
+    refused = GroupEstimate(None, (PairVerdict("o", "s", False, "no match", np.inf, np.nan, 0),),
+                            "registered_from_memory")  # fmt: skip
     content = estimates_to_bytes((estimate, refused))
     assert content == estimates_to_bytes((estimate, refused))
     first, second = estimates_from_bytes(content)
@@ -95,6 +96,7 @@ def test_estimates_survive_the_store_bit_for_bit() -> None:
     window = (3, 5, 40, 30)
     assert np.array_equal(first.field.displacement(*window), estimate.field.displacement(*window))
     assert second.field is None
+    assert (first.quality, second.quality) == ("registered", "registered_from_memory")
     assert not second.verdicts[0].accepted
     assert np.isinf(second.verdicts[0].expected_error_px)
 
