@@ -39,6 +39,15 @@ def test_the_sample_regions_file_can_be_loaded() -> None:
     assert request.store == "s3://mosaics"
 
 
+def test_a_night_makes_days_of_sar_passes_too_unless_the_file_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    box = {"bbox": [1, 2, 3, 4]}
+    file = written(tmp_path, {"name": "a", **box}, {"name": "b", **box, "slots": "optical"})
+    days = date(2024, 6, 1), date(2024, 6, 4)
+    assert [each.request(*days).slots for each in load_regions(file)] == ["both", "optical"]
+
+
 @pytest.mark.parametrize(
     "geometry",
     [
