@@ -40,6 +40,10 @@ from tar_engine.errors import EngineError
 SHARDS_PER_TASK = 64
 
 
+class NotRemembered(RuntimeError):
+    """A day is published, but could not be added to what its region remembers."""
+
+
 @dataclass(frozen=True)
 class RunResult:
     """What a run came to: the plan it carried out, its days, and the content of report.json."""
@@ -84,11 +88,13 @@ def register_slots(plan: Plan, clock: Stopwatch) -> list[SlotOutcome]:
             artifacts.show_progress(plan) as progress,
         ):
             run = Run(plan, workers, progress, clock)
-            for slot in unlearned(plan):  # published by a run that was killed just then
-                remember_slot(run, slot)
+            # Those come first that a run published which was killed just then.
+            late = [remember_slot(run, SlotOutcome(slot)) for slot in unlearned(plan)]
+            outcomes.extend(outcome for outcome in late if outcome.failure is not None)
             outcomes.extend(register_slot(run, slot) for slot in plan.unfinished)
     except DispatchError as error:
-        left = plan.unfinished[len(outcomes) :]
+        made = {outcome.slot.slot for outcome in outcomes}
+        left = [slot for slot in plan.unfinished if slot.slot not in made]
         outcomes += [SlotOutcome(slot).failed(error) for slot in left]
     return outcomes
 
@@ -113,7 +119,7 @@ def register_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
                 with run.clock("publish"):
                     publish_slot(run.plan, outcome)
                 with run.clock("remember"):
-                    remember_slot(run, outcome.slot)
+                    outcome = remember_slot(run, outcome)
             return outcome
         except SceneReadError as error:
             if not any(error.scene_id == scene.id for scene in outcome.slot.scenes):
@@ -130,13 +136,17 @@ def unlearned(plan: Plan) -> list[SlotPlan]:
     return [slot for slot in plan.slots if slot.published and lessons(plan, slot)]
 
 
-def remember_slot(run: Run, slot: SlotPlan) -> None:
+def remember_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
     """Add a published day to what its region remembers of each of its viewing geometries.
 
-    A failure leaves the memory as it was, and the next run begins with that day.
+    A failure leaves memory as it was; the day stays published, and the next run begins with it.
     """
-    for lesson in lessons(run.plan, slot):
-        learn_day(run, slot, lesson)
+    try:
+        for lesson in lessons(run.plan, outcome.slot):
+            learn_day(run, outcome.slot, lesson)
+    except (CatalogError, JobsFailed) as error:
+        return outcome.failed(NotRemembered(f"published, but not remembered: {error}"))
+    return outcome
 
 
 def compose_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
