@@ -26,8 +26,9 @@ from flows.stages.recall import Remembered, name_memory, recall, tiles_to_match
 from flows.tasks import Run, fit_field, match_pairs, position_pass, weigh_field
 
 MOST_TILES_FAILED = 0.5  # of a day's; a day that lost more is not worth publishing
-LEAST_CONFIRMED = 0.6  # of the matches from memory on; with fewer it does not hold, or is hidden
-LEAST_MATCHES = 100  # of them with any confidence
+LEAST_SEEN = 200  # matches from memory on, of which ...
+LEAST_CONFIRMED = 0.6  # ... so many are confirmed, or memory does not hold
+LEAST_MATCHES = 100  # confirmed; with fewer there is more to look at
 
 
 class TooManyTilesFailed(RuntimeError):
@@ -91,33 +92,30 @@ def _match_slot(run: Run, slot: SlotPlan, memory: Mapping[str, Remembered]) -> F
         held = positions.get(group.passes[1])
         told = held is not None and held.verdict.accepted
         if group.optical and not (slot.kind == "sar" and told):
-            matches[group.passes] = _match_group(run, slot, group, memory)
+            matches[group.passes] = _match_group(run, slot, group, memory, told=told)
     return Found(matches, radar, positions)
 
 
 def _match_group(
-    run: Run, slot: SlotPlan, group: Group, memory: Mapping[str, Remembered]
+    run: Run, slot: SlotPlan, group: Group, memory: Mapping[str, Remembered], *, told: bool
 ) -> GroupMatches:
-    """A group's matches: from memory on where it is known and holds, else of all its tiles."""
+    """A group's matches: from memory on where it is known and holds, else of all its tiles.
+
+    `told`: whether radar tells where the SAR pass lies, so that few matches are no harm.
+    """
     tiles = group_tiles(run.plan.lattice, group)
     remembered = _remembered(run, group, memory)
     if remembered is not None:
-        few = tiles_to_match(tiles, remembered, _turn(slot))
-        found = match_pairs(run, group, few, Collected())
-        if (
-            _is_telling(found)
-            or (len(few) == len(tiles)
-            and not any(t.start is not None for t in few))
-        ):
-            return found
+        for every in (False, True):  # where clouds hide the few, others may be clear
+            some = tiles_to_match(tiles, remembered, _turn(slot), every=every)
+            found = match_pairs(run, group, some, Collected())
+            matches = found.matches()
+            seen, confirmed = len(matches), int((matches.confidence > 0).sum())
+            if seen >= LEAST_SEEN and matches.confirmed_share < LEAST_CONFIRMED:
+                break
+            if confirmed >= LEAST_MATCHES or (every and told):
+                return found
     return match_pairs(run, group, tiles, Collected())
-
-
-def _is_telling(found: GroupMatches) -> bool:
-    """Whether matches can tell where a pass lies, or that it lies as it is remembered."""
-    matches = found.matches()
-    confirmed = int((matches.confidence > 0).sum())
-    return matches.confirmed_share >= LEAST_CONFIRMED and confirmed >= LEAST_MATCHES
 
 
 def _estimate_group(

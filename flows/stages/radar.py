@@ -36,7 +36,7 @@ from flows.stages.match import (
     is_inside,
     name_tile,
 )
-from flows.stages.recall import SAMPLED, Remembered, knows, start_of
+from flows.stages.recall import Remembered, choose_some, knows, start_of
 from tar_engine.config import FitConfig
 from tar_engine.fields.field import Field
 from tar_engine.fields.fit import Verdict, fit
@@ -90,7 +90,7 @@ class PassPosition:
 def radar_tiles(
     lattice: Lattice, sar: Sequence[Scene], remembered: Remembered, turn: int
 ) -> tuple[RadarTile, ...]:
-    """The tiles that a pass and the known ground share: of many every third, others every day."""
+    """The tiles that a pass and the known ground share; of many a third, others every day."""
     parts = [(scene, lattice.window_of(scene.footprint)) for scene in sar]
     field = remembered.field
     tiles = []
@@ -100,7 +100,8 @@ def radar_tiles(
         mine = tuple(s for s, part in parts if part is not None and part.intersect(window))
         if mine and knows(remembered.ground, core):
             tiles.append((window, core, mine))
-    step = SAMPLED if len(tiles) > MOST_TILES else 1
+    if len(tiles) > MOST_TILES:
+        tiles = choose_some(tiles, turn)
     return tuple(
         RadarTile(
             window=window,
@@ -112,7 +113,7 @@ def radar_tiles(
             decibel=remembered.decibel,
             start=start_of(field, window, MATCH_SPACING_PX * SIZE) / np.float32(SIZE),
         )
-        for window, core, mine in tiles[turn % step :: step]
+        for window, core, mine in tiles
     )
 
 
@@ -133,16 +134,15 @@ def match_pass(
 
 def locate_pass(matches: Matches, remembered: Remembered) -> PassPosition:
     """Where a pass lies, by its matches (lattice pixels) with the reference."""
-    beyond = less_ground(matches, remembered.field)
-    found = fit(beyond, REMAINDER)
+    found = fit(less(matches, remembered.field), REMAINDER)
     return PassPosition(found.verdict, found.field)
 
 
-def less_ground(matches: Matches, ground: Field) -> Matches:
-    """The matches as they would be if the ground displaced nothing."""
+def less(matches: Matches, known: Field) -> Matches:
+    """The matches as they would be without what is known of the displacement."""
     return Matches(
         matches.optical_xy,
-        matches.sar_xy - ground.at(matches.optical_xy),
+        matches.sar_xy - known.at(matches.optical_xy),
         matches.confidence,
         matches.error_px,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +24,12 @@ from tar_engine.fields.ground import continued
 from tar_engine.fields.nodes import MATCH_SPACING_PX, NODE_PX, NodeField, field_through
 
 Float64 = npt.NDArray[np.float64]
+T = TypeVar("T")
 
 SAMPLED = 3  # of so many tiles that memory knows, one is matched
 KNOWN_SHARE = 0.8  # of a tile's nodes that memory has to know
-UNTOLD_SHIFT_PX = 0.5  # sigma of an optical pass's own shift, until enough passes tell it
+UNTOLD_SHIFT_PX = 0.5  # sigma of a pass's own shift, until enough passes tell it
+LEAST_SPREAD_PX = 0.1  # of such shifts, however alike those were that are remembered
 FEW_DAYS = 3
 
 
@@ -58,7 +61,7 @@ class Remembered:
         Of a day that is not remembered, the median of those that are.
         """
         if day in self.optical_shifts:
-            return np.array(self.optical_shifts[day]), 0.0
+            return np.array(self.optical_shifts[day]), LEAST_SPREAD_PX
         known = np.array(list(self.optical_shifts.values())).reshape(-1, 2)
         middle = np.median(known, axis=0) if len(known) else np.zeros(2)
         return middle, _spread(known, middle)
@@ -72,7 +75,7 @@ class Remembered:
 def _spread(shifts: Float64, middle: Float64) -> float:
     if len(shifts) < FEW_DAYS:
         return UNTOLD_SHIFT_PX
-    return float(1.2 * np.median(np.hypot(*(shifts - middle).T)))
+    return max(LEAST_SPREAD_PX, float(1.2 * np.median(np.hypot(*(shifts - middle).T))))
 
 
 def current_versions(plan: Plan, scenes: Sequence[Scene]) -> dict[str, str]:
@@ -130,20 +133,29 @@ def load(store: MemoryStore, version: str) -> Remembered:
     )
 
 
-def tiles_to_match(tiles: Sequence[Tile], remembered: Remembered, turn: int) -> tuple[Tile, ...]:
-    """The tiles that memory does not know, as they are; of the others some, with their start.
+def tiles_to_match(
+    tiles: Sequence[Tile], remembered: Remembered, turn: int, *, every: bool = False
+) -> tuple[Tile, ...]:
+    """The tiles that memory does not know, as they are; of the others a third, with their start.
 
-    Which, changes with `turn`, so that all are looked at as days go by.
+    Which third, changes with `turn`, so that all are looked at as days go by. `every` takes all.
     """
     known = [knows(remembered.ground, tile.core) >= KNOWN_SHARE for tile in tiles]
     places = [place for place, is_known in enumerate(known) if is_known]
-    sampled = set(places[turn % min(SAMPLED, max(1, len(places))) :: SAMPLED])
-    field = remembered.field if sampled else None
+    sampled = set(places if every else choose_some(places, turn))
+    field = remembered.field
     return tuple(
-        replace(tile, start=start_of(field, tile.window)) if place in sampled and field else tile
+        replace(tile, start=start_of(field, tile.window)) if place in sampled else tile
         for place, tile in enumerate(tiles)
         if place in sampled or not known[place]
     )
+
+
+def choose_some(places: Sequence[T], turn: int) -> list[T]:
+    """A third of them, one at least, spread over all; one further with every turn."""
+    count = max(1, len(places) // SAMPLED)
+    chosen = {(turn + each * len(places) // count) % len(places) for each in range(count) if places}
+    return [places[place] for place in sorted(chosen)]
 
 
 def start_of(

@@ -26,7 +26,7 @@ from flows.plan.groups import Group
 from flows.stages.estimate import GroupEstimate, PairVerdict
 from flows.stages.fit import fit_group, split_by_pair, state_errors
 from flows.stages.group_matches import GroupMatches
-from flows.stages.radar import REMAINDER, PassPosition, less_ground
+from flows.stages.radar import REMAINDER, PassPosition, less
 from flows.stages.recall import Remembered
 from tar_engine.fields.field import Field
 from tar_engine.fields.ground import blend, continued
@@ -38,6 +38,7 @@ Float64 = npt.NDArray[np.float64]
 MATCHES_OF_A_WINDOW = 25  # that share their pixels: as many count as one
 REMAINDER_SIGMA_PX = 0.35  # of what one window tells of a pass's remainder
 RADAR_SIGMA_PX = 0.1  # of a pass held to the ground by radar
+NOTHING_BEYOND = Field("shift", np.eye(2, 3))
 FEW_MATCHES = 200  # tried, of a pair; with fewer, clouds or nodata hide its ground
 
 
@@ -69,34 +70,41 @@ def weigh_group(
     radar shows the SAR pass.
     """
     alone = fit_group(group, matches, lattice, failed_tiles=failed_tiles)
+    told = position if position is not None and position.verdict.accepted else None
+    # A pass's tilt is best told by radar, which sees all of the ground; optical adds a shift.
+    passed = told.beyond if told else NOTHING_BEYOND
     beyond = fit_group(
         group,
-        less_ground(matches, remembered.field),
+        less(less(matches, remembered.field), passed),
         lattice,
         failed_tiles=failed_tiles,
         config=REMAINDER,
     )
     if beyond.field is None:
         # The ground is not as it is remembered, or the day tells nothing of it.
-        return (
-            alone
-            if alone.field is not None
-            else by_memory(group, matches, alone, lattice, remembered, position)
-        )
-    before = _carried(remembered.ground, beyond.field, _remainder_sigma(matches, beyond))
+        if alone.field is not None:
+            return alone
+        return by_memory(group, matches, alone, lattice, remembered, position)
+    sigma_px = _remainder_sigma(matches, beyond)
+    measured = _at_middle(beyond.field, lattice)
+    shift = measured
+    if told:
+        usual, usual_px = remembered.optical_shift("")
+        shift = (measured / sigma_px**2 - usual / usual_px**2) / (sigma_px**-2 + usual_px**-2)
+        sigma_px = (sigma_px**-2 + usual_px**-2) ** -0.5
+    moved = passed.affine + beyond.field.affine - np.eye(2, 3)
+    moved[:, 2] += shift - measured
+    before = _carried(remembered.ground, Field("affine", moved), sigma_px)
     answer = blend(before, alone.evidence) if alone.evidence is not None else before
     own = split_by_pair(group, matches, lattice)
     verdicts = [
         _accept_hidden(verdict, int(mine.sum()))
         for verdict, mine in zip(beyond.verdicts, own, strict=True)
     ]
-    shift = None
-    if position is not None and position.verdict.accepted:
-        shift = _shift_between(position.beyond, beyond.field, lattice)
     return replace(
         _answer(answer, verdicts, own, matches),
         evidence=alone.evidence,
-        optical_shift=shift,
+        optical_shift=(-float(shift[0]), -float(shift[1])) if told else None,
     )
 
 
@@ -120,7 +128,7 @@ def by_memory(
         sigma = float(np.hypot(RADAR_SIGMA_PX, optical_sigma))
         quality, how = REGISTERED_RADAR_TO_RADAR, f"by radar alone: {position.verdict.reason}"
     else:
-        beyond, sigma = Field("shift", np.eye(2, 3)), remembered.pass_spread_px
+        beyond, sigma = NOTHING_BEYOND, remembered.pass_spread_px
         quality, how = REGISTERED_FROM_MEMORY, "from memory alone"
         if position is not None:
             how += f"; radar: {position.verdict.reason}"
@@ -179,9 +187,7 @@ def _remainder_sigma(matches: Matches, beyond: GroupEstimate) -> float:
     return float(REMAINDER_SIGMA_PX / np.sqrt(max(1.0, confirmed / MATCHES_OF_A_WINDOW)))
 
 
-def _shift_between(by_radar: Field, by_optical: Field, lattice: Lattice) -> tuple[float, float]:
-    """How far the optical pass lies from the ground, at the middle of the lattice."""
+def _at_middle(field: Field, lattice: Lattice) -> Float64:
+    """The displacement (dx, dy) at the middle of the lattice."""
     height, width = lattice.shape
-    middle = np.array([[(width - 1) / 2, (height - 1) / 2]])
-    dx, dy = (by_radar.at(middle) - by_optical.at(middle))[0]
-    return float(dx), float(dy)
+    return field.at(np.array([[(width - 1) / 2, (height - 1) / 2]]))[0]
