@@ -190,4 +190,5 @@ def _remainder_sigma(matches: Matches, beyond: GroupEstimate) -> float:
 def _at_middle(field: Field, lattice: Lattice) -> Float64:
     """The displacement (dx, dy) at the middle of the lattice."""
     height, width = lattice.shape
-    return field.at(np.array([[(width - 1) / 2, (height - 1) / 2]]))[0]
+    middle = np.array([[(width - 1) / 2, (height - 1) / 2]])
+    return np.asarray(field.at(middle)[0], np.float64)
