@@ -62,9 +62,23 @@ class Remembered:
         """
         if day in self.optical_shifts:
             return np.array(self.optical_shifts[day]), LEAST_SPREAD_PX
-        known = np.array(list(self.optical_shifts.values())).reshape(-1, 2)
-        middle = np.median(known, axis=0) if len(known) else np.zeros(2)
-        return middle, _spread(known, middle)
+        middle, _ = self._usual_shift
+        return middle, _spread(self._shifts, middle)
+
+    @property
+    def ground_shift(self) -> tuple[Float64, float]:
+        """Where optical passes have the ground by and large (dx, dy), and its sigma, pixels."""
+        middle, count = self._usual_shift
+        return middle, _spread(self._shifts, middle) / max(1, count) ** 0.5
+
+    @property
+    def _shifts(self) -> Float64:
+        return np.array(list(self.optical_shifts.values())).reshape(-1, 2)
+
+    @property
+    def _usual_shift(self) -> tuple[Float64, int]:
+        known = self._shifts
+        return (np.median(known, axis=0) if len(known) else np.zeros(2)), len(known)
 
     @property
     def pass_spread_px(self) -> float:

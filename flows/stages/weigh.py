@@ -122,7 +122,9 @@ def by_memory(
     """
     day = group.optical[0].solar_day.isoformat() if group.optical else ""
     if position is not None and position.verdict.accepted:
-        optical_shift, optical_sigma = remembered.optical_shift(day)
+        optical_shift, optical_sigma = (
+            remembered.optical_shift(day) if day else remembered.ground_shift
+        )
         offset = position.affine - np.column_stack([np.zeros((2, 2)), optical_shift])
         beyond = Field("affine", np.eye(2, 3) + offset)
         sigma = float(np.hypot(RADAR_SIGMA_PX, optical_sigma))
