@@ -32,7 +32,7 @@ LEAST_PASSES = 3  # on either side of a step: two alike may be chance
 LEAST_STEP_PX = 0.5
 STEP_NOISES = 4.0  # a step is so many times what passes scatter by on either side
 RECENT = timedelta(days=90)  # up to a region's newest day: what a run looks back over when it ends
-MOST_RECENT_DAYS = 30  # of these; each is a dozen small reads from an object store
+MOST_RECENT_DAYS = 20  # of these; each costs a tenth of a second, and a dozen small reads
 NORMAL_FROM_MAD = 1.4826  # standard deviation of normal values over their median deviation
 
 
@@ -92,7 +92,7 @@ class Step:
 
 
 def find_recent_steps(region_url: str) -> list[Step]:
-    """Steps in a region's newest published days, those of the last three months, thirty at most.
+    """Steps in a region's newest published days, those of the last three months, twenty at most.
 
     Few days cannot show a step and are not read. Raises as `read_passes` does.
     """

@@ -157,7 +157,7 @@ class Report(Part):
     warnings: tuple[SceneWarning, ...]
     slots: tuple[SlotReport, ...]
     drift_steps: tuple[DriftStep, ...]
-    """In the region's newest days, at most 30 of three months; none where this run made no day."""
+    """In the region's newest days, at most 20 of three months; none where this run made no day."""
     tiles: int
     """Tried in this run."""
     engine_wait_share: float | None

@@ -201,7 +201,7 @@ def test_few_days_can_show_no_step_and_are_not_read(
     assert find_recent_steps(region) == []
 
 
-def test_of_many_recent_days_the_newest_thirty_are_read(
+def test_of_many_recent_days_the_newest_twenty_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
@@ -214,7 +214,7 @@ def test_of_many_recent_days_the_newest_thirty_are_read(
     monkeypatch.setattr("flows.report.drift.published_slots", lambda _: days)
     monkeypatch.setattr("flows.report.drift.read_passes", read)
     assert find_recent_steps(str(tmp_path)) == []
-    assert asked == [(days[10], days[39])]
+    assert asked == [(days[20], days[39])]
 
 
 def test_a_day_of_several_orbits_counts_where_its_scenes_tell_theirs(
