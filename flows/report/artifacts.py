@@ -83,7 +83,8 @@ def show_progress(plan: Plan) -> Progress:
 
 
 def show_result(plan: Plan, report: Report, picture: bytes | None) -> None:
-    """What became of each pair, refusals first; and the preview, embedded: it needs no server."""
+    """What became of each pair, refusals first; steps in the drift of passes, if there are any; and
+    the preview, embedded: it needs no server."""
     rows = [
         {
             "day": pair.slot,
@@ -102,6 +103,9 @@ def show_result(plan: Plan, report: Report, picture: bytes | None) -> None:
     account = report.accountability
     failures = [failure.model_dump() for failure in account.failures]
     show_table(_key(plan, "accountability"), _title(plan), tabulate(account) + failures)
+    if report.drift_steps:
+        steps = [step.model_dump() for step in report.drift_steps]
+        show_table(_key(plan, "drift"), _title(plan), steps)
     if picture is not None:
         image = f"data:image/png;base64,{base64.b64encode(thumbnail(picture)).decode()}"
         _create("image", _key(plan, "preview"), _title(plan), image)

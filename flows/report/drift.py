@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy.typing as npt
 import xarray as xr
 from matplotlib.figure import Figure
 
-from catalog.store.days import published_items
+from catalog.store.days import DayOrDays, published_items, published_slots
 from catalog.store.open import open_mosaic
 from catalog.store.schema import REGISTERED
 
@@ -31,6 +31,8 @@ LEAST_CELLS = 4  # of an overview that a pass shows; fewer say nothing of it
 LEAST_PASSES = 3  # on either side of a step: two alike may be chance
 LEAST_STEP_PX = 0.5
 STEP_NOISES = 4.0  # a step is so many times what passes scatter by on either side
+RECENT = timedelta(days=90)  # up to a region's newest day: what a run looks back over when it ends
+MOST_RECENT_DAYS = 20  # of these; each costs a tenth of a second, and a dozen small reads
 NORMAL_FROM_MAD = 1.4826  # standard deviation of normal values over their median deviation
 
 
@@ -89,21 +91,42 @@ class Step:
         )
 
 
-def read_passes(region_url: str) -> tuple[list[PassDisplacement], list[date]]:
+def find_recent_steps(region_url: str) -> list[Step]:
+    """Steps in a region's newest published days, those of the last three months, twenty at most.
+
+    Few days cannot show a step and are not read. Raises as `read_passes` does.
+    """
+    slots = published_slots(region_url)
+    if len(slots) < 2 * LEAST_PASSES:
+        return []
+    first = str(date.fromisoformat(slots[-1]) - RECENT)
+    recent = [slot for slot in slots if slot >= first][-MOST_RECENT_DAYS:]
+    if len(recent) < 2 * LEAST_PASSES:
+        return []
+    passes, _ = read_passes(region_url, (recent[0], recent[-1]))
+    return find_steps(split_passes(passes))
+
+
+def read_passes(
+    region_url: str, time: DayOrDays | None = None
+) -> tuple[list[PassDisplacement], list[date]]:
     """The passes of a region's published days, from the coarsest overview that all days have.
 
-    A day whose item does not tell which scene is of which orbit counts where it has one orbit. Days
-    that show no pass of a known orbit are returned beside.
+    `time` is as for `catalog.open_mosaic`. A day whose item does not tell which scene is of which
+    orbit counts where it has one orbit. Days that show no pass of a known orbit are returned
+    beside.
 
     Raises StoreError when nothing is published there.
     """
-    factors = open_mosaic(region_url).attrs["overview_factors"]
+    factors = open_mosaic(region_url, time=time).attrs["overview_factors"]
     names = ("dx", "dy", "quality", "sar_scene")
-    mosaic = open_mosaic(region_url, bands=names, overview=factors[-1] if factors else None)
+    coarsest = factors[-1] if factors else None
+    mosaic = open_mosaic(region_url, time=time, bands=names, overview=coarsest)
     passes: list[PassDisplacement] = []
     without: list[date] = []
     # By day, not by place in the list: a run may have published another one meanwhile.
-    items = {item["properties"]["tar:slot"]: item for item in published_items(region_url).values()}
+    published = published_items(region_url, time).values()
+    items = {item["properties"]["tar:slot"]: item for item in published}
     for index, slot in enumerate(mosaic["time"].dt.strftime("%Y-%m-%d").values):
         found = _passes_of_day(mosaic.isel(time=index).load(), items[slot]["properties"])
         passes += found

@@ -18,8 +18,10 @@ from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan, slot_store
 from flows.progress import Stopwatch
 from flows.report.accountability import account_for, name_shortfall
+from flows.report.drift import Step
 from flows.report.schema import (
     Accountability,
+    DriftStep,
     LeftOut,
     PairReport,
     Report,
@@ -37,11 +39,16 @@ NO_OPTICAL_SCENE = "–"  # in place of an id, where a SAR scene stands alone
 SCENES_SHOWN = 6  # that share one reason; as above
 
 
-def compile_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> Report:
+def compile_report(
+    plan: Plan,
+    outcomes: Sequence[SlotOutcome],
+    clock: Stopwatch,
+    steps: Sequence[Step] = (),
+) -> Report:
     """What became of every scene, pair and day of a plan; None where nothing was measured.
 
     `outcomes` are those of this run; what earlier runs left of the other days is looked up in the
-    store. Raises `StoreError`.
+    store. `steps` are those found in the region's newest days. Raises `StoreError`.
     """
     done_now = {outcome.slot.slot: outcome for outcome in outcomes}
     everything = [done_now.get(slot.slot) or _load_outcome(plan, slot) for slot in plan.slots]
@@ -70,6 +77,7 @@ def compile_report(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch
             for outcome in everything
             if outcome.slot.groups and outcome.failure is None
         ),
+        drift_steps=tuple(_report_step(step) for step in steps),
         tiles=sum(outcome.tiles for outcome in everything),
         engine_wait_share=None if engine.wait_share is None else round(engine.wait_share, 4),
         shards=written + kept,
@@ -191,6 +199,19 @@ def _report_slot(plan: Plan, outcome: SlotOutcome) -> SlotReport:
         refused=len(outcome.verdicts) - outcome.accepted,
         shards_written=outcome.shards_written,
         shards_kept=outcome.shards_kept,
+    )
+
+
+def _report_step(step: Step) -> DriftStep:
+    return DriftStep(
+        satellite=step.platform,
+        relative_orbit=step.geometry.relative_orbit,
+        orbit_state=step.geometry.orbit_state,
+        before=str(step.before),
+        day=str(step.after),
+        size_px=round(math.hypot(step.dx_px, step.dy_px), 3),
+        dx_px=round(step.dx_px, 3),
+        dy_px=round(step.dy_px, 3),
     )
 
 

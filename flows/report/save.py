@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from catalog import objects
+from catalog.errors import CatalogError
 from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan
 from flows.progress import Stopwatch
+from flows.report.drift import Step, find_recent_steps
 from flows.report.preview import draw_preview
 from flows.report.report import compile_report, load_earlier_outcomes
 from flows.report.schema import Report, encode_report
 from flows.report.slot_report import save_pages
+
+logger = logging.getLogger(__name__)
 
 
 def save_run(
@@ -27,12 +32,23 @@ def save_run(
     missing = report_is_missing(plan)
     with clock("report"):
         shown = load_earlier_outcomes(plan) if missing and not outcomes else outcomes
-        picture = draw_preview(plan, [outcome for outcome in shown if outcome.failure is None])
-    report = compile_report(plan, outcomes, clock)
+        made = [outcome for outcome in shown if outcome.failure is None]
+        picture = draw_preview(plan, made)
+        steps = look_for_steps(plan) if made else []
+    report = compile_report(plan, outcomes, clock, steps)
     if plan.unfinished or not plan.slots or missing:
         save_pages(plan, outcomes)
         save_report(plan.mosaic_url, report, picture)
     return report, picture
+
+
+def look_for_steps(plan: Plan) -> list[Step]:
+    """Steps in the region's newest days. Days of other runs that cannot be read cost only these."""
+    try:
+        return find_recent_steps(plan.mosaic_url)
+    except (CatalogError, ValueError) as error:  # or an item that no day names
+        logger.warning("no steps were looked for: %s", error)
+        return []
 
 
 def report_is_missing(plan: Plan) -> bool:

@@ -117,6 +117,22 @@ class SlotReport(Part):
     """That an earlier, stopped run had written."""
 
 
+class DriftStep(Part):
+    """A lasting change in what the passes of one satellite have beyond the field of their orbit."""
+
+    satellite: str | None
+    relative_orbit: int | None
+    orbit_state: str | None
+    before: str
+    """The last day before the change, as YYYY-MM-DD."""
+    day: str
+    """The first day after it."""
+    size_px: float
+    """Length of (dx_px, dy_px), pixels of the mosaic."""
+    dx_px: float
+    dy_px: float
+
+
 class Truth(Part):
     """Of the demo, whose true misregistration is known. Medians of lengths in pixels."""
 
@@ -142,6 +158,8 @@ class Report(Part):
     unpaired: tuple[LeftOut, ...]
     warnings: tuple[SceneWarning, ...]
     slots: tuple[SlotReport, ...]
+    drift_steps: tuple[DriftStep, ...]
+    """In the region's newest days, at most 20 of three months; none where this run made no day."""
     tiles: int
     """Tried in this run."""
     engine_wait_share: float | None

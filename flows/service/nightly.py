@@ -39,8 +39,11 @@ def nightly(
     """
     regions = load_regions(regions_file, only)
     start, end = window(until, days_back)
-    rows = [_run_region(region, start, end) for region in regions]
+    steps: list[dict[str, Any]] = []
+    rows = [_run_region(region, start, end, steps) for region in regions]
     artifacts.show_table("nightly", f"{start} to {end}", rows)
+    if steps:
+        artifacts.show_table("nightly-drift", f"{start} to {end}", steps)
     failed = [f"{row['region']}: {row['message']}" for row in rows if row["state"] != "Completed"]
     if not failed:
         return Completed(message=f"regions: {len(rows)}, {start} to {end}")
@@ -56,11 +59,17 @@ def window(until: date | None, days_back: int) -> tuple[date, date]:
     return until - timedelta(days=days_back), until
 
 
-def _run_region(region: Region, start: date, end: date) -> dict[str, str]:
-    """Run one region to its end; whatever that is, the next one has its turn."""
+def _run_region(
+    region: Region, start: date, end: date, steps: list[dict[str, Any]]
+) -> dict[str, str]:
+    """Run one region to its end; whatever that is, the next one has its turn.
+
+    Steps in the drift of its passes are added to `steps`.
+    """
     try:
         result = register_region(region.request(start, end))
     except Exception as error:
         message = " ".join(f"{type(error).__name__}: {error}".split())
         return {"region": region.name, "state": "Failed", "message": message}
+    steps += [{"region": region.name, **step.model_dump()} for step in result.report.drift_steps]
     return {"region": region.name, "state": result.ending, "message": result.summary}

@@ -235,14 +235,22 @@ def numbers_of(place: Place) -> list[float]:
 
 def describe(name: str, place: Place) -> list[str]:
     """A line of the table."""
-    *lengths, within = numbers_of(place)
-    return [name, str(place.slots), *(f"{length:.2f}" for length in lengths), f"{within:.1%}"]
+    return [name, str(place.slots), *format_numbers(numbers_of(place))]
+
+
+def format_numbers(numbers: Sequence[float]) -> list[str]:
+    """Pixels to a hundredth; the last number is a share."""
+    forms = [".2f"] * (len(numbers) - 1) + [".1%"]
+    return [
+        "–" if np.isnan(number) else format(number, form)
+        for number, form in zip(numbers, forms, strict=True)
+    ]
 
 
 def tabulate(found: dict[str, Place]) -> str:
     """All places, and the medians over them."""
-    *lengths, within = np.median([numbers_of(place) for place in found.values()], axis=0)
-    middle = ["median", "", *(f"{length:.2f}" for length in lengths), f"{within:.1%}"]
+    medians = np.median([numbers_of(place) for place in found.values()], axis=0)
+    middle = ["median", "", *format_numbers(medians)]
     return align_columns([HEAD, *(describe(*each) for each in found.items()), middle])
 
 

@@ -19,6 +19,7 @@ from flows.report.drift import (
     Geometry,
     PassDisplacement,
     Remainder,
+    find_recent_steps,
     find_steps,
     polish_medians,
     read_passes,
@@ -26,7 +27,7 @@ from flows.report.drift import (
 )
 from tests.support.slots import ONE_SHARD, created, pair_of_day, shard_pixels
 
-FIRST_DAY = date(2024, 1, 3)
+FIRST_DAY, REPEAT = date(2024, 1, 3), timedelta(days=12)
 DESCENDING, ASCENDING = Geometry(71, "descending"), Geometry(64, "ascending")
 TERRAIN = np.random.default_rng(5).normal(0, 3, (2, 6, 8))
 
@@ -136,12 +137,14 @@ def test_noise_alone_is_hardly_ever_called_a_step(seed: int, passes: int) -> Non
     assert not find_steps(series_of([*values]))
 
 
-def published_days(folder: Path, shifts: list[tuple[float, float]]) -> str:
+def published_days(
+    folder: Path, shifts: list[tuple[float, float]], repeat: timedelta = REPEAT
+) -> str:
     """A region whose every day was registered by the same terrain and a shift of its own."""
     width = ONE_SHARD.shape[1]
     ramp = np.linspace(-2, 2, width, dtype=np.float32)
     for number, (dx, dy) in enumerate(shifts):
-        day = (FIRST_DAY + timedelta(days=12 * number)).isoformat()
+        day = (FIRST_DAY + number * repeat).isoformat()
         store = created(folder, ONE_SHARD, slot=day, generation="a" * 16)
         (shard,) = ONE_SHARD.shards()
         pixels = shard_pixels(shard)
@@ -176,6 +179,42 @@ def test_the_command_tells_remainders_and_steps_of_a_store(
     assert np.allclose(found, given - np.median(given), atol=1e-5)
     (step,) = result["steps"]
     assert (step["before"], step["after"]) == ("2024-02-08", "2024-02-20")
+
+
+STEP = [(1.5 if number >= 4 else 0.1 * (-1) ** number, 0.0) for number in range(7)]
+
+
+def test_a_run_looks_back_over_three_months(tmp_path: Path) -> None:
+    (step,) = find_recent_steps(published_days(tmp_path / "near", STEP))
+    assert (step.after, round(step.dx_px)) == (date(2024, 2, 20), 2)
+    # The same change, but its days are too far apart for all of them to be recent.
+    far = published_days(tmp_path / "far", STEP, repeat=timedelta(days=24))
+    assert find_recent_steps(far) == []
+    assert find_steps(split_passes(read_passes(far)[0]))
+
+
+def test_few_days_can_show_no_step_and_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    region = published_days(tmp_path, STEP[2:])
+    monkeypatch.setattr("flows.report.drift.read_passes", pytest.fail)
+    assert find_recent_steps(region) == []
+
+
+def test_of_many_recent_days_the_newest_twenty_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def read(_: str, time: object) -> tuple[list[PassDisplacement], list[date]]:
+        asked.append(time)
+        return [], []
+
+    days = [str(FIRST_DAY + timedelta(days=number)) for number in range(40)]
+    monkeypatch.setattr("flows.report.drift.published_slots", lambda _: days)
+    monkeypatch.setattr("flows.report.drift.read_passes", read)
+    assert find_recent_steps(str(tmp_path)) == []
+    assert asked == [(days[20], days[39])]
 
 
 def test_a_day_of_several_orbits_counts_where_its_scenes_tell_theirs(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +16,14 @@ from flows.cli.demo_region import DemoRegion
 from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan
 from flows.progress import Stopwatch
+from flows.report import artifacts
+from flows.report.drift import Geometry, Step
 from flows.report.report import (
     compile_report,
     print_plan,
     print_result,
 )
-from flows.report.save import save_report
+from flows.report.save import look_for_steps, save_report
 from flows.report.schema import Report, encode_report
 from flows.stages.estimate import GroupEstimate, PairVerdict
 from tar_engine.fields.field import Field
@@ -110,6 +114,43 @@ def test_report_and_picture_lie_beside_the_mosaic(report: Report, plan: Plan) ->
     folder = Path(plan.mosaic_url)
     assert json.loads((folder / "report.json").read_text())["region"] == "demo"
     assert (folder / "preview.png").read_bytes() == b"png"
+
+
+def test_steps_are_told_in_the_report_and_as_an_artifact(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: dict[str, list[dict[str, Any]]] = {}
+
+    def show(key: str, _: str, rows: list[dict[str, Any]]) -> None:
+        shown[key] = rows
+
+    monkeypatch.setattr("flows.report.artifacts.show_table", show)
+    geometry = Geometry(71, "descending")
+    step = Step("sentinel-1a", geometry, date(2024, 6, 1), date(2024, 6, 13), -0.6, 0.8)
+    report = compile_report(plan, (), Stopwatch(), [step])
+    artifacts.show_result(plan, report, None)
+    (told,) = json.loads(encode_report(report))["drift_steps"]
+    assert told == {
+        "satellite": "sentinel-1a", "relative_orbit": 71, "orbit_state": "descending",
+        "before": "2024-06-01", "day": "2024-06-13", "size_px": 1.0, "dx_px": -0.6, "dy_px": 0.8,
+    }  # fmt: skip
+    assert shown["demo-drift"] == [told]
+    shown.clear()
+    artifacts.show_result(plan, compile_report(plan, (), Stopwatch()), None)
+    assert shown.keys() == {"demo-result", "demo-accountability"}
+
+
+@pytest.mark.parametrize("name", ["2024-06-01.json", "notes.json"])
+def test_a_damaged_day_of_another_run_costs_only_the_steps(
+    plan: Plan, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    items = Path(plan.mosaic_url, "items")
+    items.mkdir(parents=True)
+    for day in range(2, 9):
+        (items / f"2024-06-0{day}.json").write_text("{}")
+    (items / name).write_text("{}")
+    assert look_for_steps(plan) == []
+    assert "no steps were looked for" in caplog.text
 
 
 def test_stages_inside_others_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
