@@ -75,6 +75,7 @@ class MadeNights:
     nights: tuple[date, ...]
     cloud_percent: tuple[int, ...]
     displacement: Floats  # (nights, 2, H, W): SAR minus ground position, (dx, dy) px, of all ground
+    optical_shifts: Floats  # (nights, 2): optical minus ground position, (dx, dy) px
 
     def request(
         self, store: Path | str, first: int = 0, last: int | None = None, **changes: Any
@@ -89,12 +90,14 @@ class MadeNights:
         }  # fmt: skip
         return RegionRequest.of(**{**values, **changes})
 
-    def truth(self, night: int, mosaic: xr.Dataset) -> Floats:
-        """The true displacement (2, H, W) at the pixels of a mosaic of this region, px."""
+    def truth(self, night: int, mosaic: xr.Dataset, optical: int | None = None) -> Floats:
+        """The true displacement (2, H, W) at the pixels of a mosaic of this region, px: of the SAR
+        of a night to the ground, or to what the optical image of a night shows."""
         column = round((float(mosaic.x[0]) - EASTING_M) / PIXEL_M - 0.5)
         row = round((NORTHING_M - float(mosaic.y[0])) / PIXEL_M - 0.5)
         rows, columns = slice(row, row + mosaic.y.size), slice(column, column + mosaic.x.size)
-        return self.displacement[night, :, rows, columns]
+        truth = self.displacement[night, :, rows, columns]
+        return truth if optical is None else truth - self.optical_shifts[optical][:, None, None]
 
 
 def write_nights(
@@ -107,14 +110,13 @@ def write_nights(
 ) -> MadeNights:
     """Draw the region and write as many nights as `cloud_percent` has, an optical and a SAR each.
 
-    `optical_shift_px` is the standard deviation of what each optical image is misplaced by; truth
-    stays with the ground.
+    `optical_shift_px` is the standard deviation of what each optical image is misplaced by.
     """
     folder.mkdir(parents=True, exist_ok=True)
     site = Site(folder, CRS, EASTING_M, NORTHING_M)
     ground = _ground_with_relief(side_px + 2 * MARGIN_PX, seed)
     inside = slice(MARGIN_PX, MARGIN_PX + side_px)
-    items, fields, nights = [], [], []
+    items, fields, shifts, nights = [], [], [], []
     for night, percent in enumerate(cloud_percent):
         rng = np.random.default_rng((seed, night))
         day = FIRST_NIGHT + night * REPEAT
@@ -135,10 +137,12 @@ def write_nights(
             ),
         ]  # fmt: skip
         fields.append(passed.displacement)
+        shifts.append(shift.astype(np.float32))
         nights.append(day)
     bbox = lonlat_bounds(folder / f"S2-{nights[0]}.tif", inset_px=INSET_PX)
     catalog = Path(write_items(folder, *items))
-    return MadeNights(catalog, bbox, tuple(nights), tuple(cloud_percent), np.stack(fields))
+    made = tuple(nights), tuple(cloud_percent), np.stack(fields), np.stack(shifts)
+    return MadeNights(catalog, bbox, *made)
 
 
 def _at(day: date, hour: int) -> datetime:
