@@ -200,7 +200,7 @@ class Registrar:
             reach_px = max_offset_px
         factors = config.shrink_factors(reach_px)
         padded = pad_to_cells(optical, factors[0] * config.cell_px)
-        pair = ImagePair(padded, sar, self.network, of_reference)
+        pair = ImagePair(padded, sar, self.network, of_reference, start is not None)
         positions = SarPositions(affine)
         if start is not None:
             positions = SarPositions(affine, start.to(self.device), config.cell_px)

@@ -65,14 +65,20 @@ class PairFeatures(NamedTuple):
 class ImagePair:
     """optical, sar: (B, bands, H, W) normalised, NaN for nodata; optical H and W in whole cells.
 
-    Where SAR is held to SAR, `optical` is the image of reference, and `of_reference` "sar".
+    Where SAR is held to SAR, `optical` is the image of reference, and `of_reference` "sar". Where
+    `is_near`, positions bend and turn the image so little that its features may be warped in its
+    stead: they are then made once, not in every round.
     """
 
     optical: Tensor
     sar: Tensor
     network: TarNetwork
     of_reference: Sensor = "optical"
+    is_near: bool = False
     _optical_features: dict[int, tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _sar_features: dict[int, Tensor] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -83,9 +89,23 @@ class ImagePair:
         height, width = optical.shape[-2:]
         optical_xy = pixel_from_level(pixel_grid(height, width, sar.device).reshape(-1, 2), factor)
         sar_xy = level_from_pixel(positions.at(optical_xy), factor)
-        warped = sample(sar, sar_xy.view(-1, height, width, 2))
-        features = subtract_mean(self.network.low_level(warped, "sar"))
-        return PairFeatures(optical, features, optical_valid * valid_mask(warped))
+        if self.is_near:
+            warped = sample(self.sar_features(factor), sar_xy.view(-1, height, width, 2))
+            valid = valid_mask(warped)
+            features = subtract_mean(warped.nan_to_num(0.0))
+        else:
+            warped = sample(sar, sar_xy.view(-1, height, width, 2))
+            valid = valid_mask(warped)
+            features = subtract_mean(self.network.low_level(warped, "sar"))
+        return PairFeatures(optical, features, optical_valid * valid)
+
+    def sar_features(self, factor: int) -> Tensor:
+        """The SAR image's features where it was taken, NaN for nodata, made once."""
+        if factor not in self._sar_features:
+            sar = shrink_by(self.sar, factor)
+            features = self.network.low_level(sar, "sar")
+            self._sar_features[factor] = features.masked_fill(valid_mask(sar) == 0, torch.nan)
+        return self._sar_features[factor]
 
     def optical_features(self, factor: int) -> tuple[Tensor, Tensor]:
         """The optical image's features and validity, which no position changes, made once."""
@@ -101,7 +121,7 @@ class ImagePair:
             pad_to_cells(shrink_by(image, 2), cell_px).repeat_interleave(times, dim=0)
             for image in (self.optical, self.sar)
         )
-        return ImagePair(optical, sar, self.network, self.of_reference)
+        return ImagePair(optical, sar, self.network, self.of_reference, self.is_near)
 
 
 def pad_to_cells(image: Tensor, cell_px: int) -> Tensor:
