@@ -46,7 +46,7 @@ from tar_engine.fields.nodes import MATCH_SPACING_PX
 Floats = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-MOST_TILES = 9  # that are all matched
+MOST_TILES = 3  # that are all matched
 REMAINDER = FitConfig(stiffness=())  # a pass differs from memory by a shift or a tilt
 LEAST_POWER = 1e-6  # of linear SAR, below which there is nothing to take the logarithm of
 
@@ -90,7 +90,7 @@ class PassPosition:
 def radar_tiles(
     lattice: Lattice, sar: Sequence[Scene], remembered: Remembered, turn: int
 ) -> tuple[RadarTile, ...]:
-    """The tiles that a pass and the known ground share; of many a third, others every day."""
+    """The tiles that a pass and the known ground share; of many half, by turns."""
     parts = [(scene, lattice.window_of(scene.footprint)) for scene in sar]
     field = remembered.field
     tiles = []

@@ -1,7 +1,7 @@
 """What a region remembers when a day begins, and what that spares the day.
 
-Ground that memory knows needs no search: there a third of the tiles, others every day, tell how far
-the pass lies from what is remembered.
+Ground that memory knows needs no search: there half of the tiles, by turns, tell how far the pass
+lies from what is remembered.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tar_engine.fields.nodes import MATCH_SPACING_PX, NODE_PX, NodeField, field_
 Float64 = npt.NDArray[np.float64]
 T = TypeVar("T")
 
-SAMPLED = 3  # of so many tiles that memory knows, one is matched
+SAMPLED = 2  # of so many tiles that memory knows, one is matched
 KNOWN_SHARE = 0.8  # of a tile's nodes that memory has to know
 UNTOLD_SHIFT_PX = 0.5  # sigma of a pass's own shift, until enough passes tell it
 LEAST_SPREAD_PX = 0.1  # of such shifts, however alike those were that are remembered
@@ -150,9 +150,9 @@ def load(store: MemoryStore, version: str) -> Remembered:
 def tiles_to_match(
     tiles: Sequence[Tile], remembered: Remembered, turn: int, *, every: bool = False
 ) -> tuple[Tile, ...]:
-    """The tiles that memory does not know, as they are; of the others a third, with their start.
+    """The tiles that memory does not know, as they are; of the others half, with their start.
 
-    Which third, changes with `turn`, so that all are looked at as days go by. `every` takes all.
+    Which half, changes with `turn`, so that all are looked at as days go by. `every` takes all.
     """
     known = [knows(remembered.ground, tile.core) >= KNOWN_SHARE for tile in tiles]
     places = [place for place, is_known in enumerate(known) if is_known]
@@ -166,7 +166,7 @@ def tiles_to_match(
 
 
 def choose_some(places: Sequence[T], turn: int) -> list[T]:
-    """A third of them, one at least, spread over all; one further with every turn."""
+    """Half of them, one at least, spread over all; the others on the next turn."""
     count = max(1, len(places) // SAMPLED)
     chosen = {(turn + each * len(places) // count) % len(places) for each in range(count) if places}
     return [places[place] for place in sorted(chosen)]
