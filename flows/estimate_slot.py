@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date
 
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
@@ -84,20 +83,19 @@ def estimate_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
 def _match_slot(run: Run, slot: SlotPlan, memory: Mapping[str, Remembered]) -> Found:
     """Everything of a day that has to be looked at, on the workers."""
     radar, positions, matches = {}, {}, {}
-    turn = _turn(slot)
     for key, group in {group.passes[1]: group for group in slot.groups}.items():
         if (remembered := _remembered(run, group, memory)) is not None:
-            radar[key], positions[key] = position_pass(run, group.sar, remembered, turn)
+            radar[key], positions[key] = position_pass(run, group.sar, remembered)
     for group in slot.groups:
         held = positions.get(group.passes[1])
         told = held is not None and held.verdict.accepted
         if group.optical and not (slot.kind == "sar" and told):
-            matches[group.passes] = _match_group(run, slot, group, memory, told=told)
+            matches[group.passes] = _match_group(run, group, memory, told=told)
     return Found(matches, radar, positions)
 
 
 def _match_group(
-    run: Run, slot: SlotPlan, group: Group, memory: Mapping[str, Remembered], *, told: bool
+    run: Run, group: Group, memory: Mapping[str, Remembered], *, told: bool
 ) -> GroupMatches:
     """A group's matches: from memory on where it is known and holds, else of all its tiles.
 
@@ -107,7 +105,7 @@ def _match_group(
     remembered = _remembered(run, group, memory)
     if remembered is not None:
         for every in (False, True):  # where clouds hide the few, others may be clear
-            some = tiles_to_match(tiles, remembered, _turn(slot), every=every)
+            some = tiles_to_match(tiles, remembered, every=every)
             found = match_pairs(run, group, some, Collected())
             matches = found.matches()
             seen, confirmed = len(matches), int((matches.confidence > 0).sum())
@@ -135,8 +133,3 @@ def _remembered(run: Run, group: Group, memory: Mapping[str, Remembered]) -> Rem
     """What is remembered of a group's viewing geometry, if all its SAR scenes share it."""
     names = {name_memory(scene, run.plan.lattice) for scene in group.sar}
     return memory.get(names.pop() or "") if len(names) == 1 else None
-
-
-def _turn(slot: SlotPlan) -> int:
-    """What changes from day to day, by one."""
-    return date.fromisoformat(slot.slot).toordinal()

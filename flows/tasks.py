@@ -87,10 +87,10 @@ def match_pairs(run: Run, group: Group, tiles: Sequence[Tile], found: Collected)
     name="radar", task_run_name="radar {sar[0].pass_key}", cache_policy=NO_CACHE, **with_retries()
 )
 def position_pass(
-    run: Run, sar: Sequence[Scene], remembered: Remembered, turn: int
+    run: Run, sar: Sequence[Scene], remembered: Remembered
 ) -> tuple[GroupMatches, PassPosition]:
     """Where a SAR pass lies on the ground, by the reference of its geometry; on the workers."""
-    tiles = radar_tiles(run.plan.lattice, sar, remembered, turn)
+    tiles = radar_tiles(run.plan.lattice, sar, remembered)
     with run.progress.bar(f"radar of {sar[0].datetime:%Y-%m-%d}", "tiles") as bar:
         found = match_pass(run.workers, run.plan, tiles, bar, Collected())
     return found, locate_pass(found.matches(), remembered)

@@ -46,6 +46,10 @@ class Tiled(Protocol):
     def window(self) -> Window:
         """In lattice pixels; matches come in pixels of it."""
 
+    @property
+    def core(self) -> Window:
+        """The part of it whose matches are kept."""
+
 
 AnyTile = TypeVar("AnyTile", bound=Tiled)
 

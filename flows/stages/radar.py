@@ -36,7 +36,7 @@ from flows.stages.match import (
     is_inside,
     name_tile,
 )
-from flows.stages.recall import Remembered, choose_some, knows, start_of
+from flows.stages.recall import SAMPLED, Remembered, knows, start_of
 from tar_engine.config import FitConfig
 from tar_engine.fields.field import Field
 from tar_engine.fields.fit import Verdict, fit
@@ -88,9 +88,9 @@ class PassPosition:
 
 
 def radar_tiles(
-    lattice: Lattice, sar: Sequence[Scene], remembered: Remembered, turn: int
+    lattice: Lattice, sar: Sequence[Scene], remembered: Remembered
 ) -> tuple[RadarTile, ...]:
-    """The tiles that a pass and the known ground share; of many half, by turns."""
+    """The tiles that a pass and the known ground share; of many every other."""
     parts = [(scene, lattice.window_of(scene.footprint)) for scene in sar]
     field = remembered.field
     tiles = []
@@ -101,7 +101,7 @@ def radar_tiles(
         if mine and knows(remembered.ground, core):
             tiles.append((window, core, mine))
     if len(tiles) > MOST_TILES:
-        tiles = choose_some(tiles, turn)
+        tiles = [each for each in tiles if (each[1].y0 + each[1].x0) // TILE_PX % SAMPLED == 0]
     return tuple(
         RadarTile(
             window=window,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +17,12 @@ from catalog.grid import Lattice, Window
 from catalog.memory.geometry import geometry_of, memory_name
 from catalog.memory.store import MemoryStore
 from flows.plan.plan import Plan
-from flows.stages.match import Tile
+from flows.stages.match import TILE_PX, Tile, Tiled
 from tar_engine.fields.field import Field
 from tar_engine.fields.ground import continued
 from tar_engine.fields.nodes import MATCH_SPACING_PX, NODE_PX, NodeField, field_through
 
 Float64 = npt.NDArray[np.float64]
-T = TypeVar("T")
 
 SAMPLED = 2  # of so many tiles that memory knows, one is matched
 KNOWN_SHARE = 0.8  # of a tile's nodes that memory has to know
@@ -37,7 +35,7 @@ FEW_DAYS = 3
 class Remembered:
     """One viewing geometry as memory has it.
 
-    ground: value and error on nodes. optical_shifts: by day, how far its optical pass lies from the
+    ground: value and error on nodes. count: (rows, columns) days that know each. optical_shifts: by day, how far its optical pass lies from the
     ground. remainders: (days, 2) how far whole days lay from it, shifts in pixels. band: of the
     reference SAR. decibel: whether SAR comes in decibels.
     """
@@ -45,6 +43,7 @@ class Remembered:
     store: MemoryStore
     version: str
     ground: NodeField
+    count: npt.NDArray[np.integer]
     optical_shifts: Mapping[str, tuple[float, float]]
     remainders: Float64
     band: str
@@ -136,6 +135,7 @@ def load(store: MemoryStore, version: str) -> Remembered:
             np.stack([field["dx"].values, field["dy"].values]).astype(np.float64),
             field["error"].values.astype(np.float64),
         ),
+        count=field["count"].values,
         optical_shifts={
             day: (float(shift[0]), float(shift[1]))
             for day, shift, known in zip(days, shifts, told, strict=True)
@@ -148,15 +148,15 @@ def load(store: MemoryStore, version: str) -> Remembered:
 
 
 def tiles_to_match(
-    tiles: Sequence[Tile], remembered: Remembered, turn: int, *, every: bool = False
+    tiles: Sequence[Tile], remembered: Remembered, *, every: bool = False
 ) -> tuple[Tile, ...]:
     """The tiles that memory does not know, as they are; of the others half, with their start.
 
-    Which half, changes with `turn`, so that all are looked at as days go by. `every` takes all.
+    Those that fewest days have told of come first, so all have their turn. `every` takes all.
     """
     known = [knows(remembered.ground, tile.core) >= KNOWN_SHARE for tile in tiles]
     places = [place for place, is_known in enumerate(known) if is_known]
-    sampled = set(places if every else choose_some(places, turn))
+    sampled = set(places if every else least_told(places, tiles, remembered))
     field = remembered.field
     return tuple(
         replace(tile, start=start_of(field, tile.window)) if place in sampled else tile
@@ -165,11 +165,15 @@ def tiles_to_match(
     )
 
 
-def choose_some(places: Sequence[T], turn: int) -> list[T]:
-    """Half of them, one at least, spread over all; the others on the next turn."""
-    count = max(1, len(places) // SAMPLED)
-    chosen = {(turn + each * len(places) // count) % len(places) for each in range(count) if places}
-    return [places[place] for place in sorted(chosen)]
+def least_told(places: Sequence[int], tiles: Sequence[Tiled], remembered: Remembered) -> list[int]:
+    """Half of these tiles, one at least: those that fewest days tell of; of equals, every other."""
+
+    def rank(place: int) -> tuple[float, int, int]:
+        core = tiles[place].core
+        days = float(remembered.count[nodes_of(core)].mean())
+        return round(days, 1), (core.y0 + core.x0) // TILE_PX % SAMPLED, place
+
+    return sorted(places, key=rank)[: max(1, len(places) // SAMPLED)]
 
 
 def start_of(
@@ -184,8 +188,13 @@ def start_of(
 
 def knows(ground: NodeField, core: Window) -> float:
     """Share of a tile's nodes that memory knows."""
+    return float(ground.known[nodes_of(core)].mean())
+
+
+def nodes_of(core: Window) -> tuple[slice, slice]:
+    """Rows and columns of the nodes in a tile."""
     rows, columns = (
         slice(int(start // NODE_PX), int((start + side) // NODE_PX) + 1)
         for start, side in zip((core.y0, core.x0), core.shape, strict=True)
     )
-    return float(ground.known[rows, columns].mean())
+    return rows, columns
