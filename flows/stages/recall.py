@@ -35,9 +35,10 @@ FEW_DAYS = 3
 class Remembered:
     """One viewing geometry as memory has it.
 
-    ground: value and error on nodes. count: (rows, columns) days that know each. optical_shifts: by day, how far its optical pass lies from the
-    ground. remainders: (days, 2) how far whole days lay from it, shifts in pixels. band: of the
-    reference SAR. decibel: whether SAR comes in decibels.
+    ground: value and error on nodes. count: (rows, columns) days that know each. optical_shifts:
+    by day, how far its optical pass lies from the ground. remainders: (days, 2) how far whole days
+    lay from it, shifts in pixels. band: of the reference SAR. decibel: whether SAR comes in
+    decibels.
     """
 
     store: MemoryStore
