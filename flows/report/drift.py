@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from catalog.store.days import DayOrDays, published_items, published_slots
 from catalog.store.open import open_mosaic
-from catalog.store.schema import REGISTERED
+from catalog.store.schema import REGISTERED, REGISTERED_RADAR_TO_RADAR
 
 Floats = npt.NDArray[np.float64]
 
@@ -142,11 +142,12 @@ def _passes_of_day(mosaic: xr.Dataset, properties: Mapping[str, Any]) -> list[Pa
     orbit_of_scene = properties.get("tar:sar_scene_orbits", [only] * len(listed))
     scene_ids = mosaic["sar_id"].values[mosaic["sar_scene"].values]
     displacement = np.stack([mosaic["dx"].values, mosaic["dy"].values]).astype(np.float64)
-    registered = mosaic["quality"].values == REGISTERED
+    # Where memory answered alone, nobody measured what is the pass's own.
+    measured = np.isin(mosaic["quality"].values, (REGISTERED, REGISTERED_RADAR_TO_RADAR))
     passes = []
     for number, orbit in enumerate(orbits):
         mine = [id_ for id_, its in zip(listed, orbit_of_scene, strict=True) if its == number]
-        shown = registered & np.isin(scene_ids, mine)
+        shown = measured & np.isin(scene_ids, mine)
         if shown.sum() >= LEAST_CELLS:
             passes.append(
                 PassDisplacement(

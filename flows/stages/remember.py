@@ -294,7 +294,7 @@ def _dataset(kept: Sequence[Day], ground: Ground) -> xr.Dataset:
             "optical_dy": ("day", shifts[:, 1]),
         },
         coords={
-            "day": ("day", np.array([day.slot for day in kept], "datetime64[ns]")),
+            "day": ("day", [day.slot for day in kept]),
             "generation": ("day", [day.generation for day in kept]),
             "node_y": ("node_y", np.arange(grid.rows) * NODE_PX),
             "node_x": ("node_x", np.arange(grid.columns) * NODE_PX),
