@@ -56,7 +56,7 @@ def estimate_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
     slot = outcome.slot
     if (saved := slot_store(run.plan, slot).load_estimate()) is not None:
         return replace(outcome, estimates=estimates_from_bytes(saved))
-    memory = recall(run.plan, slot.memory)
+    memory = recall(run.plan, slot)
     found = _match_slot(run, slot, memory)
     unreadable = {id_: why for each in found.every for id_, why in each.unreadable.items()}
     failed = {name: why for each in found.every for name, why in each.failed.items()}

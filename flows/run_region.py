@@ -105,7 +105,7 @@ def register_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
     Compose reads pixels that no tile asked for. A scene that breaks only there is dropped, and
     the day begins again without it; so it ends at the latest when no scene is left.
     """
-    outcome = SlotOutcome(with_memory(run.plan, slot, current_versions(run.plan, slot.sar)))
+    outcome = SlotOutcome(with_memory(run.plan, slot, current_versions(run.plan, slot)))
     while True:
         try:
             with run.clock("estimate"):

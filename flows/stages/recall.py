@@ -16,7 +16,9 @@ from catalog.archives.items import Scene
 from catalog.grid import Lattice, Window
 from catalog.memory.geometry import geometry_of, memory_name
 from catalog.memory.store import MemoryStore
+from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan
+from flows.stages.learnt import kept_days, lay_days
 from flows.stages.match import TILE_PX, Tile, Tiled
 from tar_engine.fields.field import Field
 from tar_engine.fields.ground import continued
@@ -92,13 +94,21 @@ def _spread(shifts: Float64, middle: Float64) -> float:
     return max(LEAST_SPREAD_PX, float(1.2 * np.median(np.hypot(*(shifts - middle).T))))
 
 
-def current_versions(plan: Plan, scenes: Sequence[Scene]) -> dict[str, str]:
-    """The versions of memory, by name, that SAR scenes can be registered by now.
+def current_versions(plan: Plan, slot: SlotPlan) -> dict[str, str]:
+    """The versions of memory, by name, that a day can be registered by now.
 
-    Raises `StoreError`.
+    A day that is made again does not lean on itself. Raises `StoreError`.
     """
-    heads = {name: memory_store(plan, name).head() for name in memory_names(plan, scenes)}
-    return {name: head.version for name, head in heads.items() if head and head.version}
+    found = {}
+    for name in memory_names(plan, slot.sar):
+        store = memory_store(plan, name)
+        head = store.head()
+        if head is None:
+            continue
+        if slot.slot in head.slots and load(store, head.version, without=slot.slot) is None:
+            continue
+        found[name] = head.version
+    return found
 
 
 def memory_names(plan: Plan, scenes: Sequence[Scene]) -> list[str]:
@@ -118,14 +128,26 @@ def memory_store(plan: Plan, name: str) -> MemoryStore:
     return MemoryStore(plan.request.store, plan.request.region, name)
 
 
-def recall(plan: Plan, versions: Mapping[str, str]) -> dict[str, Remembered]:
-    """These versions of memory by name. Raises `StoreError`."""
-    return {name: load(memory_store(plan, name), version) for name, version in versions.items()}
+def recall(plan: Plan, slot: SlotPlan) -> dict[str, Remembered]:
+    """What a day is registered by, by name. Raises `StoreError`."""
+    loaded = {
+        name: load(memory_store(plan, name), version, without=slot.slot)
+        for name, version in slot.memory.items()
+    }
+    return {name: remembered for name, remembered in loaded.items() if remembered is not None}
 
 
-def load(store: MemoryStore, version: str) -> Remembered:
-    """One version of memory. Raises `StoreError`."""
+def load(store: MemoryStore, version: str, without: str = "") -> Remembered | None:
+    """One version of memory, as it would be `without` a day; None when nothing is left.
+
+    Raises `StoreError`.
+    """
     field = store.load_field(version)
+    if without in field["day"].values:
+        left = [day for day in kept_days(field) if day.slot != without]
+        if not left:
+            return None
+        field = lay_days(left).assign_attrs(field.attrs)
     shifts = np.stack([field["optical_dx"].values, field["optical_dy"].values], axis=1)
     told = np.isfinite(shifts).all(axis=1)
     days = [str(day) for day in field["day"].values]

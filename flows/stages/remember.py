@@ -7,12 +7,10 @@ by the day, so a run that is killed in between makes the same again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 from scipy import ndimage
 
 from catalog.grid import Shard, Window
@@ -25,15 +23,13 @@ from catalog.store.slot import SlotStore
 from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan, slot_store
 from flows.stages.estimate import GroupEstimate, estimates_from_bytes
+from flows.stages.learnt import Day, add_day
 from flows.stages.radar import halve, in_decibels
 from flows.stages.recall import memory_names, memory_store, name_memory
-from tar_engine.fields.ground import Ground, combine_days
-from tar_engine.fields.nodes import NODE_PX, NodeField
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
 
-MOST_DAYS = 8  # kept; of more, those that know most
 MOST_STACKED = 8  # days that the reference is the mean of; later ones count as the last of so many
 DESPECKLED_PX = 0.8  # sigma of the Gaussian over the reference's pixels
 BORDER_PX = 8  # read around a shard, so that a shift finds its pixels
@@ -225,78 +221,3 @@ def _comes_in_decibels(day: SlotStore, band: str) -> bool:
     values = np.asarray(day.pixels("r", factors[-1] if factors else 1)[band][:])
     known = values[np.isfinite(values)]
     return bool(known.size and (known < 0).mean() > DECIBEL_SHARE)
-
-
-@dataclass(frozen=True)
-class Day:
-    """What one day brings to a memory. optical_shift: (dx, dy) pixels, NaN where untold."""
-
-    slot: str
-    generation: str
-    field: NodeField
-    optical_shift: tuple[float, float]
-
-    @property
-    def knowledge(self) -> float:
-        """How much it knows: inverse variances, summed over nodes; rounded, for sorting."""
-        return round(float((1 / self.field.error[self.field.known] ** 2).sum()), 3)
-
-
-def add_day(before: xr.Dataset | None, day: Day) -> xr.Dataset:
-    """The field of a memory with one more day; of too many, those are kept that know most."""
-    days = [day] if before is None else [*kept_days(before), day]
-    best = sorted(days, key=lambda each: (-each.knowledge, each.slot))[:MOST_DAYS]
-    kept = sorted(best, key=lambda each: each.slot)
-    ground = combine_days([each.field for each in kept])
-    return _dataset(kept, ground)
-
-
-def kept_days(field: xr.Dataset) -> list[Day]:
-    """The days that a memory's field keeps."""
-    return [
-        Day(
-            slot=str(slot),
-            generation=str(generation),
-            field=NodeField(np.stack([dx, dy]).astype(np.float64), error.astype(np.float64)),
-            optical_shift=(float(shift_x), float(shift_y)),
-        )
-        for slot, generation, dx, dy, error, shift_x, shift_y in zip(
-            *(
-                field[name].values
-                for name in (
-                    "day", "generation", "day_dx", "day_dy", "day_error", "optical_dx", "optical_dy"
-                )
-            ),
-            strict=True,
-        )
-    ]  # fmt: skip
-
-
-def _dataset(kept: Sequence[Day], ground: Ground) -> xr.Dataset:
-    grid = ground.field.grid
-    middle = np.array([*(grid.xy[-1] / 2), 1.0])
-    remainders = ground.remainders @ middle  # where the lattice's middle is moved
-    node, on_day = ("node_y", "node_x"), ("day", "node_y", "node_x")
-    fields = [day.field for day in kept]
-    shifts = np.array([day.optical_shift for day in kept])
-    return xr.Dataset(
-        {
-            "dx": (node, ground.field.displacement[0]),
-            "dy": (node, ground.field.displacement[1]),
-            "error": (node, ground.field.error),
-            "count": (node, ground.count),
-            "day_dx": (on_day, np.stack([field.displacement[0] for field in fields])),
-            "day_dy": (on_day, np.stack([field.displacement[1] for field in fields])),
-            "day_error": (on_day, np.stack([field.error for field in fields])),
-            "remainder_dx": ("day", remainders[:, 0]),
-            "remainder_dy": ("day", remainders[:, 1]),
-            "optical_dx": ("day", shifts[:, 0]),
-            "optical_dy": ("day", shifts[:, 1]),
-        },
-        coords={
-            "day": ("day", [day.slot for day in kept]),
-            "generation": ("day", [day.generation for day in kept]),
-            "node_y": ("node_y", np.arange(grid.rows) * NODE_PX),
-            "node_x": ("node_x", np.arange(grid.columns) * NODE_PX),
-        },
-    )

@@ -28,9 +28,7 @@ DARK = [night for night, percent in enumerate(CLOUD_PERCENT) if percent == 100]
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory: pytest.TempPathFactory) -> MadeNights:
     folder = tmp_path_factory.mktemp("nights")
-    return write_nights(
-        folder, side_px=SIDE_PX, cloud_percent=CLOUD_PERCENT, optical_shift_px=0.4
-    )
+    return write_nights(folder, side_px=SIDE_PX, cloud_percent=CLOUD_PERCENT, optical_shift_px=0.4)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +90,7 @@ def test_days_name_the_memory_that_they_used(result: RunResult) -> None:
     assert len(set(versions)) == sum(percent == 0 for percent in CLOUD_PERCENT[:-1])
 
 
-def test_memory_is_opened_by_analysts(nights: MadeNights, result: RunResult) -> None:
+def test_memory_is_opened_by_analysts(result: RunResult) -> None:
     tree = catalog.open_memory(result.plan.mosaic_url)
     (memory,) = tree.children.values()
     clear = sum(percent == 0 for percent in CLOUD_PERCENT)
@@ -107,6 +105,7 @@ def test_memory_is_opened_by_analysts(nights: MadeNights, result: RunResult) -> 
 def test_asked_again_nothing_is_made_and_a_remake_is(
     nights: MadeNights, store: Path, result: RunResult, options: dict[str, Any]
 ) -> None:
+    assert result.ending == "Completed"
     before = files_under(store)
     again = register_region(nights.request(store, **options))
     assert again.report.status == "nothing to do"
@@ -119,6 +118,7 @@ def test_asked_again_nothing_is_made_and_a_remake_is(
 def test_two_regions_never_share(
     nights: MadeNights, store: Path, result: RunResult, options: dict[str, Any]
 ) -> None:
+    assert result.ending == "Completed"
     other = register_region(nights.request(store, 3, 3, region="other", **options))
     (item,) = published_items(other.plan.mosaic_url).values()
     assert "tar:memory" not in item["properties"]

@@ -178,8 +178,7 @@ def test_the_clearest_granule_shows_each_pixel_and_clouds_are_told(
     two = clouded(tmp_path, "two", second, classes[1])
     s = raster(tmp_path, "s", sar)
     layers = tuple(
-        layer_of((scene,), (s,), shift(0, 0), 0.3, [(scene.id, "s")])
-        for scene in (one, two)
+        layer_of((scene,), (s,), shift(0, 0), 0.3, [(scene.id, "s")]) for scene in (one, two)
     )
     canvas = compose(job_of(lattice, *layers))
     shows_second = np.zeros((SIDE, SIDE), bool)
@@ -201,9 +200,7 @@ def test_where_nothing_is_clear_the_optical_value_stays(tmp_path: Path, lattice:
     values = noise((3, SIDE, SIDE))
     values[:, :20] = 0  # no data, whatever the mask says
     optical = clouded(tmp_path, "o", values, np.full((SIDE, SIDE), 9))
-    layer = layer_of(
-        (optical,), (raster(tmp_path, "s", noise((1, SIDE, SIDE))),), None, 0.3, ()
-    )
+    layer = layer_of((optical,), (raster(tmp_path, "s", noise((1, SIDE, SIDE))),), None, 0.3, ())
     canvas = compose(job_of(lattice, layer))
     assert (canvas["quality"].values[20:] == CLOUD).all()
     assert (canvas["quality"].values[:20] == NO_OPTICAL).all()

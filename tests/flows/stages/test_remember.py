@@ -17,18 +17,11 @@ from catalog.store.schema import SlotSchema
 from catalog.store.shards import write_shard
 from catalog.store.slot import SlotStore
 from flows.stages.fit import node_grid
+from flows.stages.learnt import MOST_DAYS, Day, add_day, kept_days
 from flows.stages.match import Tile
 from flows.stages.radar import halve, in_decibels
 from flows.stages.recall import least_told, load, tiles_to_match
-from flows.stages.remember import (
-    MOST_DAYS,
-    Day,
-    ReferenceJob,
-    add_day,
-    kept_days,
-    stack,
-    write_reference_shard,
-)
+from flows.stages.remember import ReferenceJob, stack, write_reference_shard
 from tar_engine.fields.nodes import NodeField
 from tests.support.matches import terrain
 from tests.support.scenes import NOON
@@ -94,11 +87,23 @@ def test_a_memory_survives_the_store(tmp_path: Path, lattice: Lattice) -> None:
     store = MemoryStore(str(tmp_path), "region", NAME)
     store.create(VERSION, field, lattice, {"sar_band": "vv", "sar_decibel": True, "sar_days": 1})
     known = load(store, VERSION)
+    assert known is not None
     assert (known.band, known.decibel) == ("vv", True)
     assert known.optical_shifts.keys() == {"2024-01-01", "2024-01-07"}
     xy = node_grid(lattice).xy
     distance = np.hypot(*(known.field.at(xy) - terrain(xy)).T)
     assert np.median(distance) < 0.25
+    less = load(store, VERSION, without="2024-01-07")
+    assert less is not None
+    assert less.optical_shifts.keys() == {"2024-01-01"}
+    assert int(less.count.max()) == 1
+
+
+def test_a_day_alone_does_not_lean_on_itself(tmp_path: Path, lattice: Lattice) -> None:
+    store = MemoryStore(str(tmp_path), "region", NAME)
+    field = add_day(None, a_day(lattice, "2024-01-01"))
+    store.create(VERSION, field, lattice, {"sar_band": "vv", "sar_decibel": True, "sar_days": 1})
+    assert load(store, VERSION, without="2024-01-01") is None
 
 
 def tiles_of(lattice: Lattice) -> list[Tile]:
@@ -117,6 +122,7 @@ def test_half_of_the_known_tiles_are_matched_and_then_the_others(
     store = MemoryStore(str(tmp_path), "region", NAME)
     store.create(VERSION, field, lattice, {"sar_band": "vv", "sar_decibel": True, "sar_days": 1})
     known = load(store, VERSION)
+    assert known is not None
     chosen = tiles_to_match(tiles, known)
     assert 0 not in least_told(range(len(tiles)), tiles, known)
     started = [tile for tile in chosen if tile.start is not None]

@@ -76,7 +76,9 @@ def distance_px(lattice: Lattice, field: Field | None, beyond: np.ndarray) -> fl
 
 def test_memory_and_matches_together_are_better_than_either(lattice: Lattice, group: Group) -> None:
     memory, shift = remembered(lattice, error_px=0.3), PASS_SHIFT - OPTICAL_SHIFT
-    estimate = weigh_group(group, matches_of(lattice, shift), lattice, memory, radar(lattice, memory))
+    estimate = weigh_group(
+        group, matches_of(lattice, shift), lattice, memory, radar(lattice, memory)
+    )
     assert estimate.quality == "registered"
     assert all(verdict.accepted for verdict in estimate.verdicts)
     assert distance_px(lattice, estimate.field, shift) < 0.2
