@@ -29,16 +29,24 @@ from flows.stages.group_matches import GroupMatches
 from flows.stages.radar import REMAINDER, PassPosition, less
 from flows.stages.recall import Remembered
 from tar_engine.fields.field import Field
-from tar_engine.fields.ground import blend, continued
+from tar_engine.fields.ground import blend, continued, fit_affine
 from tar_engine.fields.matches import Matches
-from tar_engine.fields.nodes import NodeField, expected_error, field_through
+from tar_engine.fields.nodes import (
+    FULL_CONFIDENCE,
+    NodeField,
+    expected_error,
+    field_through,
+)
 
 Float64 = npt.NDArray[np.float64]
 
 MATCHES_OF_A_WINDOW = 25  # that share their pixels: as many count as one
 REMAINDER_SIGMA_PX = 0.35  # of what one window tells of a pass's remainder
+REMAINDER_TOLERANCE_PX = 0.7  # of a match from it
+UNTOLD_TILT, TOLD_TILT = 5e-4, 1e-4  # sigma of a pass's, and of what radar leaves of it; px per px
 RADAR_SIGMA_PX = 0.1  # of a pass held to the ground by radar
 NOTHING_BEYOND = Field("shift", np.eye(2, 3))
+SURE_SHIFT_PX = 0.2  # sigma of an optical pass's own shift that is worth remembering
 FEW_MATCHES = 200  # tried, of a pair; with fewer, clouds or nodata hide its ground
 
 
@@ -85,18 +93,22 @@ def weigh_group(
         if alone.field is not None:
             return alone
         return by_memory(group, matches, alone, lattice, remembered, position)
-    sigma_px = _remainder_sigma(matches, beyond)
-    measured = _at_middle(beyond.field, lattice)
-    shift = measured
+    own = split_by_pair(group, matches, lattice)
+    accepted = [mine for mine, v in zip(own, beyond.verdicts, strict=True) if v.accepted]
+    counted = matches.select(np.logical_or.reduce(accepted))
+    remainder, sigma_px = _measure_remainder(
+        less(less(counted, remembered.field), passed), TOLD_TILT if told else UNTOLD_TILT
+    )
+    measured = _at_middle(remainder, lattice)
+    shift, worth_keeping = measured, told and sigma_px < SURE_SHIFT_PX
     if told:
         usual, usual_px = remembered.optical_shift("")
         shift = (measured / sigma_px**2 - usual / usual_px**2) / (sigma_px**-2 + usual_px**-2)
         sigma_px = (sigma_px**-2 + usual_px**-2) ** -0.5
-    moved = passed.affine + beyond.field.affine - np.eye(2, 3)
+    moved = passed.affine + remainder
     moved[:, 2] += shift - measured
     before = _carried(remembered.ground, Field("affine", moved), sigma_px)
     answer = blend(before, alone.evidence) if alone.evidence is not None else before
-    own = split_by_pair(group, matches, lattice)
     verdicts = [
         _accept_hidden(verdict, int(mine.sum()))
         for verdict, mine in zip(beyond.verdicts, own, strict=True)
@@ -104,7 +116,7 @@ def weigh_group(
     return replace(
         _answer(answer, verdicts, own, matches),
         evidence=alone.evidence,
-        optical_shift=(-float(shift[0]), -float(shift[1])) if told else None,
+        optical_shift=(-float(measured[0]), -float(measured[1])) if worth_keeping else None,
     )
 
 
@@ -182,15 +194,20 @@ def _accept_hidden(verdict: PairVerdict, tried: int) -> PairVerdict:
     )
 
 
-def _remainder_sigma(matches: Matches, beyond: GroupEstimate) -> float:
-    """How well the matches of the accepted pairs tell the remainder, pixels."""
-    counted = sum(verdict.matches for verdict in beyond.verdicts if verdict.accepted)
-    confirmed = counted * matches.confirmed_share
-    return float(REMAINDER_SIGMA_PX / np.sqrt(max(1.0, confirmed / MATCHES_OF_A_WINDOW)))
+def _measure_remainder(beyond: Matches, tilt: float) -> tuple[Float64, float]:
+    """The affine displacement (2, 3) that matches have beyond what is known, and its sigma, pixels.
+
+    The sigma is that of the shift where the matches are.
+    """
+    windows = np.minimum(beyond.confidence / FULL_CONFIDENCE, 1.0) / MATCHES_OF_A_WINDOW
+    windows = np.maximum(windows, 1e-6)
+    weight = windows / REMAINDER_SIGMA_PX**2
+    displacement = beyond.sar_xy - beyond.optical_xy
+    affine = fit_affine(beyond.optical_xy, displacement, weight, REMAINDER_TOLERANCE_PX, tilt)
+    return affine, float(REMAINDER_SIGMA_PX / np.sqrt(max(1.0, windows.sum())))
 
 
-def _at_middle(field: Field, lattice: Lattice) -> Float64:
-    """The displacement (dx, dy) at the middle of the lattice."""
+def _at_middle(affine: Float64, lattice: Lattice) -> Float64:
+    """An affine displacement (dx, dy) at the middle of the lattice."""
     height, width = lattice.shape
-    middle = np.array([[(width - 1) / 2, (height - 1) / 2]])
-    return np.asarray(field.at(middle)[0], np.float64)
+    return np.asarray(affine @ [(width - 1) / 2, (height - 1) / 2, 1.0], np.float64)

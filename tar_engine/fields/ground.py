@@ -91,14 +91,21 @@ def fit_remainder(day: NodeField, ground: NodeField, tolerance_px: float) -> Flo
     return fit_affine(xy, beyond, 1 / variance, tolerance_px)
 
 
-def fit_affine(xy: Float64, displacement: Float64, weight: Float64, tolerance_px: float) -> Float64:
+def fit_affine(
+    xy: Float64,
+    displacement: Float64,
+    weight: Float64,
+    tolerance_px: float,
+    tilt: float = TILT_PX_PER_PX,
+) -> Float64:
     """(2, 3) affine displacement of (N, 2) displacements at (N, 2); weight: (N,) inverse variance.
 
-    What lies further off than the tolerance counts little (`robust_weight`).
+    What lies further off than the tolerance counts little (`robust_weight`). `tilt` is the sigma
+    expected of the linear part, pixels per pixel: a corner of the ground alone cannot tell it.
     """
     centre = np.average(xy, axis=0, weights=weight)
     design = np.column_stack([xy - centre, np.ones(len(xy))])
-    prior = np.diag([TILT_PX_PER_PX**-2, TILT_PX_PER_PX**-2, 0.0])
+    prior = np.diag([tilt**-2, tilt**-2, 0.0])
     start = np.array([_weighted_median(each, weight) for each in displacement.T])
     residual = displacement - start
     solution = np.zeros((3, 2))
