@@ -93,7 +93,7 @@ def position_pass(
     tiles = radar_tiles(run.plan.lattice, sar, remembered)
     with run.progress.bar(f"radar of {sar[0].datetime:%Y-%m-%d}", "tiles") as bar:
         found = match_pass(run.workers, run.plan, tiles, bar, Collected())
-    return found, locate_pass(found.matches(), remembered)
+    return found, locate_pass(sar, found.matches(), remembered, run.plan.lattice)
 
 
 @task(name="fit", task_run_name="fit {group.name}", cache_policy=NO_CACHE, **with_retries())

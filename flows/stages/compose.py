@@ -6,6 +6,7 @@ the shard in their group's order, the order in which the tiles were matched.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,7 @@ from catalog.store.slot import SlotStore
 from flows.plan.generation import SlotPlan
 from flows.plan.groups import Group
 from flows.stages.estimate import GroupEstimate
+from flows.stages.slices import SliceShifts
 from tar_engine.fields.field import Field
 from tar_engine.fields.nodes import NodeGrid
 
@@ -65,6 +67,7 @@ class Layer:
     accepted: frozenset[tuple[str, str]]  # ids of pairs
     refused: frozenset[tuple[str, str]]
     quality: int = REGISTERED  # of the pixels that it registers
+    slice_shifts: SliceShifts = dataclasses.field(default_factory=dict)  # of SAR scenes, by id
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ def layers_of(groups: Sequence[Group], estimates: Sequence[GroupEstimate]) -> tu
                 accepted=accepted,
                 refused=refused,
                 quality=QUALITY.index(estimate.quality),
+                slice_shifts=estimate.slice_shifts,
             )
         )
     return tuple(layers)
@@ -180,13 +184,16 @@ def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, M
             still_open &= ~unsure
             for scene in layer.sar:
                 quality[unsure & job.lattice.mask_of(scene.footprint, window)] = ABSTAINED
-        positions = window.positions() + displacement
         for scene in layer.sar:
+            shift = np.array(layer.slice_shifts.get(scene.id, (0.0, 0.0)), np.float32)
+            moved = displacement + shift[:, None, None]
             targets = _targets(layer, scene, shown_by, still_open)
             if not targets.any():
                 continue
             block = _bounds(targets)
-            found = source_window(scene, job.lattice, positions[:, *block], job.schema.sar_bands)
+            found = source_window(
+                scene, job.lattice, (window.positions() + moved)[:, *block], job.schema.sar_bands
+            )
             if found is None:
                 continue
             image = resample(*found)
@@ -194,7 +201,7 @@ def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, M
             new[block] = targets[block] & np.isfinite(image).all(axis=0)
             for band, values in zip(job.schema.sar_bands, image, strict=True):
                 canvas[band][new] = values[new[block]]
-            canvas["dx"][new], canvas["dy"][new] = displacement[:, new]
+            canvas["dx"][new], canvas["dy"][new] = moved[:, new]
             canvas["sar_scene"][new] = NO_SCENE + 1 + list(job.schema.sar_scenes).index(scene.id)
             quality[new] = layer.quality
             still_open &= ~new

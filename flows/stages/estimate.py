@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Self
 
@@ -44,6 +45,7 @@ class GroupEstimate:
     field; None without a field. evidence: what the day's own matches tell, whatever was remembered;
     None where they tell nothing. optical_shift: how far (dx, dy) the optical pass lies from the
     ground, as its SAR pass shows it there by radar alone; None where that could not be told.
+    slice_shifts: what SAR scenes (ids) lie off beyond the field, where slices of a pass lie apart.
     """
 
     field: Field | None
@@ -52,12 +54,14 @@ class GroupEstimate:
     error_px: npt.NDArray[np.float32] | None = None
     evidence: NodeField | None = None
     optical_shift: tuple[float, float] | None = None
+    slice_shifts: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
     def to_arrays(self) -> Arrays:
         """Plain arrays, for an npz file."""
         arrays: Arrays = {
             "verdicts": np.array(json.dumps([asdict(verdict) for verdict in self.verdicts])),
             "quality": np.array(self.quality),
+            "slice_shifts": np.array(json.dumps(dict(self.slice_shifts), sort_keys=True)),
         }
         for name, array in (self.field.to_arrays() if self.field else {}).items():
             arrays[f"field/{name}"] = array
@@ -87,6 +91,10 @@ class GroupEstimate:
             None if error_px is None else error_px.astype(np.float32),
             evidence,
             None if shift is None else (float(shift[0]), float(shift[1])),
+            {
+                scene: (float(dx), float(dy))
+                for scene, (dx, dy) in json.loads(str(arrays["slice_shifts"])).items()
+            },
         )
 
 

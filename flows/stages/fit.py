@@ -12,15 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import shapely
-from shapely.geometry.base import BaseGeometry
 
-from catalog.archives.items import Scene
 from catalog.archives.pairs import Pair
 from catalog.grid import Lattice
 from flows.plan.groups import Group
 from flows.stages.estimate import GroupEstimate, PairVerdict
 from flows.stages.group_matches import GroupMatches
+from flows.stages.shown import find_shown
+from flows.stages.slices import find_slice_shifts, without_slice_shifts
 from tar_engine.config import FitConfig
 from tar_engine.fields.fit import Verdict, fit, judge
 from tar_engine.fields.ground import continued
@@ -28,12 +27,15 @@ from tar_engine.fields.matches import Matches
 from tar_engine.fields.nodes import NodeGrid, expected_error, measure_nodes
 
 Mask = npt.NDArray[np.bool_]
-OUTLINE_STEP_DEGREES = 0.01  # straight lines in lon/lat are not straight on the lattice
 
 
 def fit_found(group: Group, found: GroupMatches, lattice: Lattice) -> GroupEstimate:
-    """Runs on a worker: `fit_group` for matches as they came from the tiles."""
-    return fit_group(group, found.matches(), lattice, failed_tiles=len(found.failed))
+    """Runs on a worker: `fit_group` for matches as they came from the tiles, slice by slice."""
+    matches = found.matches()
+    shifts = find_slice_shifts(group.sar, matches, lattice)
+    level = without_slice_shifts(group.sar, matches, shifts, lattice)
+    estimate = fit_group(group, level, lattice, failed_tiles=len(found.failed))
+    return replace(estimate, slice_shifts=shifts)
 
 
 def fit_group(
@@ -116,29 +118,12 @@ def state_errors(
 
 def split_by_pair(group: Group, matches: Matches, lattice: Lattice) -> list[Mask]:
     """For each pair, which matches lie where the mosaic shows its optical and its SAR scene."""
-    optical = _find_shown(group.optical, matches.optical_xy, lattice)
-    sar = _find_shown(group.sar, matches.optical_xy, lattice)
+    optical = find_shown(group.optical, matches.optical_xy, lattice)
+    sar = find_shown(group.sar, matches.optical_xy, lattice)
     return [
         (optical == group.optical.index(pair.optical)) & (sar == group.sar.index(pair.sar))
         for pair in group.pairs
     ]
-
-
-def _find_shown(
-    scenes: Sequence[Scene], xy: npt.NDArray[np.float64], lattice: Lattice
-) -> npt.NDArray[np.intp]:
-    """Index of the first scene whose footprint holds each lattice position (N, 2); -1 if none."""
-    shown = np.full(len(xy), -1)
-    for index, scene in enumerate(scenes):
-        outline = _project(lattice, scene.footprint)
-        shown[(shown < 0) & shapely.contains_xy(outline, xy[:, 0], xy[:, 1])] = index
-    return shown
-
-
-def _project(lattice: Lattice, footprint: BaseGeometry) -> BaseGeometry:
-    """A lon/lat outline in lattice pixels; dense, because straight lines do not stay straight."""
-    dense = shapely.segmentize(footprint, OUTLINE_STEP_DEGREES)
-    return shapely.transform(dense, lambda lonlat: lattice.px_from_lonlat(lonlat.T).T)
 
 
 def _verdict_of(pair: Pair, verdict: Verdict) -> PairVerdict:

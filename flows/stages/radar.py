@@ -6,6 +6,7 @@ shift and tilt to a twentieth of a pixel, at a quarter of the cost.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +38,7 @@ from flows.stages.match import (
     name_tile,
 )
 from flows.stages.recall import SAMPLED, Remembered, knows, start_of
+from flows.stages.slices import SliceShifts, find_slice_shifts, without_slice_shifts
 from tar_engine.config import FitConfig
 from tar_engine.fields.field import Field
 from tar_engine.fields.fit import Verdict, fit
@@ -76,10 +78,14 @@ class RadarImages:
 
 @dataclass(frozen=True)
 class PassPosition:
-    """How far a SAR pass lies from the ground: an affine beyond its field, if it could be told."""
+    """How far a SAR pass lies from the ground: an affine beyond its field, if it could be told.
+
+    slice_shifts: what slices of it lie off beside that, by scene id.
+    """
 
     verdict: Verdict
     beyond: Field
+    slice_shifts: SliceShifts = dataclasses.field(default_factory=dict)
 
     @property
     def affine(self) -> Float64:
@@ -132,10 +138,14 @@ def match_pass(
     return collect_matches(workers, plan.lattice, named, read_radar_tiles, match, bar, found)
 
 
-def locate_pass(matches: Matches, remembered: Remembered) -> PassPosition:
+def locate_pass(
+    sar: Sequence[Scene], matches: Matches, remembered: Remembered, lattice: Lattice
+) -> PassPosition:
     """Where a pass lies, by its matches (lattice pixels) with the reference."""
-    found = fit(less(matches, remembered.field), REMAINDER)
-    return PassPosition(found.verdict, found.field)
+    beyond = less(matches, remembered.field)
+    shifts = find_slice_shifts(sar, beyond, lattice)
+    found = fit(without_slice_shifts(sar, beyond, shifts, lattice), REMAINDER)
+    return PassPosition(found.verdict, found.field, shifts)
 
 
 def less(matches: Matches, known: Field) -> Matches:

@@ -28,6 +28,7 @@ from flows.stages.fit import fit_group, split_by_pair, state_errors
 from flows.stages.group_matches import GroupMatches
 from flows.stages.radar import REMAINDER, PassPosition, less
 from flows.stages.recall import Remembered
+from flows.stages.slices import find_slice_shifts, without_slice_shifts
 from tar_engine.fields.field import Field
 from tar_engine.fields.ground import blend, continued, fit_affine
 from tar_engine.fields.matches import Matches
@@ -56,11 +57,18 @@ def weigh_found(
     position: PassPosition | None,
     lattice: Lattice,
 ) -> GroupEstimate:
-    """Runs on a worker: `weigh_group` for matches as they came from the tiles, or none."""
+    """Runs on a worker: `weigh_group` for matches as they came from the tiles, or none; slice by
+    slice, where radar or matches show that slices lie apart."""
     matched, remembered = found
     matches = matched.matches() if matched else Matches.concatenate(())
     failed = len(matched.failed) if matched else 0
-    return weigh_group(group, matches, lattice, remembered, position, failed_tiles=failed)
+    if position is not None and position.verdict.accepted:
+        shifts = position.slice_shifts
+    else:
+        shifts = find_slice_shifts(group.sar, less(matches, remembered.field), lattice)
+    level = without_slice_shifts(group.sar, matches, shifts, lattice)
+    estimate = weigh_group(group, level, lattice, remembered, position, failed_tiles=failed)
+    return replace(estimate, slice_shifts=shifts)
 
 
 def weigh_group(

@@ -64,7 +64,9 @@ def matches_of(
 
 
 def radar(lattice: Lattice, memory: Remembered) -> PassPosition:
-    return locate_pass(matches_of(lattice, PASS_SHIFT, noise_px=0.2), memory)
+    return locate_pass(
+        two_pair_group().sar, matches_of(lattice, PASS_SHIFT, noise_px=0.2), memory, lattice
+    )
 
 
 def distance_px(lattice: Lattice, field: Field | None, beyond: np.ndarray) -> float:
