@@ -7,21 +7,30 @@ the shard in their group's order, the order in which the tiles were matched.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from catalog.archives.items import Scene
-from catalog.grid import Lattice, Shard
+from catalog.archives.items import Asset, Scene
+from catalog.grid import Lattice, Shard, Window
 from catalog.pixels.clearest import NONE_SHOWN
 from catalog.pixels.composite import read_composite
 from catalog.pixels.masks import CLOUDY
 from catalog.pixels.resample import resample
-from catalog.pixels.scene import source_window
-from catalog.store.schema import ABSTAINED, CLOUD, NO_SAR, NO_SCENE, REGISTERED, SlotSchema
+from catalog.pixels.scene import assets_of, source_window
+from catalog.store.schema import (
+    ABSTAINED,
+    CLOUD,
+    NO_SAR,
+    NO_SCENE,
+    REGISTERED,
+    SlotSchema,
+    optical_packing,
+)
 from catalog.store.shards import write_shard
 from catalog.store.slot import SlotStore
 from flows.plan.generation import SlotPlan
@@ -29,8 +38,9 @@ from flows.plan.groups import Group
 from flows.stages.fit import GroupEstimate
 from tar_engine.fields.field import Field
 
-Mask = npt.NDArray[np.bool_]
+BLOCK_PX = 1024  # composed at a time: a shard's positions in double precision take memory
 
+Mask = npt.NDArray[np.bool_]
 
 Canvas = dict[str, npt.NDArray[Any]]
 """The arrays (H, W) of a shard by variable, while they fill up."""
@@ -74,9 +84,17 @@ def slot_schema(slot: SlotPlan) -> SlotSchema:
     """What the mosaic of a day holds per pixel: classes too where some optical scene has a mask."""
     masks = [scene.mask for group in slot.groups for scene in group.optical]
     classes = any(mask is not None for mask in masks)
+    packings = {band: optical_packing(_assets_of(slot, band)) for band in slot.optical_bands}
     return SlotSchema(
-        slot.optical_bands, slot.sar_bands, slot.sar_scenes, slot.optical_scenes, classes
-    )
+        slot.optical_bands, slot.sar_bands, slot.sar_scenes, slot.optical_scenes, classes,
+        {band: packing for band, packing in packings.items() if packing is not None},
+    )  # fmt: skip
+
+
+def _assets_of(slot: SlotPlan, band: str) -> list[Asset]:
+    """The files that hold an optical band, of all scenes of the day."""
+    scenes = [scene for group in slot.groups for scene in group.optical]
+    return [asset for scene in scenes for asset, _ in assets_of(scene, (band,))]
 
 
 def slot_shards(lattice: Lattice, groups: Sequence[Group]) -> tuple[Shard, ...]:
@@ -103,14 +121,23 @@ def compose(job: ShardJob) -> xr.Dataset:
 
     The variables of the slot's schema, dims (y, x) of the shard's window, in memory.
     """
-    shard = job.schema.empty(job.shard.window.shape).copy(deep=True)
-    canvas = {str(name): variable.values for name, variable in shard.items()}
+    whole = job.shard.window
+    shard = job.schema.empty(whole.shape).copy(deep=True)
+    for y0, x0 in product(range(0, whole.height, BLOCK_PX), range(0, whole.width, BLOCK_PX)):
+        block = Window(y0, x0, BLOCK_PX, BLOCK_PX).clip(whole.shape)
+        assert block is not None
+        canvas = {str(name): variable.values[block.slices] for name, variable in shard.items()}
+        window = replace(block, y0=whole.y0 + y0, x0=whole.x0 + x0)
+        _compose_block(canvas, replace(job, shard=replace(job.shard, window=window)))
+    return shard
+
+
+def _compose_block(canvas: Canvas, job: ShardJob) -> None:
     shown_by = _fill_optical(canvas, job)
     for layer in job.layers:
         _fill_sar(canvas, job, layer, shown_by)
     if job.schema.classes:  # radar sees through: what there is of SAR stays
         canvas["quality"][np.isin(canvas["optical_class"], CLOUDY)] = CLOUD
-    return shard
 
 
 def _fill_optical(canvas: Canvas, job: ShardJob) -> dict[str, Mask]:
