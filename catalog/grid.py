@@ -29,6 +29,8 @@ OUTLINE_STEP_DEGREES = 0.01
 # More pixels than this is a typing error in the bounding box or the resolution, not a region:
 # 4e10 pixels are 2 000 km by 2 000 km at 10 m.
 MAX_LATTICE_PIXELS = 4e10
+# infra/SCALE.md has the table this was chosen by.
+SHARD_PX = 2048
 
 BBox = tuple[float, float, float, float]
 """(west, south, east, north) in degrees of longitude and latitude."""
@@ -95,21 +97,19 @@ class Shard:
 
 @dataclass(frozen=True)
 class Lattice:
-    """The pixels of a region: a north-up grid in one CRS, divided into shards and chunks.
+    """The pixels of a region: a north-up grid in one CRS, divided into shards.
 
-    A shard is what one task writes; a chunk is what a reader fetches. Shards on the right and
-    lower edge are cut off by the lattice.
+    A shard is what one task writes and what a reader fetches. Shards on the right and lower edge
+    are cut off by the lattice.
     """
 
     geobox: GeoBox
-    shard_px: int = 1024
-    chunk_px: int = 256
+    shard_px: int = SHARD_PX
 
     def __post_init__(self) -> None:
-        if self.chunk_px < 1 or self.shard_px % self.chunk_px:
+        if self.shard_px < 1:
             raise ArgumentError(
-                f"shard_px must be a multiple of chunk_px, not {self.shard_px} and {self.chunk_px}",
-                argument="shard_px",
+                f"shard_px must be a number of pixels, not {self.shard_px}", argument="shard_px"
             )
 
     @property
@@ -241,7 +241,6 @@ class Lattice:
             "transform": [float(value) for value in self.transform],
             "shape": list(self.shape),
             "shard_px": self.shard_px,
-            "chunk_px": self.chunk_px,
         }
 
 
@@ -249,8 +248,7 @@ def lattice_for(
     bbox: BBox,
     crs: str | None = None,
     resolution: float | None = None,
-    shard_px: int = 1024,
-    chunk_px: int = 256,
+    shard_px: int = SHARD_PX,
 ) -> Lattice:
     """The lattice that covers a region.
 
@@ -289,7 +287,7 @@ def lattice_for(
             argument="resolution",
         )
     affine = Affine(resolution, 0.0, col0 * resolution, 0.0, -resolution, row1 * resolution)
-    return Lattice(GeoBox((height, width), affine, target), shard_px, chunk_px)
+    return Lattice(GeoBox((height, width), affine, target), shard_px)
 
 
 def validated_bbox(bbox: BBox) -> BBox:

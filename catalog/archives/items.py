@@ -32,6 +32,14 @@ SIDECARS = {
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """The numbers of a raster file, as the file tells them."""
+
+    dtype: str
+    nodata: float | None
+
+
+@dataclass(frozen=True)
 class Asset:
     """One raster file of a scene, and what its bands mean."""
 
@@ -53,6 +61,8 @@ class Asset:
     access: Access = field(default_factory=Access)
     transform: tuple[float, ...] | None = None
     """Where the item says the pixels lie, as rasterio's transform; the file decides."""
+    found: Numbers | None = None
+    """What the file holds, once it was probed."""
 
 
 MaskKind = Literal["scene classes", "cloud probability"]

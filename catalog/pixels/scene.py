@@ -6,6 +6,7 @@ Everything comes back as float32 in physical values, NaN where there is no data.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.io import DatasetReader
 from shapely.geometry.base import BaseGeometry
 
-from catalog.archives.items import Asset, Scene
+from catalog.archives.items import Asset, Numbers, Scene
 from catalog.archives.providers import ELEVATION
 from catalog.errors import ArgumentError, SceneReadError, raise_portably, shown
 from catalog.grid import Lattice, Window
@@ -130,19 +131,25 @@ def source_window(
     return np.concatenate(values), crop.crop_from_raster(raster_xy)
 
 
-def probe(scene: Scene) -> None:
+def probe(scene: Scene) -> Scene:
     """Open every asset of a scene and read its middle and its last pixels; of local files, all.
 
     Finds scenes that are missing, truncated or without georeference while planning, at the price
     of a few small requests; and files that are damaged somewhere, where reading them is cheap.
-    Raises SceneReadError.
+    Returns the scene, its assets with what their files hold. Raises SceneReadError.
     """
     masks = [] if scene.mask is None else [(scene.mask.asset, [1])]
-    for asset, indexes in [*assets_of(scene, scene.bands), *masks]:
-        read_asset(scene, asset, partial(_probe, scene=scene, asset=asset, indexes=indexes))
+    found = {
+        asset.key: read_asset(
+            scene, asset, partial(_probe, scene=scene, asset=asset, indexes=indexes)
+        )
+        for asset, indexes in [*assets_of(scene, scene.bands), *masks]
+    }
     for tile in scene.terrain:
         for asset in tile.assets:
             read_asset(tile, asset, grid_of)
+    assets = (replace(asset, found=found.get(asset.key)) for asset in scene.assets)
+    return replace(scene, assets=tuple(assets))
 
 
 def assets_of(scene: Scene, bands: Sequence[str]) -> list[tuple[Asset, list[int]]]:
@@ -239,7 +246,7 @@ def _unreadable(scene: Scene, href: str, why: str) -> SceneReadError:
     return SceneReadError(f"scene {scene.id}: {why}", scene_id=scene.id, href=href)
 
 
-def _probe(source: DatasetReader, scene: Scene, asset: Asset, indexes: list[int]) -> None:
+def _probe(source: DatasetReader, scene: Scene, asset: Asset, indexes: list[int]) -> Numbers:
     height, width = source.shape
     for y0, x0 in ((height // 2, width // 2), (height - PROBE_PX, width - PROBE_PX)):
         crop = Crop(max(0, y0), max(0, x0), min(PROBE_PX, height), min(PROBE_PX, width))
@@ -248,3 +255,4 @@ def _probe(source: DatasetReader, scene: Scene, asset: Asset, indexes: list[int]
         _look_geometry(scene, asset, gcp_grid_of(source))
     if urlsplit(asset.href).scheme in ("", "file"):
         check_blocks(source)
+    return Numbers(str(np.result_type(*source.dtypes)), source.nodata)

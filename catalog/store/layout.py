@@ -1,8 +1,14 @@
-"""How the Zarr group of a slot is laid out: shards, levels, coordinates and GeoZarr attributes.
+"""How the Zarr group of a slot is laid out: chunks, levels, coordinates and GeoZarr attributes.
 
     {generation}.zarr/                  the variables of the slot's schema, on the lattice
-    {generation}.zarr/overviews/2/      the same variables, every pixel from 2 x 2 of the lattice
-    {generation}.zarr/overviews/4/      from 2 x 2 of those, and so on until two chunks hold it
+    {generation}.zarr/overviews/4/      the same variables, every pixel from 4 x 4 of the lattice
+    {generation}.zarr/overviews/8/      from 2 x 2 of those, and so on to a quarter of a chunk
+    {generation}.zarr/.zmetadata        all of it described once more, as version 2 of Zarr does
+
+There is no level of 2 x 2: it would be a quarter of all bytes, for what is quickly computed. A
+chunk is a shard of the lattice, and an object. GDAL reads Zarr of version 3 from 3.11 on, what
+QGIS and rasterio come with is often older, and chunks are the same in both versions: so older ones
+open the group by its `.zmetadata`, which also tells them the CRS in their own way.
 
 Written once, before any pixel. Everything here is determined by the lattice, the bands, the scenes
 and the day, so two runs of one request write the same bytes.
@@ -11,6 +17,7 @@ and the day, so two runs of one request write the same bytes.
 from __future__ import annotations
 
 import contextlib
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -24,13 +31,18 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from zarr.abc.store import Store
-from zarr.codecs import ZstdCodec
+from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 from zarr.errors import ContainsArrayError, ZarrUserWarning
 
 from catalog.grid import Lattice
-from catalog.store.schema import DIMENSIONS, SENSOR_NAMES, SlotSchema
+from catalog.store.schema import DIMENSIONS, SENSOR_NAMES, Packing, SlotSchema
 
-ZSTD_LEVEL = 3
+FIRST_FACTOR = 4
+COMPRESSOR = BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", blocksize=2**20)
+"""Of pixels: infra/SCALE.md has the table this was chosen by."""
+CHUNK_KEYS: dict[str, Any] = {"name": "v2", "separator": "/"}  # that both versions find
 
 MULTISCALES = "multiscales"
 GEOZARR_CONVENTIONS = [
@@ -60,13 +72,16 @@ GEOZARR_CONVENTIONS = [
 
 
 def overview_factors(lattice: Lattice) -> tuple[int, ...]:
-    """2, 4, 8, … until two chunks are as long as the level's longest side."""
+    """4, 8, 16, … until a quarter of a chunk is as long as the level's longest side."""
     factors: list[int] = []
-    side = max(lattice.shape)
-    while side > 2 * lattice.chunk_px:
-        side = -(-side // 2)
-        factors.append(2 * factors[-1] if factors else 2)
+    while -(-max(lattice.shape) // (factors[-1] if factors else 1)) > lattice.shard_px // 4:
+        factors.append(2 * factors[-1] if factors else FIRST_FACTOR)
     return tuple(factors)
+
+
+def level_below(factor: int) -> int:
+    """The level that an overview level is made of; 1 is the lattice itself."""
+    return 1 if factor == FIRST_FACTOR else factor // 2
 
 
 def scene_dimension(sensor: str) -> str:
@@ -81,7 +96,7 @@ def scene_time_attributes(sensor: str) -> dict[str, str]:
 
 
 def declared_factors(attrs: Mapping[str, Any]) -> list[int]:
-    """The overview levels that the attributes of a slot's group tell of, 2 first."""
+    """The overview levels that the attributes of a slot's group tell of, the finest first."""
     levels = attrs.get(MULTISCALES, {}).get("layout", [])
     return [int(level["asset"].rpartition("/")[2]) for level in levels[1:]]
 
@@ -95,7 +110,7 @@ def level_lattice(lattice: Lattice, factor: int) -> Lattice:
     """The pixels of an overview level, `factor` times as large; the last ones may reach beyond."""
     height, width = (-(-side // factor) for side in lattice.shape)
     affine = lattice.geobox.affine @ Affine.scale(factor)
-    return Lattice(GeoBox((height, width), affine, lattice.crs), lattice.shard_px, lattice.chunk_px)
+    return Lattice(GeoBox((height, width), affine, lattice.crs), lattice.shard_px)
 
 
 def create_group(
@@ -110,6 +125,7 @@ def create_group(
         # Consolidated metadata is no part of the Zarr v3 specification. It saves readers on object
         # stores a request per array, and those that do not know it ignore it.
         warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
+        warnings.filterwarnings("ignore", "Object at .zmetadata", ZarrUserWarning)
         root = zarr.open_group(store, mode="a", zarr_format=3)
         if root.metadata.consolidated_metadata is not None:
             return  # it is written last: nothing is missing
@@ -119,6 +135,7 @@ def create_group(
             _create_coordinates(group, lattice, factor, day, schema)
             for name, variable in schema.empty(level_lattice(lattice, factor).shape).items():
                 _create_pixels(group, str(name), variable, lattice)
+        _describe_as_version_2(store, lattice)
         zarr.consolidate_metadata(store)
 
 
@@ -155,11 +172,12 @@ def _multiscales(lattice: Lattice, factors: Sequence[int]) -> dict[str, Any]:
     layout = []
     for factor in (1, *factors):
         place = spatial_attributes(level_lattice(lattice, factor).geobox)
-        scale = 1.0 if factor == 1 else 2.0  # from the level below; corners stay where they are
+        below = level_below(factor)
+        scale = 1.0 if factor == 1 else factor / below  # corners stay where they are
         layout.append(
             {
                 "asset": level_path(factor) or ".",
-                **({} if factor == 1 else {"derived_from": level_path(factor // 2) or "."}),
+                **({} if factor == 1 else {"derived_from": level_path(below) or "."}),
                 "transform": {"scale": [scale, scale], "translation": [0.0, 0.0]},
                 "spatial:shape": place["spatial:shape"],
                 "spatial:transform": place["spatial:transform"],
@@ -236,18 +254,21 @@ def centres(lattice: Lattice, factor: int) -> tuple[NDArray[np.float64], NDArray
 
 
 def _create_pixels(group: zarr.Group, name: str, variable: xr.DataArray, lattice: Lattice) -> None:
+    dtype, fill = variable.encoding["dtype"], variable.encoding["_FillValue"]
+    packing = Packing.of(dtype, variable.encoding)
+    packed = {} if packing is None else packing.attributes
     # An earlier attempt, or another run of the same request, wrote the same metadata.
     with contextlib.suppress(ContainsArrayError):
         group.create_array(
             name,
             shape=variable.shape,
-            dtype=variable.dtype,
-            shards=(lattice.shard_px, lattice.shard_px),
-            chunks=(lattice.chunk_px, lattice.chunk_px),
-            compressors=ZstdCodec(level=ZSTD_LEVEL),
-            fill_value=variable.encoding["_FillValue"],
+            dtype=dtype,
+            chunks=(lattice.shard_px, lattice.shard_px),
+            chunk_key_encoding=CHUNK_KEYS,
+            compressors=COMPRESSOR,
+            fill_value=fill,
             dimension_names=[str(dimension) for dimension in variable.dims],
-            attributes={**variable.attrs, "grid_mapping": "spatial_ref"},
+            attributes={**variable.attrs, **packed, "grid_mapping": "spatial_ref"},
         )
 
 
@@ -266,9 +287,58 @@ def create_array(
         shape=values.shape,
         dtype=values.dtype,
         chunks=values.shape,
+        chunk_key_encoding=CHUNK_KEYS,
         dimension_names=dims,
         attributes=attributes,
         fill_value=fill_value,
         **storage,
     )
     array[...] = values
+
+
+def _describe_as_version_2(store: Store, lattice: Lattice) -> None:
+    """The group's consolidated metadata of Zarr version 2, beside that of version 3."""
+    root = zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=False)
+    metadata: dict[str, Any] = {".zgroup": {"zarr_format": 2}, ".zattrs": root.attrs.asdict()}
+    for path, node in sorted(root.members(max_depth=None)):
+        attributes = node.attrs.asdict()
+        if isinstance(node, zarr.Group):
+            metadata[f"{path}/.zgroup"] = {"zarr_format": 2}
+        else:
+            metadata[f"{path}/.zarray"] = _array_of_version_2(node)
+            attributes["_ARRAY_DIMENSIONS"] = node.metadata.to_dict().get("dimension_names", ())
+            if node.ndim == 2:
+                attributes["_CRS"] = {"wkt": lattice.crs.to_wkt()}
+        metadata[f"{path}/.zattrs"] = attributes
+    content = {"zarr_consolidated_format": 1, "metadata": metadata}
+    encoded = json.dumps(content, sort_keys=True, allow_nan=False).encode()
+    sync(store.set(".zmetadata", default_buffer_prototype().buffer.from_bytes(encoded)))
+
+
+def _array_of_version_2(array: zarr.Array[Any]) -> dict[str, Any]:
+    fill = np.asarray(array.fill_value)
+    return {
+        "zarr_format": 2,
+        "shape": list(array.shape),
+        "chunks": list(array.chunks),
+        "dtype": array.dtype.str,
+        "compressor": _compressor_of_version_2(array),
+        "fill_value": "NaN" if np.isnan(fill) else fill.item(),
+        "order": "C",
+        "filters": None,
+        "dimension_separator": CHUNK_KEYS["separator"],
+    }
+
+
+def _compressor_of_version_2(array: zarr.Array[Any]) -> dict[str, Any]:
+    (codec,) = array.compressors
+    if isinstance(codec, BloscCodec):
+        return {
+            "id": "blosc",
+            "cname": codec.cname.value,
+            "clevel": codec.clevel,
+            "shuffle": 1,
+            "blocksize": codec.blocksize,
+        }
+    assert isinstance(codec, ZstdCodec)  # Zarr's own choice
+    return {"id": "zstd", "level": codec.level}

@@ -57,7 +57,7 @@ def open_mosaic(
 
     `bbox` (west, south, east, north in degrees) cuts to the pixels that this box touches. `time`
     is a day, or the first and the last as a tuple or a slice, both included. `bands` are names of
-    variables. `overview` is the factor of an overview level, 2, 4, …: every pixel is the mean of
+    variables. `overview` is the factor of an overview level, 4, 8, …: every pixel is the mean of
     that many squared (of what is known of them); of flags, what most are.
     The attribute `overview_factors` lists those that all the days opened have.
 
@@ -107,8 +107,13 @@ def open_slot(group_url: str, factor: int = 1) -> xr.Dataset:
         slot = xr.open_zarr(
             store, group=level_path(factor), chunks=None, decode_coords="all", zarr_format=3
         )
-        height, width = slot["quality"].encoding["shards"]
+        stored = slot["quality"].encoding
+        height, width = stored.get("shards") or stored["chunks"]  # slots of earlier versions
         lazy: xr.Dataset = slot.chunk(y=height, x=width)
+        for name, variable in lazy.data_vars.items():
+            if "scale_factor" in variable.encoding:  # which xarray makes double precision
+                lazy[name] = variable.astype(np.float32)
+                lazy[name].encoding = variable.encoding
         return lazy
 
 

@@ -1,6 +1,7 @@
 """Overviews: each level from the one below it, shard by shard, so memory is bounded by the shard.
 
-A pixel of a level is made of 2 x 2 pixels of the level below. Floats are the mean of what is known
+A pixel of a level is made of 2 x 2 pixels of the level below, of the first level in two such steps
+from the lattice. Floats are the mean of what is known
 of these four, NaN where nothing is; whole numbers, which are flags and counts, what most of the
 four are, the smallest where several are equally many. xarray's `coarsen` knows no majority, and
 its mean of floats takes infinity for a number and 1.7 times as long, so neither is made with it.
@@ -13,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+import zarr
 from numpy.typing import NDArray
 
 from catalog import objects
 from catalog.grid import Lattice, Shard, Window
-from catalog.store.layout import level_lattice
-from catalog.store.schema import DIMENSIONS, is_flag
+from catalog.store.layout import level_below, level_lattice
+from catalog.store.schema import DIMENSIONS, is_flag, measured_values
 from catalog.store.shards import write_shard
 from catalog.store.slot import Receipt, SlotStore
 
@@ -30,7 +32,8 @@ def overview_shards(
 
     `written` are (row, col) of the shards of the level below that were written.
     """
-    parents = {(row // 2, col // 2) for row, col in written}
+    step = factor // level_below(factor)
+    parents = {(row // step, col // step) for row, col in written}
     shards = level_lattice(lattice, factor).shards()
     return tuple(shard for shard in shards if (shard.row, shard.col) in parents)
 
@@ -40,16 +43,35 @@ def write_overview_shard(store: SlotStore, factor: int, shard: Shard) -> Receipt
 
     Raises StoreError.
     """
-    window = shard.window
-    below = Window(2 * window.y0, 2 * window.x0, 2 * window.height, 2 * window.width)
-    halved = {}
-    for name, pixels in store.pixels("r", factor // 2).items():
-        part = below.clip(pixels.shape)  # type: ignore[arg-type]
-        assert part is not None
-        with objects.store_errors(f"read {name} of", store.url):
-            values = np.asarray(pixels[part.slices])
-        halved[name] = (DIMENSIONS, half_resolution(values))
-    return write_shard(store, shard, xr.Dataset(halved), factor)
+    below = level_below(factor)
+    step = factor // below
+    level = {}
+    for name, pixels in store.pixels("r", below).items():
+        side = pixels.chunks[0] // step  # of what one shard of the level below becomes
+        rows = [
+            [
+                _reduced(store, name, pixels, Window(y, x, side, side), step)
+                for x in range(shard.window.x0, shard.window.x1, side)
+            ]
+            for y in range(shard.window.y0, shard.window.y1, side)
+        ]
+        level[name] = (DIMENSIONS, np.block(rows))
+    return write_shard(store, shard, xr.Dataset(level), factor)
+
+
+def _reduced(
+    store: SlotStore, name: str, pixels: zarr.Array[Any], window: Window, step: int
+) -> NDArray[Any]:
+    """A part of a level, from `step` squared times as many pixels of the level below."""
+    source = Window(step * window.y0, step * window.x0, step * window.height, step * window.width)
+    part = source.clip(pixels.shape)  # type: ignore[arg-type]
+    assert part is not None
+    with objects.store_errors(f"read {name} of", store.url):
+        stored = np.asarray(pixels[part.slices])
+    values = measured_values(stored, pixels.dtype, pixels.attrs)
+    while step > 1:
+        values, step = half_resolution(values), step // 2
+    return values
 
 
 def half_resolution(values: NDArray[Any]) -> NDArray[Any]:

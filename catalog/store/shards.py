@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError
 from catalog.grid import Shard
+from catalog.store.schema import stored_values
 from catalog.store.slot import Receipt, SlotStore
 
 
@@ -45,7 +46,7 @@ def write_shard(store: SlotStore, shard: Shard, pixels: xr.Dataset, factor: int 
 
 
 def checksum(values: NDArray[Any]) -> str:
-    """What a receipt says of an array: 32 hexadecimal digits, equal for equal bits."""
+    """What a receipt says of a stored array: 32 hexadecimal digits, equal for equal bits."""
     return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).hexdigest()
 
 
@@ -65,10 +66,11 @@ def _check_variables(
                 f"{shard.window.shape}",
                 argument="pixels",
             )
-        if values.dtype != stored[name].dtype:
+        packed = "scale_factor" in stored[name].attrs
+        expected = np.dtype(np.float32) if packed else stored[name].dtype
+        if values.dtype != expected:
             raise ArgumentError(
-                f"{name} is {values.dtype}, but {stored[name].dtype} in the store",
-                argument="pixels",
+                f"{name} is {values.dtype}, but {expected} in the store", argument="pixels"
             )
 
 
@@ -76,7 +78,7 @@ def _write_variable(
     store: SlotStore, stored: zarr.Array[Any], name: str, shard: Shard, values: NDArray[Any]
 ) -> str:
     """Write a shard of one variable, read it back, and return its checksum."""
-    written = _with_one_nan(values)
+    written = stored_values(values, stored.dtype, stored.attrs)
     with objects.store_errors(f"write shard {shard.row}.{shard.col} of {name} in", store.url):
         stored[shard.window.slices] = written
         found = np.asarray(stored[shard.window.slices])
@@ -88,13 +90,3 @@ def _write_variable(
             url=store.url,
         )
     return expected
-
-
-def _with_one_nan(values: NDArray[Any]) -> NDArray[Any]:
-    """The array as the store will give it back: with one bit pattern for every NaN.
-
-    Chunks of nothing but NaN are not stored and read as the fill value, whatever the bits were.
-    """
-    if values.dtype.kind != "f":
-        return np.ascontiguousarray(values)
-    return np.where(np.isnan(values), np.array(np.nan, values.dtype), values)

@@ -168,7 +168,7 @@ class SlotStore:
             return {name: array for name, array in sorted(group.arrays()) if array.ndim == 2}
 
     def overview_factors(self) -> list[int]:
-        """The overview levels that the group declares, 2 first. Raises StoreError."""
+        """The overview levels that the group declares, the finest first. Raises StoreError."""
         with objects.store_errors("open", self.url):
             return declared_factors(self.open_group("r").attrs.asdict())
 

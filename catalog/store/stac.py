@@ -27,6 +27,7 @@ from catalog.archives.items import Scene
 from catalog.archives.pairs import Pair
 from catalog.grid import Lattice
 from catalog.store.days import ITEM_ASSET
+from catalog.store.schema import Packing
 from catalog.store.slot import SlotStore, validated_region
 
 # Written by hand: pystac's class is of version 1, from before STAC itself described bands.
@@ -134,9 +135,10 @@ def _asset(slot: SlotStore, pixels: xr.Dataset, gsd: float | None) -> pystac.Ass
         {
             "name": name,
             "description": variable.attrs["long_name"],
-            "data_type": str(variable.dtype),
-            # No `nodata`: flags have a meaning for every value, and "nan", which STAC would
-            # say of floats, makes rustac refuse the whole item.
+            "data_type": str(variable.encoding["dtype"]),
+            # `nodata` of what is packed only: flags have a meaning for every value, and "nan",
+            # which STAC would say of floats, makes rustac refuse the whole item.
+            **_packing(variable),
             **({"unit": variable.attrs["units"]} if "units" in variable.attrs else {}),
         }
         for name, variable in _by_name(pixels)
@@ -152,6 +154,14 @@ def _asset(slot: SlotStore, pixels: xr.Dataset, gsd: float | None) -> pystac.Ass
             "bands": bands,
         },
     )
+
+
+def _packing(variable: xr.DataArray) -> dict[str, Any]:
+    """How whole numbers stand for floats, as STAC says it."""
+    if (packing := Packing.of(variable.encoding["dtype"], variable.encoding)) is None:
+        return {}
+    scaled = {"raster:scale": packing.scale, "raster:offset": packing.offset}
+    return {"nodata": packing.fill, **scaled}
 
 
 def _cube_variable(variable: xr.DataArray) -> Variable:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Generation:
 class Fault:
     """What is wrong with a published generation.
 
-    `shard` is "row.col", "overviews/2/row.col" in an overview, None for the whole.
+    `shard` is "row.col", "overviews/4/row.col" in an overview, None for the whole.
     """
 
     shard: str | None
@@ -167,9 +168,9 @@ def verify(store: SlotStore) -> Verification:
         faults.append(Fault(None, None, "the list of its shards is missing"))
     expected |= sealed or set()
     checked = 0
-    for factor in (1, *factors):
-        if factor != 1:  # each shard stands for four of the level below
-            expected = {(row // 2, col // 2) for row, col in expected}
+    for below, factor in pairwise((1, 1, *factors)):  # a shard stands for many of the level below
+        step = factor // below
+        expected = {(row // step, col // step) for row, col in expected}
         checked += len(expected)
         faults += _level_faults(store, factor, sorted(expected))
     return Verification(checked, tuple(faults))
@@ -221,7 +222,7 @@ def _variable_fault(
         if checksum(values) == receipt.checksums[name]:
             return None
         # A shard of nothing but no data is not stored, so absence alone is no fault.
-        stored = objects.names(f"{url}/c/{receipt.row}")
+        stored = objects.names(f"{url}/{receipt.row}")
     except StoreError as error:
         return str(error)
     return "differs from what was written" if str(receipt.col) in stored else "is missing"

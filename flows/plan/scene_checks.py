@@ -51,7 +51,7 @@ def _check(scene: Scene) -> tuple[Scene, str | None, tuple[str, ...]]:
     if scene.unusable:
         return scene, None, ()  # pairing gives that reason
     try:
-        probe(scene)
+        scene = probe(scene)
         found = examine(scene)
     except SceneReadError as error:
         return scene, f"cannot be read: {error}", ()

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from catalog.archives.items import Scene
-from catalog.grid import Lattice, Shard
+from catalog.archives.items import Asset, Scene
+from catalog.grid import Lattice, Shard, Window
 from catalog.pixels.clearest import NONE_SHOWN
 from catalog.pixels.composite import read_composite
 from catalog.pixels.masks import CLOUDY
 from catalog.pixels.resample import resample
-from catalog.pixels.scene import source_window
+from catalog.pixels.scene import assets_of, source_window
 from catalog.store.schema import (
     ABSTAINED,
     CLOUD,
@@ -33,6 +34,7 @@ from catalog.store.schema import (
     REGISTERED_FROM_MEMORY,
     REGISTERED_RADAR_TO_RADAR,
     SlotSchema,
+    optical_packing,
 )
 from catalog.store.shards import write_shard
 from catalog.store.slot import SlotStore
@@ -43,11 +45,12 @@ from flows.stages.slices import SliceShifts
 from tar_engine.fields.field import Field
 from tar_engine.fields.nodes import NodeGrid
 
-Mask = npt.NDArray[np.bool_]
+BLOCK_PX = 1024  # composed at a time: a shard's positions in double precision take memory
 
 MOST_REMEMBERED_ERROR_PX = 3.0  # expected where only memory tells; where it is more, none is shown
 SEEN_THROUGH = (REGISTERED_FROM_MEMORY, REGISTERED_RADAR_TO_RADAR)  # clouds do not matter to them
 
+Mask = npt.NDArray[np.bool_]
 
 Canvas = dict[str, npt.NDArray[Any]]
 """The arrays (H, W) of a shard by variable, while they fill up."""
@@ -107,9 +110,16 @@ def layers_of(groups: Sequence[Group], estimates: Sequence[GroupEstimate]) -> tu
 def slot_schema(slot: SlotPlan) -> SlotSchema:
     """What the mosaic of a day holds per pixel: classes too where some optical scene has a mask."""
     classes = any(scene.mask is not None for scene in slot.optical)
+    packings = {band: optical_packing(_assets_of(slot, band)) for band in slot.optical_bands}
     return SlotSchema(
-        slot.optical_bands, slot.sar_bands, slot.sar_scenes, slot.optical_scenes, classes
-    )
+        slot.optical_bands, slot.sar_bands, slot.sar_scenes, slot.optical_scenes, classes,
+        {band: packing for band, packing in packings.items() if packing is not None},
+    )  # fmt: skip
+
+
+def _assets_of(slot: SlotPlan, band: str) -> list[Asset]:
+    """The files that hold an optical band, of all scenes of the day."""
+    return [asset for scene in slot.optical for asset, _ in assets_of(scene, (band,))]
 
 
 def slot_shards(lattice: Lattice, groups: Sequence[Group]) -> tuple[Shard, ...]:
@@ -140,15 +150,24 @@ def compose(job: ShardJob) -> xr.Dataset:
 
     The variables of the slot's schema, dims (y, x) of the shard's window, in memory.
     """
-    shard = job.schema.empty(job.shard.window.shape).copy(deep=True)
-    canvas = {str(name): variable.values for name, variable in shard.items()}
+    whole = job.shard.window
+    shard = job.schema.empty(whole.shape).copy(deep=True)
+    for y0, x0 in product(range(0, whole.height, BLOCK_PX), range(0, whole.width, BLOCK_PX)):
+        block = Window(y0, x0, BLOCK_PX, BLOCK_PX).clip(whole.shape)
+        assert block is not None
+        canvas = {str(name): variable.values[block.slices] for name, variable in shard.items()}
+        window = replace(block, y0=whole.y0 + y0, x0=whole.x0 + x0)
+        _compose_block(canvas, replace(job, shard=replace(job.shard, window=window)))
+    return shard
+
+
+def _compose_block(canvas: Canvas, job: ShardJob) -> None:
     shown_by = _fill_optical(canvas, job)
     for layer in job.layers:
         _fill_sar(canvas, job, layer, shown_by)
     if job.schema.classes:  # radar sees through: what there is of SAR stays
         cloudy = np.isin(canvas["optical_class"], CLOUDY)
         canvas["quality"][cloudy & ~np.isin(canvas["quality"], SEEN_THROUGH)] = CLOUD
-    return shard
 
 
 def _fill_optical(canvas: Canvas, job: ShardJob) -> dict[str, Mask]:

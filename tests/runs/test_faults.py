@@ -42,7 +42,7 @@ def test_a_killed_run_is_continued_and_readers_see_all_or_nothing(
     small_region: DemoRegion, tmp_path: Path, client: Client
 ) -> None:
     store = tmp_path / "store"
-    request = request_of(small_region, store, bbox=southern_half(small_region), resolution=3.5)
+    request = request_of(small_region, store, bbox=southern_half(small_region), resolution=1.9)
     process = start_flow(request, tmp_path / "run.py")
     receipts = _wait_for_receipts(process, store)
     os.killpg(process.pid, signal.SIGKILL)
@@ -311,7 +311,7 @@ def test_a_poisonous_shard_costs_its_day_and_says_so(
 
     monkeypatch.setattr("flows.tasks.compose_shard", compose)
     request = request_of(
-        small_region, tmp_path, scheduler=client.scheduler.address, resolution=3.5,
+        small_region, tmp_path, scheduler=client.scheduler.address, resolution=1.9,
         bbox=southern_half(small_region),
     )  # fmt: skip
     assert main(arguments_of(request)) == FAILED

@@ -45,7 +45,7 @@ class Undisturbed:
 
 
 def small_request(region: DemoRegion, store: Path, scheduler: str | None) -> RegionRequest:
-    """Six tiles and two shards."""
+    """Six tiles, and a shard with its overviews."""
     west, south, east, north = region.bbox
     bbox = (west, south, east, (south + north) / 2)
     return request_of(region, store, bbox=bbox, resolution=3.5, scheduler=scheduler)

@@ -10,8 +10,9 @@ from distributed import Client
 from prefect import flow
 
 from catalog.store.layout import overview_factors
+from catalog.store.open import open_slot
 from catalog.store.overviews import half_resolution
-from catalog.store.schema import SlotSchema, is_flag
+from catalog.store.schema import SlotSchema, is_flag, stored_values
 from catalog.store.shards import write_shard
 from catalog.store.slot import SlotStore
 from catalog.store.upkeep import verify
@@ -28,7 +29,7 @@ from tests.support.scenes import same
 def written_day(region: DemoRegion, folder: Path) -> tuple[Plan, SlotStore]:
     """A day of 392 px in shards of 128, some of them written, from noise."""
     plan = plan_of(region, folder)
-    plan = replace(plan, lattice=replace(plan.lattice, shard_px=128, chunk_px=64))
+    plan = replace(plan, lattice=replace(plan.lattice, shard_px=128))
     store = slot_store(plan, plan.slots[0])
     pair = plan.pairs[0]
     schema = SlotSchema(("red",), ("vh",), {"s": pair.sar.datetime}, {"o": pair.optical.datetime})
@@ -55,13 +56,16 @@ def test_a_rerun_makes_what_is_missing_and_nothing_else(
         write_overviews(run, plan.slots[0])
 
     overviews()
-    assert overview_factors(plan.lattice) == (2, 4)
-    below = {name: np.asarray(pixels) for name, pixels in store.pixels("r").items()}
-    for factor in (2, 4):
-        assert store.written_shards(factor) == ({(0, 0), (0, 1)} if factor == 2 else {(0, 0)})
-        level = {name: np.asarray(pixels) for name, pixels in store.pixels("r", factor).items()}
-        assert all(same(values, half_resolution(below[name])) for name, values in level.items())
-        below = level
+    assert overview_factors(plan.lattice) == (4, 8, 16)
+    below = store.open()
+    for factor in (4, 8, 16):
+        assert store.written_shards(factor) == {(0, 0)}
+        for name, array in store.pixels("r", factor).items():
+            expected = half_resolution(below[name].values)
+            if factor == 4:
+                expected = half_resolution(expected)
+            assert same(np.asarray(array), stored_values(expected, array.dtype, array.attrs))
+        below = open_slot(store.url, factor)
 
     complete = files_under(tmp_path)
     overviews()
@@ -69,8 +73,8 @@ def test_a_rerun_makes_what_is_missing_and_nothing_else(
 
     # A run that was killed between a shard and its receipt.
     receipts, *_ = store.parts
-    Path(f"{receipts}/overviews/4/0.0.json").unlink()
-    Path(f"{store.url}/overviews/4/vh/c/0/0").unlink()
+    Path(f"{receipts}/overviews/8/0.0.json").unlink()
+    Path(f"{store.url}/overviews/8/vh/0/0").unlink()
     overviews()
     again = files_under(tmp_path)
     assert {name: content for name, (_, content) in again.items()} == {
@@ -78,6 +82,6 @@ def test_a_rerun_makes_what_is_missing_and_nothing_else(
     }
     made = {name for name in again if again[name][0] != complete[name][0]}
     assert made
-    assert all("overviews/4/" in name for name in made)
+    assert all("overviews/8/" in name for name in made)
     store.seal()
     assert verify(store).faults == ()

@@ -134,7 +134,7 @@ def aligned_lattice(height: int = 64, width: int = 64, shift: int = 0) -> Lattic
     """A lattice on the pixels of `write_raster`, its corner `shift` pixels up and left."""
     left, top = CORNER[0] - 10 * shift, CORNER[1] + 10 * shift
     affine = Affine(10.0, 0.0, left, 0.0, -10.0, top)
-    return Lattice(GeoBox((height, width), affine, UTM), shard_px=32, chunk_px=16)
+    return Lattice(GeoBox((height, width), affine, UTM), shard_px=32)
 
 
 def read_window(

@@ -15,6 +15,8 @@ import xarray as xr
 
 from catalog.archives.pairs import Pair
 from catalog.grid import Lattice, Shard, lattice_for
+from catalog.store.layout import overview_factors
+from catalog.store.overviews import overview_shards, write_overview_shard
 from catalog.store.publish import publish
 from catalog.store.schema import QUALITY, SlotSchema, is_flag
 from catalog.store.shards import write_shard
@@ -22,10 +24,10 @@ from catalog.store.slot import SlotStore
 from tests.support.scenes import NOON, noise, scene
 
 BOX = (-118.0, 33.75, -117.99, 33.758)
-LATTICE = lattice_for(BOX, shard_px=64, chunk_px=16)
-# One chunk a shard: few requests, since each costs an object store some 20 ms.
-FEW_CHUNKS = lattice_for(BOX, shard_px=64, chunk_px=64)
-ONE_SHARD = lattice_for(BOX, shard_px=128, chunk_px=128)
+LATTICE = lattice_for(BOX, shard_px=32)
+# Few requests, since each costs an object store some 20 ms.
+FEW_CHUNKS = lattice_for(BOX, shard_px=64)
+ONE_SHARD = lattice_for(BOX, shard_px=128)
 SCENES = {"s": NOON, "s-2": NOON + timedelta(seconds=25)}
 OPTICAL_SCENES = {"o": NOON, "o-2": NOON + timedelta(seconds=4)}
 SCHEMA = SlotSchema(("red", "green", "blue"), ("vh",), SCENES, OPTICAL_SCENES)
@@ -87,6 +89,15 @@ def write_all(store: SlotStore, lattice: Lattice = LATTICE, seed: int = 0) -> No
         write_shard(store, shard, shard_pixels(shard, seed))
 
 
+def write_overviews(store: SlotStore, lattice: Lattice = LATTICE) -> None:
+    """Every level, of the shards that are written."""
+    below = store.written_shards()
+    for factor in overview_factors(lattice):
+        for shard in overview_shards(lattice, factor, below):
+            write_overview_shard(store, factor, shard)
+        below = store.written_shards(factor)
+
+
 def pair_of_day() -> Pair:
     """Two scenes that see all of the box."""
     return Pair(scene("o", BOX), scene("s", BOX), 1.0, timedelta(0))
@@ -100,9 +111,10 @@ def published(
     optical_scenes: dict[str, datetime] | None = None,
     **names: str,
 ) -> SlotStore:
-    """A slot with all its shards, and the item that points to it."""
+    """A slot with all its shards and overviews, and the item that points to it."""
     store = created(folder, lattice, sar_scenes, optical_scenes, **names)
     write_all(store, lattice, seed)
+    write_overviews(store, lattice)
     publish(store, lattice, [pair_of_day()], {})
     return store
 

@@ -31,7 +31,7 @@ L2A_BANDS = tuple(band for band in MSI_BANDS if band != "cirrus")
 
 def lattice_of(side: int = SIDE, px_m: int = 10) -> Lattice:
     affine = Affine(float(px_m), 0.0, CORNER[0], 0.0, -float(px_m), CORNER[1])
-    return Lattice(GeoBox((side, side), affine, CRS), shard_px=64, chunk_px=32)
+    return Lattice(GeoBox((side, side), affine, CRS), shard_px=64)
 
 
 def reflectances(bands: tuple[str, ...] = L2A_BANDS) -> dict[str, NDArray[np.float64]]:

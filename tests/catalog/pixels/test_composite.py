@@ -173,7 +173,7 @@ def test_the_whole_image_on_workers_is_its_windows(scenes: list[Scene], client: 
 def test_resampled_windows_agree_with_chunks_to_a_hundredth_of_a_pixel(tmp_path: Path) -> None:
     ramp = np.stack(np.meshgrid(np.arange(300), np.arange(300))).astype("float32")
     found = scene_of(write_raster(tmp_path / "x.tif", ramp, crs="EPSG:32612"), ("vv", "vh"))
-    lattice = lattice_for(found.footprint.bounds, UTM, 10.0, shard_px=64, chunk_px=64)
+    lattice = lattice_for(found.footprint.bounds, UTM, 10.0, shard_px=64)
     window = Window(90, 80, 100, 110)
     rows, columns = window.slices
     cut = catalog.composite([found], lattice, ("vv", "vh")).isel(y=rows, x=columns)

@@ -71,7 +71,7 @@ def test_flags_stay_whole_numbers_in_a_file_of_their_own(store: SlotStore, tmp_p
 
 def test_a_large_day_has_overviews_that_are_means(tmp_path: Path) -> None:
     # Even sides: otherwise GDAL's overview pixels are a little less than two pixels wide.
-    lattice = Lattice(LATTICE.window_geobox(Window(0, 0, 440, 640)), 256, 256)
+    lattice = Lattice(LATTICE.window_geobox(Window(0, 0, 440, 640)), 256)
     store = published(tmp_path, lattice)
     out = tmp_path / "day.tif"
     export_cog(store, out, ["vh"])

@@ -133,7 +133,7 @@ def test_days_are_chosen_both_ends_included(
         ({"time": slice("2020-11-05", None, 2)}, "neither a day"),
         ({"bands": ["red", "swir", "b8"]}, r"swir, b8 asked for; .* has blue, .*quality, red"),
         ({"bands": []}, "none asked for"),
-        ({"overview": 3}, r"none of factor 3; there are: 2, 4"),
+        ({"overview": 3}, r"none of factor 3; there are: 4, 8, 16"),
         ({"bbox": (10.0, 46.0, 11.0, 47.0)}, r"does not touch .* spans \[-118.0"),
         ({"bbox": (11.0, 46.0, 10.0, 47.0)}, "west 11.0 must be less than east"),
     ],
@@ -172,7 +172,7 @@ def test_a_box_cuts_to_the_pixels_it_touches(region: str) -> None:
     assert part.attrs["spatial:transform"][2] == left
     assert whole.rio.transform().almost_equals(LATTICE.geobox.affine)
     assert "multiscales" not in part.attrs
-    assert part.attrs["overview_factors"] == [2, 4]
+    assert part.attrs["overview_factors"] == [4, 8, 16]
     names = {convention["name"] for convention in part.attrs["zarr_conventions"]}
     assert names == {"proj", "spatial"}
 
@@ -182,6 +182,7 @@ def test_what_was_opened_can_be_saved_and_opened_by_plain_xarray(
     region: str, tmp_path: Path
 ) -> None:
     part = open_mosaic(region, bbox=(-117.997, 33.752, -117.993, 33.756), time=DAYS[0])
+    part = part.chunk(y=64, x=64)  # zarr wants all chunks alike, and the box cut the first
     # Strings have no place in the Zarr v3 specification yet.
     part = part.drop_vars(["sar_id", "optical_id"])
     with warnings.catch_warnings():
@@ -204,9 +205,7 @@ def test_cf_is_understood_by_libraries_that_know_it(region: str) -> None:
     registered = (mosaic["quality"].cf == "registered").values
     assert np.array_equal(registered, mosaic["quality"].values == 1)
     assert bool((mosaic["sar_scene"].cf == "s-2").any())
-    stored = xr.open_zarr(
-        f"{region}/slots/{DAYS[0]}/abc.zarr", chunks=None, decode_cf=False, consolidated=False
-    )
+    stored = xr.open_zarr(f"{region}/slots/{DAYS[0]}/abc.zarr", chunks=None, decode_cf=False)
     for name, variable in stored.variables.items():
         if name in ("spatial_ref", "quality", "sar_scene", "optical_scene"):
             continue  # flags and the grid mapping have none
@@ -217,7 +216,7 @@ def test_cf_is_understood_by_libraries_that_know_it(region: str) -> None:
 @rioxarray_is_older_than_affine
 def test_the_union_of_extents_lies_where_it_says(tmp_path: Path) -> None:
     published(tmp_path, seed=1)
-    wider = lattice_for((-118.002, 33.749, -117.995, 33.759), shard_px=64, chunk_px=16)
+    wider = lattice_for((-118.002, 33.749, -117.995, 33.759), shard_px=64)
     published(tmp_path, wider, seed=2, slot="2020-11-09")
     mosaic = catalog.open_mosaic(f"{tmp_path}/la")
     a, _, left, _, e, top = mosaic.rio.transform()[:6]
@@ -235,6 +234,7 @@ def test_a_day_of_an_earlier_version_opens_beside_a_new_one(tmp_path: Path) -> N
     published(tmp_path, seed=1, slot=DAYS[1])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata")
+        warnings.filterwarnings("ignore", "Object at .zmetadata")
         group = zarr.open_group(old.url, mode="r+", use_consolidated=False)
         for name in ("sar_scene", "sar_time", "optical_scene", "optical_time", "overviews"):
             del group[name]
@@ -250,7 +250,7 @@ def test_a_day_of_an_earlier_version_opens_beside_a_new_one(tmp_path: Path) -> N
     assert mosaic.attrs["overview_factors"] == []
     assert "sar_time" not in open_mosaic(old.region_url, time=DAYS[0]).coords
     with pytest.raises(ArgumentError, match="there are: none"):
-        open_mosaic(old.region_url, overview=2)
+        open_mosaic(old.region_url, overview=4)
 
 
 @rioxarray_is_older_than_affine
@@ -272,7 +272,7 @@ def test_a_mosaic_is_its_published_slots_in_time(tmp_path: Path) -> None:
 
 def test_slots_of_different_extent_share_their_pixels(tmp_path: Path) -> None:
     published(tmp_path, seed=1)
-    wider = lattice_for((-118.002, 33.749, -117.995, 33.759), shard_px=64, chunk_px=16)
+    wider = lattice_for((-118.002, 33.749, -117.995, 33.759), shard_px=64)
     published(tmp_path, wider, seed=2, slot="2020-11-09")
     mosaic = open_mosaic(f"{tmp_path}/la")
     assert mosaic["quality"].dtype == np.uint8
@@ -290,7 +290,7 @@ def test_slots_of_different_extent_share_their_pixels(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [{"resolution": 20.0}, {"crs": "EPSG:3395"}])
 def test_slots_on_other_grids_are_not_mixed(tmp_path: Path, change: dict[str, Any]) -> None:
     published(tmp_path)
-    published(tmp_path, lattice_for(BOX, shard_px=64, chunk_px=16, **change), slot="2020-11-09")
+    published(tmp_path, lattice_for(BOX, shard_px=64, **change), slot="2020-11-09")
     with pytest.raises(StoreError, match="different pixel grids"):
         open_mosaic(f"{tmp_path}/la")
 

@@ -69,9 +69,10 @@ def test_bands_that_were_asked_for_are_the_only_ones(
 def test_scenes_that_cannot_be_read_are_left_out_with_their_reason(
     small_region: DemoRegion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def probe(scene: Scene) -> None:
+    def probe(scene: Scene) -> Scene:
         if scene.id == "S1-DEMO-NORTH":
             raise SceneReadError("the file is truncated", scene.id, "north.tif")
+        return scene
 
     monkeypatch.setattr(scene_checks, "probe", probe)
     plan = plan_of(small_region, tmp_path)

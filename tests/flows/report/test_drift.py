@@ -25,7 +25,7 @@ from flows.report.drift import (
     read_passes,
     split_passes,
 )
-from tests.support.slots import ONE_SHARD, created, pair_of_day, shard_pixels
+from tests.support.slots import ONE_SHARD, created, pair_of_day, shard_pixels, write_overviews
 
 FIRST_DAY, REPEAT = date(2024, 1, 3), timedelta(days=12)
 DESCENDING, ASCENDING = Geometry(71, "descending"), Geometry(64, "ascending")
@@ -153,6 +153,7 @@ def published_days(
         pixels["quality"].values[...] = REGISTERED
         pixels["sar_scene"].values[...] = 1
         write_shard(store, shard, pixels)
+        write_overviews(store, ONE_SHARD)
         orbit = {"platform": "sentinel-1a", "relative_orbit": 71, "orbit_state": "descending"}
         publish(
             store, ONE_SHARD, [pair_of_day()],
@@ -164,7 +165,7 @@ def published_days(
 def test_the_command_tells_remainders_and_steps_of_a_store(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shifts = [(0.1 * (-1) ** n + (1.5 if n >= 4 else 0.0), 0.0) for n in range(8)]
+    shifts = [(0.125 * (-1) ** n + (1.5 if n >= 4 else 0.0), 0.0) for n in range(8)]
     region = published_days(tmp_path / "store", shifts)
     passes, without = read_passes(region)
     assert not without

@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from catalog.archives.items import Asset, Mask, Scene
 from catalog.archives.pairs import Pair
 from catalog.grid import Lattice
+from catalog.pixels.scene import probe
 from catalog.store.schema import (
     ABSTAINED,
     CLOUD,
@@ -25,6 +26,8 @@ from catalog.store.schema import (
     REGISTERED_FROM_MEMORY,
     REGISTERED_RADAR_TO_RADAR,
     SlotSchema,
+    optical_packing,
+    stored_values,
 )
 from catalog.store.slot import SlotStore
 from flows.plan.groups import Group
@@ -61,7 +64,7 @@ def raster(folder: Path, name: str, values: np.ndarray, x0: int = 0) -> Scene:
 @pytest.fixture
 def lattice() -> Lattice:
     affine = Affine(10.0, 0.0, CORNER[0], 0.0, -10.0, CORNER[1])
-    return Lattice(GeoBox((SIDE, SIDE), affine, UTM), shard_px=128, chunk_px=64)
+    return Lattice(GeoBox((SIDE, SIDE), affine, UTM), shard_px=128)
 
 
 def job_of(lattice: Lattice, *layers: Layer) -> ShardJob:
@@ -266,9 +269,55 @@ def test_a_shard_reaches_the_store_whole(tmp_path: Path, lattice: Lattice) -> No
     job.store.create(lattice, job.schema, {})
     compose_shard(job)
     assert job.store.written_shards() == {(0, 0)}
-    written, canvas = job.store.open().load(), compose(job)
+    written, canvas = job.store.pixels("r"), compose(job)
     assert set(written) == set(canvas)
-    assert all(same(written[name].values, canvas[name].values) for name in canvas)
+    for name, array in written.items():
+        stored = stored_values(canvas[name].values, array.dtype, array.attrs)
+        assert same(np.asarray(array), stored)
+
+
+def test_native_numbers_of_two_baselines_are_kept_exactly(tmp_path: Path, lattice: Lattice) -> None:
+    """Two granules side by side, one of each baseline: the same step, other offsets."""
+    numbers = np.random.default_rng(0).integers(1, 65535, (3, SIDE, HALF), dtype=np.uint16)
+    path = {"o-left": 0.0, "o-right": -0.1}
+    scenes = []
+    for x0, (name, offset) in zip((0, HALF), path.items(), strict=True):
+        scene = raster(tmp_path, name, numbers, x0)
+        (asset,) = scene.assets
+        asset = replace(asset, scale=0.0001, offset=offset, nodata=0.0)
+        scenes.append(probe(replace(scene, assets=(asset,))))
+    packing = optical_packing([scene.assets[0] for scene in scenes])
+    assert packing is not None
+    layer = Layer(
+        tuple(scenes), (raster(tmp_path, "s", noise((1, SIDE, SIDE))),), None, {}, frozenset()
+    )
+    job = job_of(lattice, layer)
+    packed = replace(job.schema, optical_packings=dict.fromkeys(RGB, packing))
+    job = replace(job, schema=packed, store=replace(job.store, store_url=str(tmp_path / "store")))
+    job.store.create(lattice, job.schema, {})
+    compose_shard(job)
+    slot = job.store.open()
+    for name, offset, columns in (
+        ("o-left", 0.0, slice(HALF)),
+        ("o-right", -0.1, slice(HALF, SIDE)),
+    ):
+        seen = np.stack([slot[band].values[:, columns] for band in RGB]).astype(np.float64)
+        assert np.array_equal(np.rint((seen - offset) / 0.0001), numbers), name
+
+
+def test_a_shard_is_the_same_in_blocks(
+    tmp_path: Path, lattice: Lattice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = Layer(
+        (raster(tmp_path, "o", noise((3, SIDE, SIDE))),),
+        (raster(tmp_path, "s", noise((1, SIDE, SIDE))),),
+        shift(0.5, 0.25),
+        {("o", "s"): 0.4},
+        frozenset(),
+    )
+    whole = compose(job_of(lattice, layer))
+    monkeypatch.setattr("flows.stages.compose.BLOCK_PX", 40)
+    assert compose(job_of(lattice, layer)).identical(whole)
 
 
 def test_layers_carry_what_became_of_each_pair(tmp_path: Path) -> None:
@@ -289,7 +338,7 @@ def test_layers_carry_what_became_of_each_pair(tmp_path: Path) -> None:
 def test_only_shards_that_optical_or_sar_alone_touches_are_written(
     tmp_path: Path, lattice: Lattice
 ) -> None:
-    small = replace(lattice, shard_px=32, chunk_px=32)
+    small = replace(lattice, shard_px=32)
     optical = raster(tmp_path, "o", noise((3, 20, 20)))
     sar = raster(tmp_path, "s", noise((1, 20, 20)))
     group = Group((Pair(optical, sar, 1.0, timedelta(0)),), (optical,), (sar,))
