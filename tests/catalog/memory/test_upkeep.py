@@ -51,7 +51,7 @@ def test_what_is_damaged_or_lost_is_found(tmp_path: Path) -> None:
     (fault,) = verify(store)
     assert "day_dx" in fault
     chunk.unlink()
-    assert verify(store) == ["1 of its 19 chunks are missing"]
+    assert verify(store) == ["1 of its 22 chunks are missing"]
     chunk.write_bytes(content)
     sar = group / "reference" / "sar" / "c" / "0" / "0"
     sar.write_bytes(sar.read_bytes()[:-2])
