@@ -48,7 +48,7 @@ def test_the_commands_tell_people_and_programs(
 
     assert main(["verify", place]) == 0
     assert "2 shards as written" in capsys.readouterr().out
-    Path(new.url, "vh", "c", "0", "0").unlink()
+    Path(new.url, "vh", "0", "0").unlink()
     assert main(["verify", f"{place}/la"]) == 1
     assert f"la 2020-11-04 {SECOND}: shard 0.0 of vh is missing" in capsys.readouterr().out
     assert main(["verify", place, "--json", "-"]) == 1
