@@ -20,7 +20,7 @@ FORBIDDEN = {
 FLOORS = {
     "catalog": (
         "errors retrying", "crs aws child_server", "grid objects", "archives", "sentinel1",
-        "pixels", "store", "memory",
+        "pixels", "store", "memory retention",
     ),
     "tar_engine": (
         "errors config coordinates", "deformation", "fields", "network", "matching", "register",

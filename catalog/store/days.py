@@ -51,6 +51,11 @@ def item_url(region_url: str, slot: str) -> str:
     return objects.join(region_url, "items", f"{slot}.json")
 
 
+def page_url(region_url: str, slot: str) -> str:
+    """Where the page lies that shows a slot to people."""
+    return objects.join(region_url, "reports", f"{slot}.html")
+
+
 def _published_days(url: str) -> dict[date, str]:
     """The items of a region by day, the earliest first."""
     slots = published_slots(url)

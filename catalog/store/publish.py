@@ -82,6 +82,40 @@ def publish(
     return slot.item_url
 
 
+def withdraw(store_url: str, region: str, slots: Sequence[str]) -> None:
+    """Take slots away from readers: their items, then what the collection says of them.
+
+    Repeating it is harmless, and with no slots it only derives the collection anew, where a process
+    that died between the two left links to items that are gone. Without items there is no
+    collection. As with publishing, one at a time in a region.
+
+    Raises StoreError.
+    """
+    region_url = objects.join(store_url, region)
+    published = published_slots(region_url)
+    for slot in slots:
+        if slot in published:
+            objects.remove(item_url(region_url, slot))
+    url = objects.join(region_url, "collection.json")
+    told, left = objects.get(url), published_slots(region_url)
+    if told is None or _linked_items(told) == {f"./items/{slot}.json" for slot in left}:
+        return
+    if left:
+        collection = region_collection(region, _published_items(region_url))
+        objects.put(url, encoded(collection))
+    else:
+        objects.remove(url)
+
+
+def _linked_items(collection: bytes) -> set[str]:
+    """Where a collection says that its items are; nowhere, if it is damaged."""
+    try:
+        links = json.loads(collection)["links"]
+        return {str(link["href"]) for link in links if link["rel"] == "item"}
+    except (ValueError, KeyError, TypeError):
+        return set()
+
+
 def _published_items(region_url: str) -> list[pystac.Item]:
     urls = [item_url(region_url, slot) for slot in published_slots(region_url)]
     return [_parse_item(objects.get(url) or b"", url) for url in urls]

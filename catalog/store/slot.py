@@ -176,9 +176,10 @@ class SlotStore:
     def parts(self) -> tuple[str, ...]:
         """All that belongs to this generation, in the order in which it may be removed.
 
-        Receipts go first: what is left of a removal that stopped is then written again.
+        Receipts go first: what is left of a removal that stopped is then written again. The list
+        of shards goes last: as long as it is there, it tells that all was published once.
         """
-        return self._receipts_url(1), self._shards_url, self._estimate_url, self.url
+        return self._receipts_url(1), self._estimate_url, self.url, self._shards_url
 
     @property
     def _stem(self) -> str:

@@ -37,6 +37,8 @@ class Generation:
 
     store: SlotStore
     published: bool
+    sealed: bool
+    """Whether it has been published, even if it is not any more."""
     objects: int
     bytes: int
     touched: datetime
@@ -104,6 +106,7 @@ def generations(store_url: str, region: str, slot: str | None = None) -> list[Ge
             Generation(
                 SlotStore(store_url, region, slot, name),
                 name == current,
+                any(entry.name == f"{name}.shards.json" for entry in entries),
                 len(entries),
                 sum(entry.bytes for entry in entries),
                 max(entry.modified for entry in entries + changed.get(slot, [])),

@@ -20,6 +20,7 @@ from flows.cli.commands.engine import describe_evaluate, describe_train
 from flows.cli.commands.export import describe_export
 from flows.cli.commands.pair import describe_pair
 from flows.cli.commands.providers import describe_providers
+from flows.cli.commands.retire import describe_retire
 from flows.cli.commands.run import describe_run
 from flows.cli.commands.service import describe_backfill, describe_nightly, describe_serve
 from flows.cli.commands.upkeep import describe_prune, describe_status, describe_verify
@@ -43,6 +44,7 @@ COMMANDS = {
     "status": ("what lies in a store", describe_status),
     "verify": ("check every shard of a store", describe_verify),
     "prune": ("remove what no item points to", describe_prune),
+    "retire": ("delete published days that are old enough", describe_retire),
     "drift": ("how SAR passes differ over time", describe_drift),
     "export": ("a published day as a GeoTIFF", describe_export),
     "evaluate": ("accuracy on aligned pairs, warped in a known way", describe_evaluate),

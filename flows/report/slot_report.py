@@ -27,6 +27,7 @@ from scipy import ndimage
 from catalog import objects
 from catalog.errors import SceneReadError
 from catalog.grid import Window
+from catalog.store import days
 from catalog.store.schema import QUALITY
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
@@ -125,7 +126,7 @@ def _is_described(plan: Plan, slot: SlotPlan) -> bool:
 
 def page_url(plan: Plan, slot: SlotPlan) -> str:
     """Where the page of a day lies."""
-    return objects.join(plan.mosaic_url, "reports", f"{slot.slot}.html")
+    return days.page_url(plan.mosaic_url, slot.slot)
 
 
 def render_page(plan: Plan, outcome: SlotOutcome) -> bytes:

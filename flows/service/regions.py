@@ -40,6 +40,8 @@ class Region:
 
     name: str
     fields: Mapping[str, Any]
+    keep_days: int | None = None
+    """How many days stay published, the last one of a night included; None keeps all."""
 
     def request(self, start: date | str, end: date | str) -> RegionRequest:
         """The request of these days, both included. Raises `RequestError`."""
@@ -102,11 +104,18 @@ def _region(
             fields["bbox"] = _bbox_of(fields.pop("geometry"), path.parent, "bbox" in fields)
         elif "bbox" not in fields:
             raise RequestError("bbox: is missing (or give geometry, as GeoJSON)")
-        region = Region(name, fields)
+        keep_days = _validated_keep_days(fields.pop("keep_days", None))
+        region = Region(name, fields, keep_days)
         region.request(ANY_DAY, ANY_DAY)
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from error
     return region
+
+
+def _validated_keep_days(value: Any) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise RequestError(f"keep_days: {value!r} is not a number of days from 1 on")
 
 
 def _bbox_of(geometry: Any, folder: Path, has_bbox: bool) -> tuple[float, ...]:

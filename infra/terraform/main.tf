@@ -27,7 +27,8 @@ resource "aws_s3_bucket" "mosaics" {
 # Off, on purpose. A generation is written once under a name of its own and never changed, so old
 # versions would hold nothing but what `tar-pipeline prune` was asked to delete, and cost as much as
 # it. The few objects that are replaced (collection, items, reports) are small and are made again by
-# running the region again. What guards against deletion is that the worker's role cannot delete.
+# running the region again. What guards against deletion is that the worker's role cannot delete,
+# unless it is asked to let old days go (`retention`).
 resource "aws_s3_bucket_versioning" "mosaics" {
   bucket = aws_s3_bucket.mosaics.id
 
@@ -122,4 +123,14 @@ resource "aws_iam_role_policy" "this" {
   name   = each.key
   role   = aws_iam_role.this[each.key].id
   policy = templatefile("${path.module}/policies/${each.key}.json", local.names)
+}
+
+# Only where regions say `keep_days`: then nightly runs delete whole days, items first, and the
+# worker's role has to be able to. What regions remember and what stands above them it cannot delete.
+resource "aws_iam_role_policy" "retire" {
+  count = var.retention ? 1 : 0
+
+  name   = "retire"
+  role   = aws_iam_role.this["worker"].id
+  policy = templatefile("${path.module}/policies/retire.json", local.names)
 }

@@ -35,3 +35,9 @@ variable "namespace" {
   type        = string
   default     = "tar-pipeline"
 }
+
+variable "retention" {
+  description = "Whether nightly runs may delete days that regions no longer keep (keep_days)."
+  type        = bool
+  default     = false
+}

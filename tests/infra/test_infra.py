@@ -98,7 +98,7 @@ def test_terraform_parses_and_guards_the_bucket() -> None:
 def test_terraform_itself_reads_the_files(tmp_path: Path) -> None:
     subprocess.run(["terraform", "fmt", "-check", INFRA / "terraform"], check=True)
     names = '{bucket_arn = "arn:aws:s3:::archive", prefix = "mosaics"}'
-    for policy in ("worker", "prune", "bucket"):
+    for policy in ("worker", "prune", "retire", "bucket"):
         path = json.dumps(str(INFRA / f"terraform/policies/{policy}.json"))
         done = subprocess.run(
             ["terraform", "console"],

@@ -24,7 +24,9 @@ from catalog import objects
 from catalog.errors import StoreError
 from catalog.memory.open import open_memory
 from catalog.memory.upkeep import verify
+from catalog.store.days import page_url, published_slots
 from catalog.store.open import open_mosaic
+from catalog.store.publish import withdraw
 from catalog.store.slot import check_writable
 from tests.support.memories import FIRST_VERSION, committed, memory_store
 from tests.support.object_store import disconnect
@@ -67,9 +69,14 @@ def credentials(endpoint: str) -> dict[str, dict[str, str]]:
     iam, sts = boto3.client("iam", **options), boto3.client("sts", **options)
     boto3.client("s3", **options).create_bucket(Bucket="archive")
     found = {}
-    for name in ("worker", "prune"):
+    for name, policies in {
+        "worker": ("worker",),
+        "prune": ("prune",),
+        "retiring": ("worker", "retire"),  # the worker's role where `retention` is on
+    }.items():
         role = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]
-        iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=policy(name))
+        for each in policies:
+            iam.put_role_policy(RoleName=name, PolicyName=each, PolicyDocument=policy(each))
         made = sts.assume_role(RoleArn=role["Arn"], RoleSessionName="pod")["Credentials"]
         found[name] = {
             "AWS_ACCESS_KEY_ID": made["AccessKeyId"],
@@ -148,6 +155,34 @@ def test_the_prune_role_deletes_generations_and_nothing_else(
             assert objects.get(followed) == b"{}"
 
 
+def test_with_retention_the_worker_role_withdraws_days_and_cannot_forget(
+    endpoint: str, credentials: dict[str, dict[str, str]]
+) -> None:
+    store = f"{STORE}/old"
+    memory = memory_store(store)
+    remembered = f"{memory.url}/current.json", f"{memory.version_url(FIRST_VERSION)}/x"
+    kept = *remembered, f"{store}/la/report.json"
+    with acting_as(endpoint, credentials["worker"]):
+        day = published(store)
+        for each in kept:
+            objects.put(each, b"{}")
+        with pytest.raises(StoreError, match="cannot delete"):
+            withdraw(store, "la", [day.slot])
+        assert published_slots(f"{store}/la") == [day.slot]
+    with acting_as(endpoint, credentials["retiring"]):
+        withdraw(store, "la", [day.slot])
+        assert published_slots(f"{store}/la") == []
+        assert objects.get(f"{store}/la/collection.json") is None
+        objects.put(page_url(f"{store}/la", day.slot), b"")
+        chunk = f"{day.url}/red/0/0"
+        for deletable in (page_url(f"{store}/la", day.slot), chunk):
+            assert objects.get(deletable) is not None
+            objects.remove(deletable)
+        for each in kept:
+            with pytest.raises(StoreError):
+                objects.remove(each)
+
+
 def test_policies_allow_named_actions_on_the_prefix_only() -> None:
     allowed = {}
     for name in ("worker", "prune"):
@@ -162,6 +197,9 @@ def test_policies_allow_named_actions_on_the_prefix_only() -> None:
             else:
                 assert statement["Resource"].startswith("arn:aws:s3:::archive/mosaics/")
         allowed[name] = actions
+    (whole_days,) = statements("retire")
+    assert whole_days["Action"] == "s3:DeleteObject"
+    assert all("/mosaics/*/" in each for each in whole_days["Resource"])
     reading = {"s3:ListBucket", "s3:GetObject"}
     writing = {"s3:PutObject", "s3:AbortMultipartUpload"}
     assert allowed["worker"] == reading | writing | {"s3:DeleteObject"}  # of its trial, see above

@@ -67,7 +67,7 @@ def test_each_damaged_or_missing_shard_is_named(store: str) -> None:
     objects.put(f"{slot.url}/red/0/0", red[:40] + bytes([red[40] ^ 255]) + red[41:])
     objects.put(f"{slot.url}/vh/1/0", b"cut")
     objects.remove(f"{slot.url}/dx/0/1")
-    receipts, shards, *_ = slot.parts
+    receipts, *_, shards = slot.parts
     objects.remove(f"{receipts}/1.1.json")  # and with it all knowledge but the list
     objects.put(f"{receipts}/0.1.json", objects.get(f"{receipts}/0.1.json") or b"")
     found = {(fault.shard, fault.variable): fault.what for fault in verify(slot).faults}

@@ -47,8 +47,8 @@ def test_the_commands_tell_people_and_programs(
     assert [each.store for each in generations(place, "la")] == [new]
 
     assert main(["verify", place]) == 0
-    assert "1 shard as written" in capsys.readouterr().out
-    Path(new.url, "vh", "c", "0", "0").unlink()
+    assert "2 shards as written" in capsys.readouterr().out
+    Path(new.url, "vh", "0", "0").unlink()
     assert main(["verify", f"{place}/la"]) == 1
     assert f"la 2020-11-04 {SECOND}: shard 0.0 of vh is missing" in capsys.readouterr().out
     assert main(["verify", place, "--json", "-"]) == 1
@@ -73,3 +73,22 @@ def test_young_generations_are_kept_and_pruning_them_warns(
     assert "there is no region in /no/such/store" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["prune", str(tmp_path), "--older-than-hours", "-1"])
+
+
+def test_days_that_are_no_longer_kept_are_listed_and_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_history(tmp_path)
+    place = [str(tmp_path), "--keep-days", "30"]
+    assert main(["retire", *place]) == 0
+    told = capsys.readouterr().out
+    assert "la 2020-11-04: " in told
+    assert "Dry run: nothing was deleted" in told
+    assert main(["status", str(tmp_path)]) == 0
+    assert main(["retire", *place, "--yes", "--json", str(tmp_path / "told.json")]) == 0
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told["deleted"]
+    assert [(day["slot"], day["published"]) for day in told["days"]] == [("2020-11-04", True)]
+    # A run may still be writing the third generation, which was never published.
+    assert [each.store.generation for each in generations(str(tmp_path), "la")] == [HALF]
+    assert main(["retire", str(tmp_path), "--keep-days", "0"]) == 2

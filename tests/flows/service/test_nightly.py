@@ -111,5 +111,27 @@ def test_a_region_that_fails_keeps_no_other_from_its_turn(
     assert "has no region nobody" in capsys.readouterr().err
 
 
+def test_days_that_are_no_longer_kept_go_at_night_and_are_not_made_again(
+    file: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One night deletes them, the next over the same days leaves them alone."""
+    days = [path.stem for path in (store / "good" / "items").glob("*.json")]
+    assert days, "the backfill comes first"
+    last = date.fromisoformat(max(days)) + timedelta(days=2)
+    content = yaml.safe_load(file.read_text())
+    content["regions"] = [{**content["regions"][1], "keep_days": 2}]
+    keeping = tmp_path / "regions.yaml"
+    keeping.write_text(yaml.safe_dump(content))
+    arguments = ["nightly", "--regions", str(keeping), "--until", str(last), "--days-back", "5"]
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.service.nightly.retire", _fail)
+        assert main(arguments) == 4
+    assert [path.stem for path in (store / "good" / "items").glob("*.json")] == days
+    for _ in range(2):
+        assert main(arguments) == 0
+        left = {path.name for path in (store / "good").iterdir() if any(path.rglob("*"))}
+        assert not {"slots", "items", "collection.json"} & left
+
+
 def _fail(*_: object) -> None:
     raise OSError("the power is out")

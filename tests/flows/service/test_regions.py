@@ -48,6 +48,16 @@ def test_a_night_makes_days_of_sar_passes_too_unless_the_file_says_otherwise(
     assert [each.request(*days).slots for each in load_regions(file)] == ["both", "optical"]
 
 
+def test_a_region_may_say_how_many_days_it_keeps(tmp_path: Path) -> None:
+    box = {"bbox": [1, 2, 3, 4]}
+    regions = {"name": "a", **box}, {"name": "b", **box, "keep_days": None}
+    file = written(tmp_path, *regions, keep_days=400)
+    assert [each.keep_days for each in load_regions(file)] == [400, None]
+    for wrong in (0, -3, True, "year", 2.5):
+        with pytest.raises(RequestError, match=r"region 'a': keep_days: .* from 1 on"):
+            load_regions(written(tmp_path, {"name": "a", **box, "keep_days": wrong}))
+
+
 @pytest.mark.parametrize(
     "geometry",
     [
