@@ -43,6 +43,7 @@ Float64 = npt.NDArray[np.float64]
 
 MATCHES_OF_A_WINDOW = 25  # that share their pixels: as many count as one
 REMAINDER_SIGMA_PX = 0.6  # of what one window tells of a pass's remainder
+SHARED_SIGMA_PX = 1.0  # per window, of what a day's matches share: its season and its light
 REMAINDER_TOLERANCE_PX = 0.7  # of a match from it
 UNTOLD_TILT, TOLD_TILT = 5e-4, 1e-4  # sigma of a pass's, and of what radar leaves of it; px per px
 RADAR_SIGMA_PX = 0.1  # of a pass held to the ground by radar
@@ -104,9 +105,10 @@ def weigh_group(
     own = split_by_pair(group, matches, lattice)
     accepted = [mine for mine, v in zip(own, beyond.verdicts, strict=True) if v.accepted]
     counted = matches.select(np.logical_or.reduce(accepted))
-    remainder, sigma_px = _measure_remainder(
+    remainder, windows = _measure_remainder(
         less(less(counted, remembered.field), passed), TOLD_TILT if told else UNTOLD_TILT
     )
+    sigma_px = REMAINDER_SIGMA_PX / windows**0.5
     measured = _at_middle(remainder, lattice)
     shift, worth_keeping = measured, told and sigma_px < SURE_SHIFT_PX
     if told:
@@ -122,7 +124,7 @@ def weigh_group(
         for verdict, mine in zip(beyond.verdicts, own, strict=True)
     ]
     return replace(
-        _answer(answer, verdicts, own, matches),
+        _answer(answer, verdicts, own, matches, SHARED_SIGMA_PX / windows**0.5),
         evidence=alone.evidence,
         optical_shift=(-float(measured[0]), -float(measured[1])) if worth_keeping else None,
     )
@@ -176,10 +178,12 @@ def _answer(
     verdicts: Sequence[PairVerdict],
     own: Sequence[npt.NDArray[np.bool_]],
     matches: Matches,
+    shared_px: float = 0.0,
 ) -> GroupEstimate:
-    """The estimate that nodes make, and what verdicts say of it."""
+    """The estimate that nodes make, and what verdicts say of it; `shared_px` is the sigma of what
+    the nodes are all wrong by."""
     whole = continued(nodes)
-    error_px = expected_error(whole.error)
+    error_px = expected_error(np.hypot(whole.error, shared_px))
     typical_px = float(np.median(np.hypot(*nodes.displacement)[nodes.known]))
     sure_px = float(np.median(error_px[nodes.known]))
     stated = [
@@ -203,16 +207,14 @@ def _accept_hidden(verdict: PairVerdict, tried: int) -> PairVerdict:
 
 
 def _measure_remainder(beyond: Matches, tilt: float) -> tuple[Float64, float]:
-    """The affine displacement (2, 3) that matches have beyond what is known, and its sigma, pixels.
-
-    The sigma is that of the shift where the matches are.
-    """
+    """The affine displacement (2, 3) that matches have beyond what is known, pixels, and how many
+    windows tell it."""
     windows = np.minimum(beyond.confidence / FULL_CONFIDENCE, 1.0) / MATCHES_OF_A_WINDOW
     windows = np.maximum(windows, 1e-6)
     weight = windows / REMAINDER_SIGMA_PX**2
     displacement = beyond.sar_xy - beyond.optical_xy
     affine = fit_affine(beyond.optical_xy, displacement, weight, REMAINDER_TOLERANCE_PX, tilt)
-    return affine, float(REMAINDER_SIGMA_PX / np.sqrt(max(1.0, windows.sum())))
+    return affine, max(1.0, float(windows.sum()))
 
 
 def _at_middle(affine: Float64, lattice: Lattice) -> Float64:

@@ -24,7 +24,7 @@ REACH_NODES = 1.4  # sigma of the neighbourhood that tells a node something: the
 SEEN_SHARE = 0.2  # of the matches that a neighbourhood can hold; with fewer nothing is known there
 FAR_PX = 4.0  # an unseen residual beyond that counts as that
 RESIDUAL_FACTOR = 0.5  # error over the residual of unseen matches, at full confidence
-ERROR_FLOOR_PX = 0.22  # of what the matches of a place share on every day, so that none can tell
+ERROR_FLOOR_PX = 0.2  # of what the matches of a place share on every day, so that none can tell
 FULL_CONFIDENCE = 0.1  # mean over a neighbourhood's matches; more does not lessen the error much
 LARGEST_ERROR_PX = 4.0  # of ground that was looked at
 

@@ -288,9 +288,7 @@ def test_native_numbers_of_two_baselines_are_kept_exactly(tmp_path: Path, lattic
         scenes.append(probe(replace(scene, assets=(asset,))))
     packing = optical_packing([scene.assets[0] for scene in scenes])
     assert packing is not None
-    layer = Layer(
-        tuple(scenes), (raster(tmp_path, "s", noise((1, SIDE, SIDE))),), None, {}, frozenset()
-    )
+    layer = layer_of(tuple(scenes), (raster(tmp_path, "s", noise((1, SIDE, SIDE))),), None, 0.3, ())
     job = job_of(lattice, layer)
     packed = replace(job.schema, optical_packings=dict.fromkeys(RGB, packing))
     job = replace(job, schema=packed, store=replace(job.store, store_url=str(tmp_path / "store")))
@@ -308,12 +306,12 @@ def test_native_numbers_of_two_baselines_are_kept_exactly(tmp_path: Path, lattic
 def test_a_shard_is_the_same_in_blocks(
     tmp_path: Path, lattice: Lattice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layer = Layer(
+    layer = layer_of(
         (raster(tmp_path, "o", noise((3, SIDE, SIDE))),),
         (raster(tmp_path, "s", noise((1, SIDE, SIDE))),),
         shift(0.5, 0.25),
-        {("o", "s"): 0.4},
-        frozenset(),
+        0.4,
+        [("o", "s")],
     )
     whole = compose(job_of(lattice, layer))
     monkeypatch.setattr("flows.stages.compose.BLOCK_PX", 40)
