@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from flows.memory.radar import PassPosition
+from flows.memory.recall import Remembered, name_memory, recall, tiles_to_match
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
 from flows.plan.groups import Group
@@ -20,8 +22,6 @@ from flows.stages.estimate import GroupEstimate, estimates_from_bytes, estimates
 from flows.stages.fit import abstain_without_optical
 from flows.stages.group_matches import Collected, GroupMatches
 from flows.stages.match import group_tiles
-from flows.stages.radar import PassPosition
-from flows.stages.recall import Remembered, name_memory, recall, tiles_to_match
 from flows.tasks import Run, fit_field, match_pairs, position_pass, weigh_field
 
 MOST_TILES_FAILED = 0.5  # of a day's; a day that lost more is not worth publishing

@@ -16,6 +16,8 @@ from catalog.store.overviews import overview_shards
 from flows.cluster.stream import JobsFailed
 from flows.cluster.workers import DispatchError, cluster
 from flows.estimate_slot import TooManyTilesFailed, estimate_slot
+from flows.memory.recall import current_versions
+from flows.memory.remember import lessons
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan, slot_store, with_memory, without_scenes
@@ -24,8 +26,6 @@ from flows.report import artifacts
 from flows.report.accountability import describe_failures, name_shortfall
 from flows.report.schema import Report
 from flows.stages.compose import slot_shards
-from flows.stages.recall import current_versions
-from flows.stages.remember import lessons
 from flows.tasks import (
     Run,
     compose_overview,

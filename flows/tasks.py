@@ -23,6 +23,10 @@ from catalog.store.slot import Receipt, SlotStore
 from flows.cluster.retries import with_retries
 from flows.cluster.stream import GivenUp, JobsFailed, run_one, stream
 from flows.cluster.workers import Workers
+from flows.memory.radar import PassPosition, locate_pass, match_pass, radar_tiles
+from flows.memory.recall import Remembered
+from flows.memory.remember import Lesson, ReferenceJob, learn, write_reference_shard
+from flows.memory.weigh import weigh_found
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
 from flows.plan.groups import Group
@@ -37,10 +41,6 @@ from flows.stages.estimate import GroupEstimate
 from flows.stages.fit import fit_found
 from flows.stages.group_matches import Collected, GroupMatches
 from flows.stages.match import Tile, match_group
-from flows.stages.radar import PassPosition, locate_pass, match_pass, radar_tiles
-from flows.stages.recall import Remembered
-from flows.stages.remember import Lesson, ReferenceJob, learn, write_reference_shard
-from flows.stages.weigh import weigh_found
 
 HOUR = 3600.0
 

@@ -7,7 +7,7 @@ four workers tells what one on two will take.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -21,13 +21,14 @@ from flows.report.schema import Measured
 from flows.stages.compose import slot_shards
 
 MEGA = 1e6
+STAGES_OF_A_DAY = ("publish", "remember", "report")
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds of work and of CPU per tile, million pixels of mosaic and day; bytes per pixel.
+    """Seconds of work and of CPU per tile, million pixels of mosaic, day and run; bytes per pixel.
 
-    Seconds of work are those of one worker; those of a day are not shared among workers.
+    Seconds of work are those of one worker; those of a day or a run are not shared among workers.
     """
 
     tile_s: float
@@ -36,18 +37,23 @@ class Rates:
     megapixel_cpu_s: float
     day_s: float
     day_cpu_s: float
+    run_s: float
+    run_cpu_s: float
     pixel_bytes: float
     basis: str
 
 
-# By tests/benchmarks/granule.py --side 3072, the defaults of all: infra/SCALE.md has the table.
+# Tiles, pixels and bytes by tests/benchmarks/granule.py --side 3072, as infra/SCALE.md has them; days
+# and runs by the report of such a granule of 2048 px.
 DEFAULT = Rates(
     tile_s=5.9,
     tile_cpu_s=2.7,
     megapixel_s=3.2,
     megapixel_cpu_s=1.5,
-    day_s=9.0,
-    day_cpu_s=7.0,
+    day_s=3.8,
+    day_cpu_s=1.7,
+    run_s=37.0,
+    run_cpu_s=9.7,
     pixel_bytes=9.1,
     basis="default: a granule of 3072 px, 4 optical bands and 2 polarisations, 2 busy cores",
 )
@@ -74,25 +80,18 @@ def measure(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> Me
         for part in slot_store(plan, outcome.slot).parts:
             found = objects.entries(part)
             size, count = size + sum(entry.bytes for entry in found), count + len(found)
-    wall, cpu = clock.seconds(), clock.cpu_seconds()
-    local = plan.request.scheduler is None
-    rest_s, rest_cpu_s = (
-        each["total"] - each.get("estimate", 0.0) - each.get("compose", 0.0) for each in (wall, cpu)
-    )
+    wall, cpu = (_split(seconds) for seconds in (clock.seconds(), clock.cpu_seconds()))
+    known_cpu = cpu if plan.request.scheduler is None else dict.fromkeys(cpu)
     return Measured(
         workers=workers,
         tiles=tiles,
-        estimate_seconds=wall.get("estimate", 0.0),
-        estimate_cpu_seconds=cpu.get("estimate", 0.0) if local else None,
         pixels=composed,
-        compose_seconds=wall.get("compose", 0.0),
-        compose_cpu_seconds=cpu.get("compose", 0.0) if local else None,
         days=len(made),
-        rest_seconds=round(rest_s, 2),
-        rest_cpu_seconds=round(rest_cpu_s, 2) if local else None,
         stored_pixels=stored,
         bytes_written=size,
         objects_written=count,
+        **{f"{part}_seconds": seconds for part, seconds in wall.items()},
+        **{f"{part}_cpu_seconds": seconds for part, seconds in known_cpu.items()},
     )
 
 
@@ -111,21 +110,20 @@ def find_rates(plan: Plan) -> Rates:
 
 
 def rates_of(measured: Measured, basis: str) -> Rates:
-    """The rates that a run measured. Where it knew no CPU seconds, those of its workers."""
-    work, days = measured.workers, measured.days
+    """The rates that a run measured. Where it knew no CPU seconds, those that it worked."""
+    work, megapixels = measured.workers, measured.pixels / MEGA
     tile_s = measured.estimate_seconds * work / measured.tiles
-    megapixel_s = measured.compose_seconds * work / (measured.pixels / MEGA)
-    tile_cpu, compose_cpu = measured.estimate_cpu_seconds, measured.compose_cpu_seconds
-    rest_cpu = measured.rest_cpu_seconds
+    megapixel_s = measured.compose_seconds * work / megapixels
+    day_s = measured.day_seconds / measured.days
     return Rates(
         tile_s=tile_s,
-        tile_cpu_s=tile_s if tile_cpu is None else tile_cpu / measured.tiles,
+        tile_cpu_s=_rate(measured.estimate_cpu_seconds, measured.tiles, tile_s),
         megapixel_s=megapixel_s,
-        megapixel_cpu_s=megapixel_s
-        if compose_cpu is None
-        else compose_cpu / (measured.pixels / MEGA),
-        day_s=measured.rest_seconds / days,
-        day_cpu_s=(measured.rest_seconds if rest_cpu is None else rest_cpu) / days,
+        megapixel_cpu_s=_rate(measured.compose_cpu_seconds, megapixels, megapixel_s),
+        day_s=day_s,
+        day_cpu_s=_rate(measured.day_cpu_seconds, measured.days, day_s),
+        run_s=measured.rest_seconds,
+        run_cpu_s=_rate(measured.rest_cpu_seconds, 1, measured.rest_seconds),
         pixel_bytes=measured.bytes_written / measured.stored_pixels,
         basis=basis,
     )
@@ -147,3 +145,14 @@ def known_workers(plan: Plan) -> int | None:
         return count_workers(plan.request.scheduler)
     except DispatchError:
         return None
+
+
+def _split(seconds: Mapping[str, float]) -> dict[str, float]:
+    """The seconds of a run's stages by what they grow with."""
+    parts = {part: seconds.get(part, 0.0) for part in ("estimate", "compose")}
+    parts["day"] = round(sum(seconds.get(stage, 0.0) for stage in STAGES_OF_A_DAY), 2)
+    return {**parts, "rest": round(seconds["total"] - sum(parts.values()), 2)}
+
+
+def _rate(cpu_seconds: float | None, count: float, otherwise: float) -> float:
+    return otherwise if cpu_seconds is None else cpu_seconds / count

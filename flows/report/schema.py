@@ -149,8 +149,11 @@ class Measured(Part):
     compose_cpu_seconds: float | None
     days: int
     """Published by that run."""
+    day_seconds: float
+    """Publishing, remembering and reporting these days."""
+    day_cpu_seconds: float | None
     rest_seconds: float
-    """Whatever is neither estimating nor composing."""
+    """Whatever else the run took, however many days it made."""
     rest_cpu_seconds: float | None
     stored_pixels: int
     """Of the mosaics of these days, those too that a stopped run had composed."""

@@ -79,6 +79,7 @@ def estimate_workload(plan: Plan) -> Workload:
     pixels = sum(_count_pixels(plan, slot) for slot in plan.unfinished)
     rates, workers = find_rates(plan), known_workers(plan)
     days = len(plan.unfinished)
+    run_s, run_cpu_s = (rates.run_s, rates.run_cpu_s) if days else (0.0, 0.0)
     work_s = tiles * rates.tile_s + pixels / MEGA * rates.megapixel_s
     cpu_s = tiles * rates.tile_cpu_s + pixels / MEGA * rates.megapixel_cpu_s
     return Workload(
@@ -93,8 +94,8 @@ def estimate_workload(plan: Plan) -> Workload:
         pixels=pixels,
         written_bytes=round(pixels * rates.pixel_bytes),
         written_objects=sum(_count_objects(plan, slot) for slot in plan.unfinished),
-        cpu_seconds=round(cpu_s + days * rates.day_cpu_s, 1),
-        seconds=round(work_s / (workers or 1) + days * rates.day_s, 1),
+        cpu_seconds=round(cpu_s + days * rates.day_cpu_s + run_cpu_s, 1),
+        seconds=round(work_s / (workers or 1) + days * rates.day_s + run_s, 1),
         workers=workers,
         rates_basis=rates.basis,
     )

@@ -53,7 +53,11 @@ class Reader(threading.Thread):
     def __init__(self, store: Path, expected: dict[str, str]):
         super().__init__(daemon=True)
         self.store = store
-        self.expected = {name: wanted for name, wanted in expected.items() if ".zarr/" in name}
+        self.expected = {
+            name: wanted
+            for name, wanted in expected.items()
+            if "/slots/" in name and ".zarr/" in name
+        }
         self.half_visible: list[str] = []
         self.looks = 0
         self._stop_looking = threading.Event()

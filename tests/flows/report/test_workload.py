@@ -67,7 +67,7 @@ def test_of_a_file_that_lies_partly_in_the_region_that_part_counts(
 MEASURED = Measured(
     workers=4, tiles=2, estimate_seconds=10.0, estimate_cpu_seconds=30.0,
     pixels=500_000, compose_seconds=8.0, compose_cpu_seconds=16.0,
-    days=2, rest_seconds=6.0, rest_cpu_seconds=3.0,
+    days=2, day_seconds=6.0, day_cpu_seconds=3.0, rest_seconds=5.0, rest_cpu_seconds=4.0,
     stored_pixels=1_000_000, bytes_written=7_000_000, objects_written=90,
 )  # fmt: skip
 
@@ -97,7 +97,8 @@ def test_a_workload_says_what_it_rests_on(
     assert work.rates_basis.startswith("default: ")
     assert work.written_bytes == round(work.pixels * DEFAULT.pixel_bytes)
     assert work.seconds == pytest.approx(
-        (DEFAULT.tile_s + millions * DEFAULT.megapixel_s) / 2 + DEFAULT.day_s, abs=0.1
+        (DEFAULT.tile_s + millions * DEFAULT.megapixel_s) / 2 + DEFAULT.day_s + DEFAULT.run_s,
+        abs=0.1,
     )
 
     leave_report(tmp_path / "elsewhere", MEASURED)
@@ -108,8 +109,8 @@ def test_a_workload_says_what_it_rests_on(
     work = estimate_workload(plan)
     assert work.rates_basis == "measured by this region's last run"
     assert work.written_bytes == 7 * work.pixels
-    assert work.seconds == pytest.approx((20 + millions * 64) / 2 + 3, abs=0.1)
-    assert work.cpu_seconds == pytest.approx(15 + millions * 32 + 1.5, abs=0.1)
+    assert work.seconds == pytest.approx((20 + millions * 64) / 2 + 3 + 5, abs=0.1)
+    assert work.cpu_seconds == pytest.approx(15 + millions * 32 + 1.5 + 4, abs=0.1)
     assert all(work.rates_basis in dict(work.rows())[what] for what in ("to write", "CPU", "time"))
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from catalog.grid import Lattice, lattice_for
 from catalog.memory.store import MemoryStore
+from flows.memory.radar import PassPosition, locate_pass
+from flows.memory.recall import Remembered
+from flows.memory.weigh import weigh_group
 from flows.plan.groups import Group
 from flows.stages.fit import node_grid
-from flows.stages.radar import PassPosition, locate_pass
-from flows.stages.recall import Remembered
-from flows.stages.weigh import weigh_group
 from tar_engine.fields.field import Field
 from tar_engine.fields.matches import Matches
 from tar_engine.fields.nodes import NodeField

@@ -22,12 +22,12 @@ from catalog.store.schema import (
     REGISTERED_FROM_MEMORY,
     REGISTERED_RADAR_TO_RADAR,
 )
+from flows.memory.radar import REMAINDER, PassPosition, less
+from flows.memory.recall import Remembered
 from flows.plan.groups import Group
 from flows.stages.estimate import GroupEstimate, PairVerdict
 from flows.stages.fit import fit_group, split_by_pair, state_errors
 from flows.stages.group_matches import GroupMatches
-from flows.stages.radar import REMAINDER, PassPosition, less
-from flows.stages.recall import Remembered
 from flows.stages.slices import find_slice_shifts, without_slice_shifts
 from tar_engine.fields.field import Field
 from tar_engine.fields.ground import blend, continued, fit_affine
@@ -42,7 +42,7 @@ from tar_engine.fields.nodes import (
 Float64 = npt.NDArray[np.float64]
 
 MATCHES_OF_A_WINDOW = 25  # that share their pixels: as many count as one
-REMAINDER_SIGMA_PX = 0.35  # of what one window tells of a pass's remainder
+REMAINDER_SIGMA_PX = 0.6  # of what one window tells of a pass's remainder
 REMAINDER_TOLERANCE_PX = 0.7  # of a match from it
 UNTOLD_TILT, TOLD_TILT = 5e-4, 1e-4  # sigma of a pass's, and of what radar leaves of it; px per px
 RADAR_SIGMA_PX = 0.1  # of a pass held to the ground by radar

@@ -16,12 +16,12 @@ from catalog.memory.store import MemoryStore
 from catalog.store.schema import SlotSchema
 from catalog.store.shards import write_shard
 from catalog.store.slot import SlotStore
+from flows.memory.learnt import MOST_DAYS, Day, add_day, kept_days
+from flows.memory.radar import halve, in_decibels
+from flows.memory.recall import least_told, load, tiles_to_match
+from flows.memory.remember import ReferenceJob, stack, write_reference_shard
 from flows.stages.fit import node_grid
-from flows.stages.learnt import MOST_DAYS, Day, add_day, kept_days
 from flows.stages.match import Tile
-from flows.stages.radar import halve, in_decibels
-from flows.stages.recall import least_told, load, tiles_to_match
-from flows.stages.remember import ReferenceJob, stack, write_reference_shard
 from tar_engine.fields.nodes import NodeField
 from tests.support.matches import terrain
 from tests.support.scenes import NOON

@@ -25,6 +25,7 @@ from catalog.memory.layout import REFERENCE_FACTOR as SIZE
 from catalog.memory.store import MemoryStore
 from catalog.pixels.composite import read_composite
 from flows.cluster.workers import Workers, load_registrar
+from flows.memory.recall import SAMPLED, Remembered, knows, start_of
 from flows.plan.plan import Plan
 from flows.progress import Bar
 from flows.stages.group_matches import Collected, GroupMatches, TileMatches
@@ -37,7 +38,6 @@ from flows.stages.match import (
     is_inside,
     name_tile,
 )
-from flows.stages.recall import SAMPLED, Remembered, knows, start_of
 from flows.stages.slices import SliceShifts, find_slice_shifts, without_slice_shifts
 from tar_engine.config import FitConfig
 from tar_engine.fields.field import Field

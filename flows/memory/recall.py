@@ -16,9 +16,9 @@ from catalog.archives.items import Scene
 from catalog.grid import Lattice, Window
 from catalog.memory.geometry import geometry_of, memory_name
 from catalog.memory.store import MemoryStore
+from flows.memory.learnt import kept_days, lay_days
 from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan
-from flows.stages.learnt import kept_days, lay_days
 from flows.stages.match import TILE_PX, Tile, Tiled
 from tar_engine.fields.field import Field
 from tar_engine.fields.ground import continued

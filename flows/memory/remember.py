@@ -20,12 +20,12 @@ from catalog.memory.layout import reference_lattice
 from catalog.memory.store import MemoryStore
 from catalog.store.publish import generation_name
 from catalog.store.slot import SlotStore
+from flows.memory.learnt import Day, add_day
+from flows.memory.radar import halve, in_decibels
+from flows.memory.recall import memory_names, memory_store, name_memory
 from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan, slot_store
 from flows.stages.estimate import GroupEstimate, estimates_from_bytes
-from flows.stages.learnt import Day, add_day
-from flows.stages.radar import halve, in_decibels
-from flows.stages.recall import memory_names, memory_store, name_memory
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
