@@ -6,16 +6,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
 
+import psutil
 import rich.progress
 from rich.console import Console
 
 SHOWN_EVERY_SECONDS = 2.0
 STOP_SECONDS = 5.0  # that a last word to a slow server may take
 Show = Callable[[float, str], None]
+Spent = tuple[float, float]  # seconds by the clock, and of CPU
 logger = logging.getLogger(__name__)
 
 
@@ -117,28 +119,69 @@ class Progress:
                 complained = True
 
 
-class Stopwatch:
-    """Seconds by stage. A stage may run many times; a stage inside another counts only once."""
+class CpuClock:
+    """CPU seconds of this process and of all that it started, those that have ended too.
+
+    Workers of a scheduler elsewhere are not among them. What a process uses between the last look
+    at it and its end is not counted.
+    """
 
     def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-        self._inner: list[float] = []
-        self._started = time.monotonic()
+        self._process = psutil.Process()
+        self._seconds: dict[tuple[int, float], float] = {}
+
+    def __call__(self) -> float:
+        for process in [self._process, *self._process.children(recursive=True)]:
+            with suppress(psutil.Error):  # it has ended meanwhile
+                times = process.cpu_times()
+                key = process.pid, process.create_time()
+                self._seconds[key] = max(times.user + times.system, self._seconds.get(key, 0.0))
+        return sum(self._seconds.values())
+
+
+class Stopwatch:
+    """Seconds by stage, by the clock and of CPU.
+
+    A stage may run many times; a stage inside another counts only once.
+    """
+
+    def __init__(self) -> None:
+        self._cpu = CpuClock()
+        self._spent: dict[str, Spent] = {}
+        self._inner: list[Spent] = []
+        self._started = self._now()
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        started = time.monotonic()
-        self._inner.append(0.0)
+        started = self._now()
+        self._inner.append((0.0, 0.0))
         try:
             yield
         finally:
-            elapsed = time.monotonic() - started
-            own = elapsed - self._inner.pop()
-            self._seconds[stage] = self._seconds.get(stage, 0.0) + own
+            elapsed = _difference(self._now(), started)
+            own = _difference(elapsed, self._inner.pop())
+            self._spent[stage] = _sum(self._spent.get(stage, (0.0, 0.0)), own)
             if self._inner:
-                self._inner[-1] += elapsed
+                self._inner[-1] = _sum(self._inner[-1], elapsed)
 
     def seconds(self) -> dict[str, float]:
         """By stage, and `total` since this stopwatch was made; rounded to a hundredth."""
-        total = time.monotonic() - self._started
-        return {name: round(s, 2) for name, s in {**self._seconds, "total": total}.items()}
+        return {stage: round(wall, 2) for stage, (wall, _) in self._all().items()}
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """The same of CPU, as `CpuClock` counts it."""
+        return {stage: round(cpu, 2) for stage, (_, cpu) in self._all().items()}
+
+    def _now(self) -> Spent:
+        return time.monotonic(), self._cpu()
+
+    def _all(self) -> dict[str, Spent]:
+        return {**self._spent, "total": _difference(self._now(), self._started)}
+
+
+def _sum(one: Spent, other: Spent) -> Spent:
+    return one[0] + other[0], one[1] + other[1]
+
+
+def _difference(one: Spent, other: Spent) -> Spent:
+    return one[0] - other[0], one[1] - other[1]

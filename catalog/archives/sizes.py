@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from shapely.geometry.base import BaseGeometry
+
 from catalog import objects
 from catalog.archives.items import Asset, Scene
 from catalog.errors import CatalogError
@@ -20,13 +22,16 @@ class FileSizes:
 
     files: int
     bytes: int | None
+    inside: int | None
+    """Of the part within the region, as if bytes lay evenly over each scene's footprint."""
     basis: str
 
 
-def file_sizes(scenes: Sequence[Scene]) -> FileSizes:
+def file_sizes(scenes: Sequence[Scene], region: BaseGeometry) -> FileSizes:
     """Bytes of all files of scenes: by their items, else by asking, else from those that answered.
 
-    A size that nobody tells is no error: `bytes` is None when not one is known.
+    `region` is in degrees, as the footprints are. A size that nobody tells is no error: `bytes` is
+    None when not one is known.
     """
     assets = {asset.href: asset for scene in scenes for asset in scene.assets}
     said = {href: asset.size_bytes for href, asset in assets.items() if asset.size_bytes}
@@ -36,12 +41,19 @@ def file_sizes(scenes: Sequence[Scene]) -> FileSizes:
         told = {a.href: size for a, size in zip(silent[:ASKED], answers, strict=True) if size}
     known = {**said, **told}
     if not known:
-        return FileSizes(len(assets), None, "no file's size is known")
-    total = sum(known.values())
+        return FileSizes(len(assets), None, None, "no file's size is known")
+    usual = sum(known.values()) / len(known)
+    sizes = {href: known.get(href, usual) for href in assets}
+    shares = {
+        asset.href: scene.footprint.intersection(region).area / scene.footprint.area
+        for scene in scenes
+        for asset in scene.assets
+    }
+    inside = sum(size * shares[href] for href, size in sizes.items())
+    basis = f"estimated from {len(known)} of {len(assets)} files"
     if len(known) == len(assets):
-        return FileSizes(len(assets), total, "measured" if told else "by the items")
-    estimate = round(total / len(known) * len(assets))
-    return FileSizes(len(assets), estimate, f"estimated from {len(known)} of {len(assets)} files")
+        basis = "measured" if told else "by the items"
+    return FileSizes(len(assets), round(sum(sizes.values())), round(inside), basis)
 
 
 def _ask_for_size(asset: Asset) -> int | None:

@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -144,6 +144,18 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
         Client(local, set_as_default=False) as client,
     ):
         yield Workers(client)
+
+
+def count_workers(scheduler: str | None) -> int:
+    """The threads of a scheduler's workers, or of the local cluster that `cluster` would start.
+
+    Raises `DispatchError`.
+    """
+    if scheduler is None:
+        return len(_local_workers(None, scratch=""))
+    with closing(connect(scheduler)) as client:
+        workers = client.scheduler_info(-1)["workers"].values()
+        return max(1, sum(int(worker["nthreads"]) for worker in workers))
 
 
 def check_scheduler(scheduler: str | None) -> None:

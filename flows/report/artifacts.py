@@ -54,19 +54,13 @@ def show_plan(plan: Plan) -> None:
 
 def describe_workload(plan: Plan, work: Workload) -> str:
     """The plan in numbers, with what each of them rests on."""
-    size = "unknown" if work.bytes is None else f"{work.bytes / 1e9:.2f} GB"
-    return f"""\
-| | |
-|---|---|
-| scenes found | {len(plan.optical)} optical, {len(plan.sar)} SAR |
-| pairs | {len(plan.pairs)} |
-| days | {len(plan.slots)}, of {plan.lattice.shape[1]} × {plan.lattice.shape[0]} px |
-| **days to do** | {work.days}; the others are published |
-| files | {work.files} of {work.scenes} scenes, {size} ({work.bytes_basis}) |
-| tiles | {work.tiles} |
-| shards | {work.shards} |
-| estimated time | {_describe_duration(work.seconds)} ({work.seconds_basis}) |
-"""
+    rows = [
+        ("scenes found", f"{len(plan.optical)} optical, {len(plan.sar)} SAR"),
+        ("pairs", str(len(plan.pairs))),
+        ("days", f"{len(plan.slots)}, of {plan.lattice.shape[1]} × {plan.lattice.shape[0]} px"),
+        *work.rows(),
+    ]
+    return "".join(f"| {what} | {told} |\n" for what, told in [("", ""), ("---", "---"), *rows])
 
 
 def show_progress(plan: Plan) -> Progress:
@@ -147,12 +141,6 @@ def _key(plan: Plan, name: str) -> str:
 
 def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
-
-
-def _describe_duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _title(plan: Plan) -> str:

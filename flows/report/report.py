@@ -19,6 +19,7 @@ from flows.plan.plan import Plan, slot_store
 from flows.progress import Stopwatch
 from flows.report.accountability import account_for, name_shortfall
 from flows.report.drift import Step
+from flows.report.rates import measure
 from flows.report.schema import (
     Accountability,
     DriftStep,
@@ -84,6 +85,8 @@ def compile_report(
         shards_written=written,
         shards_kept=kept,
         seconds=clock.seconds(),
+        cpu_seconds=clock.cpu_seconds() if plan.request.scheduler is None else None,
+        measured=measure(plan, outcomes, clock),
         request=plan.request.model_dump(mode="json") | {"catalog": shown(plan.request.catalog)},
         software=f"tar-pipeline {version('tar-pipeline')}",
         weights_sha256=plan.weights_sha256,

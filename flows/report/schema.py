@@ -133,6 +133,35 @@ class DriftStep(Part):
     dy_px: float
 
 
+class Measured(Part):
+    """What the last run that made days of this region took; what later ones are estimated by."""
+
+    workers: int
+    """Threads that worked at once."""
+    tiles: int
+    """Tried."""
+    estimate_seconds: float
+    estimate_cpu_seconds: float | None
+    """As `cpu_seconds` of the report."""
+    pixels: int
+    """Of the mosaics, composed by that run; all its variables are one pixel."""
+    compose_seconds: float
+    compose_cpu_seconds: float | None
+    days: int
+    """Published by that run."""
+    day_seconds: float
+    """Publishing, remembering and reporting these days."""
+    day_cpu_seconds: float | None
+    rest_seconds: float
+    """Whatever else the run took, however many days it made."""
+    rest_cpu_seconds: float | None
+    stored_pixels: int
+    """Of the mosaics of these days, those too that a stopped run had composed."""
+    bytes_written: int
+    """All that lies in the store of these days, without what the region remembers."""
+    objects_written: int
+
+
 class Truth(Part):
     """Of the demo, whose true misregistration is known. Medians of lengths in pixels."""
 
@@ -169,6 +198,10 @@ class Report(Part):
     shards_kept: int
     seconds: dict[str, float]
     """By stage, and `total`."""
+    cpu_seconds: dict[str, float] | None
+    """The same, of this process and its workers; null where these are elsewhere."""
+    measured: Measured | None
+    """A run that made no day keeps what an earlier one measured."""
     request: dict[str, Any]
     """The fields of the request."""
     software: str

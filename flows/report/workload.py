@@ -1,19 +1,24 @@
-"""What a plan comes to, before it is done: files, bytes, tiles, shards, and about how long."""
+"""What a plan comes to, before it is done: what is read and written, counted, and how long."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from catalog import objects
+import shapely
+
 from catalog.archives.sizes import file_sizes
+from catalog.grid import Lattice, Shard
+from catalog.store.layout import overview_factors
+from catalog.store.overviews import overview_shards
+from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan
-from flows.stages.compose import slot_shards
+from flows.report.rates import MEGA, find_rates, known_workers
+from flows.stages.compose import slot_schema, slot_shards
 from flows.stages.match import group_tiles
 
-# Where the region has no earlier run to learn from: nine real scenes on two CPU cores.
-TILE_SECONDS = 3.0
-SHARD_SECONDS = 8.0
+COORDINATES = ("y", "x", "time", "sar_time", "optical_time", "spatial_ref")
+OBJECTS_OF_A_DAY = 5  # .zmetadata, the list of shards, the estimate, item, page
 
 
 @dataclass(frozen=True)
@@ -24,31 +29,75 @@ class Workload:
     scenes: int
     files: int
     bytes: int | None
-    """Of the whole files, of which a run reads the parts that it needs; None when unknown."""
+    """Of the whole files; None when unknown."""
+    bytes_inside: int | None
+    """Of their part in the region, which is read at most twice: to match, and to compose."""
     bytes_basis: str
     tiles: int
+    """Where memory knows the ground, about half of them are tried."""
     shards: int
+    pixels: int
+    written_bytes: int
+    written_objects: int
+    """By how days are laid out; what is all no data is not stored."""
+    cpu_seconds: float
     seconds: float
-    seconds_basis: str
+    workers: int | None
+    """None where their scheduler does not answer: then it is the time on one."""
+    rates_basis: str
+    """What bytes and seconds rest on: defaults, or which earlier run."""
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What people are told, and what each number rests on."""
+        read = "unknown"
+        if self.bytes is not None and self.bytes_inside is not None:
+            read = f"{_show_bytes(self.bytes)}, in the region {_show_bytes(self.bytes_inside)}"
+        workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
+        if self.workers is None:
+            workers = "1 worker, for the scheduler does not answer"
+        return [
+            ("days to do", f"{self.days}; the others are published"),
+            ("to read", f"{self.files} files of {self.scenes} scenes, {read} ({self.bytes_basis})"),
+            ("to match", f"{self.tiles} tiles; about half, where the ground is remembered"),
+            ("to compose", f"{self.shards} shards, {self.pixels / MEGA:.1f} million pixels"),
+            ("to write", f"{_show_bytes(self.written_bytes)} ({self.rates_basis})"),
+            ("objects", f"{self.written_objects} at most (by the layout)"),
+            ("CPU", f"{_show_seconds(self.cpu_seconds)} ({self.rates_basis})"),
+            ("time", f"{_show_seconds(self.seconds)} on {workers} ({self.rates_basis})"),
+        ]
 
 
 def estimate_workload(plan: Plan) -> Workload:
-    """Count what is left to do. Asks some files for their size; unknown ones are no error."""
+    """Count what is left to do. Asks some files for their size; unknown ones are no error.
+
+    Raises `StoreError`.
+    """
     groups = [group for slot in plan.unfinished for group in slot.groups]
     scenes = {scene.id: scene for group in groups for scene in group.scenes}
-    sizes = file_sizes(tuple(scenes.values()))
+    sizes = file_sizes(tuple(scenes.values()), shapely.box(*plan.request.bbox))
     tiles, shards = count_steps(plan)
-    tile_seconds, shard_seconds, basis = _find_pace(plan)
+    pixels = sum(_count_pixels(plan, slot) for slot in plan.unfinished)
+    rates, workers = find_rates(plan), known_workers(plan)
+    days = len(plan.unfinished)
+    run_s, run_cpu_s = (rates.run_s, rates.run_cpu_s) if days else (0.0, 0.0)
+    work_s = tiles * rates.tile_s + pixels / MEGA * rates.megapixel_s
+    cpu_s = tiles * rates.tile_cpu_s + pixels / MEGA * rates.megapixel_cpu_s
     return Workload(
-        days=len(plan.unfinished),
+        days=days,
         scenes=len(scenes),
         files=sizes.files,
         bytes=sizes.bytes,
+        bytes_inside=sizes.inside,
         bytes_basis=sizes.basis,
         tiles=tiles,
         shards=shards,
-        seconds=tiles * tile_seconds + shards * shard_seconds,
-        seconds_basis=basis,
+        pixels=pixels,
+        written_bytes=round(pixels * rates.pixel_bytes),
+        written_objects=sum(_count_objects(plan, slot) for slot in plan.unfinished),
+        cpu_seconds=round(cpu_s + days * rates.day_cpu_s + run_cpu_s, 1),
+        seconds=round(work_s / (workers or 1) + days * rates.day_s + run_s, 1),
+        workers=workers,
+        rates_basis=rates.basis,
     )
 
 
@@ -61,16 +110,38 @@ def count_steps(plan: Plan) -> tuple[int, int]:
     return tiles, shards
 
 
-def _find_pace(plan: Plan) -> tuple[float, float, str]:
-    """Seconds per tile and per shard, and where they are from."""
-    saved = objects.get(f"{plan.mosaic_url}/report.json")
-    report = json.loads(saved) if saved else {}
-    tiles, shards = report.get("tiles", 0), report.get("shards_written", 0)
-    seconds = report.get("seconds", {})
-    if tiles and shards and "estimate" in seconds and "compose" in seconds:
-        return (
-            seconds["estimate"] / tiles,
-            seconds["compose"] / shards,
-            "as in this region's last run",
-        )
-    return TILE_SECONDS, SHARD_SECONDS, "a guess, as on two CPU cores"
+def count_objects(lattice: Lattice, variables: int, shards: Sequence[Shard]) -> int:
+    """How many objects a day of these shards is, if no chunk of it is all no data.
+
+    Each shard of each level is a chunk per variable of pixels and a receipt; each level a group of
+    arrays that are described, and whose coordinates are a chunk each.
+    """
+    levels = (1, *overview_factors(lattice))
+    count = len(shards)
+    for factor in levels[1:]:
+        below = [(shard.row, shard.col) for shard in shards]
+        shards = overview_shards(lattice, factor, below)
+        count += len(shards)
+    described = len(levels) * (1 + variables + len(COORDINATES)) + (len(levels) > 1)
+    stored = len(levels) * (len(COORDINATES) - 1)  # the CRS is all in its attributes
+    return count * (variables + 1) + described + stored + OBJECTS_OF_A_DAY
+
+
+def _count_objects(plan: Plan, slot: SlotPlan) -> int:
+    variables = len(slot_schema(slot).empty((1, 1)))
+    return count_objects(plan.lattice, variables, slot_shards(plan.lattice, slot.groups))
+
+
+def _count_pixels(plan: Plan, slot: SlotPlan) -> int:
+    windows = [shard.window for shard in slot_shards(plan.lattice, slot.groups)]
+    return sum(window.height * window.width for window in windows)
+
+
+def _show_bytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _show_seconds(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

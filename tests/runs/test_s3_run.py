@@ -151,8 +151,10 @@ def test_a_rerun_in_s3_has_nothing_to_do(
     assert register_region(request).report.status == "nothing to do"
     assert contents(finished.store) == before
     assert main(["status", finished.store, "--json", "-"]) == 0
-    slot, memory = json.loads(capsys.readouterr().out)
+    slot, memory, cost = json.loads(capsys.readouterr().out)
     assert memory["memory"].startswith(("ascending-", "descending-"))
+    assert cost["objects"] == len(before)
+    assert cost["bytes"] == sum(map(len, before.values()))
     assert slot["published"]
     assert (slot["pairs"], slot["refused"]) == (4, [])
     assert slot["pixels"]["registered"] > 0.95

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from flows.cli.terminal import (
     DONE,
@@ -24,12 +26,14 @@ if TYPE_CHECKING:
     from flows.plan.plan import Plan
     from flows.progress import Stopwatch
     from flows.report.schema import Report
+    from flows.report.workload import Workload
 
 EPILOG = """\
 examples:
   tar-pipeline run --provider earth-search --bbox 11.2 46.4 11.5 46.6 --start 2024-06-01 \\
       --end 2024-06-10 --store mosaics --region bolzano --dry-run
-      which scenes pair, which do not and why; leave out --dry-run to register them
+      which scenes pair, which do not and why, and what it would take;
+      leave out --dry-run to register them
 
   tar-pipeline run --catalog items.json --optical sentinel-2-visual --sar sentinel-1-rtc \\
       --bbox 11.2 46.4 11.5 46.6 --start 2024-06-01 --end 2024-06-10 --store s3://mosaics
@@ -57,7 +61,8 @@ def describe_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = EPILOG
     add_request_options(parser)
-    parser.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
+    parser.add_argument("--dry-run", action="store_true",
+                        help="print the plan and what it would take, write nothing")  # fmt: skip
     add_json(parser)
     parser.set_defaults(command=run)
 
@@ -72,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     from flows.report.report import print_plan
     from flows.report.save import report_is_missing, save_run
     from flows.report.schema import encode_report
+    from flows.report.workload import estimate_workload
 
     console, clock = output(args), Stopwatch()
     request = RegionRequest.of(**request_values(args))
@@ -79,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
         plan = plan_request(request)
     print_plan(console, plan, pairs=args.dry_run)
     if args.dry_run:
-        write_json(args, plan_values(plan))
+        work = estimate_workload(plan)
+        _print_workload(console, work)
+        write_json(args, {**plan_values(plan), "workload": asdict(work)})
         console.print("\nDry run: nothing was written.")
         return DONE
     if plan.unfinished:
@@ -140,6 +148,15 @@ def _register(console: Console, plan: Plan, clock: Stopwatch) -> tuple[int, Repo
     if code != FAILED:
         _tell_where_it_is(console, result.report, code)
     return code, result.report
+
+
+def _print_workload(console: Console, work: Workload) -> None:
+    """What the run would come to, and what each number rests on."""
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    for what, told in work.rows():
+        table.add_row(what, told)
+    console.print("\n[bold]What it would take[/]")
+    console.print(table, highlight=False)
 
 
 def _tell_where_it_is(console: Console, report: Report, code: int) -> None:

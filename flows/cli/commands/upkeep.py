@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.cli.terminal import DONE, FAILED, add_json, add_store, output, write_json
@@ -15,13 +17,17 @@ if TYPE_CHECKING:
 
     from catalog.memory.upkeep import Version
     from catalog.store.upkeep import Generation
+    from flows.report.prices import Prices, RegionCost
 
 SETTLED_HOURS = 24.0
 
 STATUS_EPILOG = """\
 Shares are of the day's pixels. Refused pairs and unfinished days are worth a look: a day without
 PUBLISHED is one that a run is writing, or that a stopped run left; the same `run` finishes it.
-Below: what the region remembers of each viewing geometry, version by version.
+Below: what the region remembers of each viewing geometry, version by version; and what each region
+costs a month: all that lies there, and the requests of the runs that fill it, estimated from the
+objects of a day. Prices are those of --prices FILE; what it leaves out, and its absence, are
+defaults. Readers' requests, traffic and computing are not among it.
 """
 VERIFY_EPILOG = """\
 Every shard of every published day, those of its overviews too, is read and compared with the
@@ -47,11 +53,21 @@ examples:
 
 def status(args: argparse.Namespace) -> int:
     """What lies in a store."""
-    rows = [_describe(each) for each in _generations(args.store)]
+    from catalog.store.upkeep import regions
+    from flows.report.prices import load_prices, price_region
+
+    prices, found = load_prices(args.prices), _generations(args.store)
+    rows = [_describe(each) for each in found]
+    costs = [
+        price_region(store, region, [e for e in found if e.store.region == region], prices)
+        for store, region in regions(args.store)
+    ]
     remembered = [{**_measure(each), "current": each.current} for each in _versions(args.store)]
     _print_status(output(args), rows)
     _print_remembered(output(args), remembered)
-    write_json(args, [*rows, *remembered])
+    _print_costs(output(args), costs, prices, by_default=args.prices is None)
+    told = [{**asdict(cost), "month": cost.month, **prices.model_dump()} for cost in costs]
+    write_json(args, [*rows, *remembered, *told])
     return DONE
 
 
@@ -109,6 +125,10 @@ def describe_status(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = STATUS_EPILOG
     add_store(parser)
+    parser.add_argument("--prices", type=Path, metavar="FILE",
+                        help="YAML of what the object store costs: currency, "
+                        "storage_gb_month, put_thousand, get_thousand (default: as infra/SCALE.md "
+                        "assumes)")  # fmt: skip
     add_json(parser)
     parser.set_defaults(command=status)
 
@@ -244,6 +264,26 @@ def _print_remembered(console: Console, rows: Sequence[dict[str, Any]]) -> None:
             f"in use {used[0] if used else 'none'}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
+
+
+def _print_costs(
+    console: Console, costs: Sequence[RegionCost], prices: Prices, *, by_default: bool
+) -> None:
+    from dask.utils import format_bytes
+
+    for cost in costs:
+        console.print(
+            f"{cost.region} costs {cost.month:.2f} {prices.currency} a month: "
+            f"{format_bytes(cost.bytes)} in {cost.objects} objects {cost.storage:.2f}, requests of "
+            f"{cost.days_per_month:.1f} days {cost.requests:.2f}; "
+            f"each month adds {cost.growth:.2f} to that",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    if len(costs) > 1:
+        total = sum(cost.month for cost in costs)
+        console.print(f"All of it: {total:.2f} {prices.currency} a month", highlight=False)
+    told = "default prices, as infra/SCALE.md assumes them" if by_default else "prices"
+    console.print(f"({told}: {prices})", highlight=False, soft_wrap=True)
 
 
 def _print_verified(console: Console, results: Sequence[dict[str, Any]]) -> None:

@@ -31,6 +31,8 @@ def test_the_commands_tell_people_and_programs(
     assert "published" in capsys.readouterr().out
     assert main(["status", place, "--json", "-"]) == 0
     rows = json.loads(capsys.readouterr().out)
+    *rows, cost = rows
+    assert (cost["region"], cost["currency"]) == ("la", "€")
     assert [row["generation"] for row in rows] == [FIRST, SECOND, HALF]
     assert [row["published"] for row in rows] == [False, True, False]
     assert sum(rows[1]["pixels"].values()) == pytest.approx(1)
