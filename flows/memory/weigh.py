@@ -42,7 +42,7 @@ from tar_engine.fields.nodes import (
 Float64 = npt.NDArray[np.float64]
 
 MATCHES_OF_A_WINDOW = 25  # that share their pixels: as many count as one
-REMAINDER_SIGMA_PX = 0.6  # of what one window tells of a pass's remainder
+REMAINDER_SIGMA_PX = 0.35  # of what one window tells of a pass's remainder
 SHARED_SIGMA_PX = 1.0  # per window, of what a day's matches share: its season and its light
 REMAINDER_TOLERANCE_PX = 0.7  # of a match from it
 UNTOLD_TILT, TOLD_TILT = 5e-4, 1e-4  # sigma of a pass's, and of what radar leaves of it; px per px
