@@ -43,8 +43,8 @@ class Rates:
     basis: str
 
 
-# Tiles, pixels and bytes by tests/benchmarks/granule.py --side 3072, as infra/SCALE.md has them; days
-# and runs by the report of such a granule of 2048 px.
+# Tiles, pixels and bytes by tests/benchmarks/granule.py --side 3072, as infra/SCALE.md has them;
+# days and runs by the report of such a granule of 2048 px.
 DEFAULT = Rates(
     tile_s=5.9,
     tile_cpu_s=2.7,
@@ -82,16 +82,18 @@ def measure(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> Me
             size, count = size + sum(entry.bytes for entry in found), count + len(found)
     wall, cpu = (_split(seconds) for seconds in (clock.seconds(), clock.cpu_seconds()))
     known_cpu = cpu if plan.request.scheduler is None else dict.fromkeys(cpu)
-    return Measured(
-        workers=workers,
-        tiles=tiles,
-        pixels=composed,
-        days=len(made),
-        stored_pixels=stored,
-        bytes_written=size,
-        objects_written=count,
-        **{f"{part}_seconds": seconds for part, seconds in wall.items()},
-        **{f"{part}_cpu_seconds": seconds for part, seconds in known_cpu.items()},
+    return Measured.model_validate(
+        {
+            "workers": workers,
+            "tiles": tiles,
+            "pixels": composed,
+            "days": len(made),
+            "stored_pixels": stored,
+            "bytes_written": size,
+            "objects_written": count,
+            **{f"{part}_seconds": seconds for part, seconds in wall.items()},
+            **{f"{part}_cpu_seconds": seconds for part, seconds in known_cpu.items()},
+        }
     )
 
 
