@@ -190,8 +190,8 @@ def test_a_tile_without_common_ground_is_not_matched(
 
 
 def test_many_tiles_share_jobs_and_few_do_not() -> None:
-    assert batch_tiles(range(3)) == [range(0, 1), range(1, 2), range(2, 3)]
-    assert batch_tiles([]) == []
-    many = batch_tiles(range(10_001))
+    assert batch_tiles(3) == [range(0, 1), range(1, 2), range(2, 3)]
+    assert batch_tiles(0) == []
+    many = batch_tiles(10_001)
     assert [place for batch in many for place in batch] == list(range(10_001))
     assert {len(batch) for batch in many} == {1, 4}
