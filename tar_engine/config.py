@@ -87,6 +87,8 @@ class RefineConfig:
         0.16,
     )  # correlation lost per px² off it
     smoothing_cells: tuple[float, ...] = (3.0, 2.0, 1.5, 0.7)  # sigma of the field's smoothing
+    near_share: float = 0.125  # of the longer side: within a smaller prior, which lets SAR turn by
+    # 14 degrees at most, its features are made once and warped; 0 = off
     confirmed_px: float = 2.5  # a window that would move the answer by more does not confirm it
 
     def shrink_factors(self, reach_px: float) -> tuple[int, ...]:

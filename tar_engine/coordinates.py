@@ -11,11 +11,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tar_engine.constants import made_once
+
 
 def normalised_from_pixel(xy: Tensor, height: float, width: float) -> Tensor:
     """(..., 2) pixel (x, y) to normalised (x, y) for `grid_sample(align_corners=False)`."""
-    size = torch.tensor([width, height], dtype=xy.dtype, device=xy.device)
-    return (2 * xy + 1) / size - 1
+    return (2 * xy + 1) / size_xy(height, width, xy.dtype, xy.device) - 1
+
+
+@made_once
+def size_xy(height: float, width: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(2,) width and height."""
+    return torch.tensor([width, height], dtype=dtype, device=device)
 
 
 def pixel_from_level(xy: Tensor, factor: float) -> Tensor:

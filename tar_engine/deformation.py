@@ -88,10 +88,28 @@ def sample(image: Tensor, source_xy: Tensor, mode: str = "bilinear") -> Tensor:
     NaN pixels and everything outside are nodata: a sample with less than half of its weight on
     valid pixels is NaN, others are renormalised.
     """
-    grid = normalised_from_pixel(source_xy, image.shape[-2], image.shape[-1])
-    valid = image.isfinite()
-    known = image.nan_to_num(0.0, 0.0, 0.0)
-    stacked = torch.cat([known, valid.all(dim=1, keepdim=True).to(image.dtype)], dim=1)
+    values, known = sample_weighted(stack_weight(image), source_xy, mode)
+    return values.masked_fill(~known, torch.nan)
+
+
+def stack_weight(image: Tensor) -> Tensor:
+    """(B, C + 1, H, W): images with 0 for NaN, and below them 1 where all of their bands are known.
+
+    What `sample_weighted` takes, to be kept where one image is sampled several times.
+    """
+    valid = image.isfinite().all(dim=1, keepdim=True).to(image.dtype)
+    return torch.cat([image.nan_to_num(0.0, 0.0, 0.0), valid], dim=1)
+
+
+def sample_weighted(
+    stacked: Tensor, source_xy: Tensor, mode: str = "bilinear"
+) -> tuple[Tensor, Tensor]:
+    """What `sample` gives of images that `stack_weight` prepared, but 0 for nodata; and where not.
+
+    The latter (B, 1, h, w) bool.
+    """
+    grid = normalised_from_pixel(source_xy, stacked.shape[-2], stacked.shape[-1])
     sampled = F.grid_sample(stacked, grid, mode=mode, padding_mode="zeros", align_corners=False)
     weight = sampled[:, -1:]
-    return (sampled[:, :-1] / weight.clamp_min(1e-6)).masked_fill(weight < 0.5, torch.nan)
+    known = weight >= 0.5
+    return sampled[:, :-1] * (known / weight.clamp_min(1e-6)), known

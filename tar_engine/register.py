@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
@@ -200,14 +201,16 @@ class Registrar:
             reach_px = max_offset_px
         factors = config.shrink_factors(reach_px)
         padded = pad_to_cells(optical, factors[0] * config.cell_px)
-        pair = ImagePair(padded, sar, self.network, of_reference, start is not None)
-        positions = SarPositions(affine)
+        is_near = max_offset_px is not None and reach_px <= config.near_share * max(height, width)
+        pair = ImagePair(padded, sar, self.network, of_reference, is_near)
+        rows, columns = (side // config.cell_px for side in padded.shape[-2:])
+        begun = positions = SarPositions(affine)
         if start is not None:
-            positions = SarPositions(affine, start.to(self.device), config.cell_px)
-        begun = positions
+            around = (0, columns - start.shape[-1], 0, rows - start.shape[-2])
+            start = F.pad(start.to(self.device), around, mode="replicate")
+            begun = positions = SarPositions(affine, start, config.cell_px)
         positions = refine(pair, positions, factors, config)
         matches = confirm_matches(pair, positions, config)
-        rows, columns = (side // config.cell_px for side in padded.shape[-2:])
         inside = (count_cells(side, config.cell_px) for side in (height, width))
         matches = matches.first_cells((rows, columns), *inside)
         if max_offset_px is None:

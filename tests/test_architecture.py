@@ -23,7 +23,7 @@ FLOORS = {
         "pixels", "store", "memory retention",
     ),
     "tar_engine": (
-        "errors config coordinates", "deformation", "fields", "network", "matching", "register",
+        "errors config constants", "coordinates", "deformation", "fields", "network", "matching", "register",
         "training",
     ),
     "flows": (

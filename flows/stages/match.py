@@ -130,33 +130,38 @@ def collect_matches(
         return workers.match(match, chosen, images)
 
     failed: dict[str, str] = {}
-    batches = batch_tiles([place for place in range(len(every)) if place not in found])
+    batches: list[Sequence[int]] = [
+        batch for batch in batch_tiles(len(every)) if any(place not in found for place in batch)
+    ]
     while batches:
         singly: list[Sequence[int]] = []
         for batch, outcome in stream(workers, submit, batches):
             if isinstance(outcome, Done):
-                for place, tile in zip(batch, outcome.result, strict=True):
+                tiles_of = zip(batch, outcome.result, strict=True)
+                new = [(place, tile) for place, tile in tiles_of if place not in found]
+                for place, tile in new:
                     found.add(place, tile)
+                bar.advance(len(new))
             elif isinstance(outcome.error, WeightsError):
                 raise outcome.error
             elif len(batch) > 1:  # one of them is to blame
                 singly += [[place] for place in batch]
-                continue
             else:
                 failed[names[batch[0]]] = outcome.reason
-            bar.advance(len(batch))
+                bar.advance()
         batches = singly
     return found.of_group(corners_of(every), failed)
 
 
-def batch_tiles(places: Sequence[int]) -> list[Sequence[int]]:
-    """Tiles that are read and matched as one job: of many, few at once; of few, one by one.
+def batch_tiles(count: int) -> list[range]:
+    """Places that are read and matched as one job: of many, few at once; of few, one by one.
 
     A job costs the scheduler the same however many tiles it has; but the last ones should end
-    together on all workers.
+    together on all workers. Which tiles share a job depends on all of them, not on which are found
+    already: else their last digits could differ after a restart.
     """
-    size = min(MOST_TILES_PER_JOB, max(1, len(places) // JOBS_ARE_MANY))
-    return [places[start : start + size] for start in range(0, len(places), size)]
+    size = min(MOST_TILES_PER_JOB, max(1, count // JOBS_ARE_MANY))
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def corners_of(tiles: Sequence[Tiled]) -> list[tuple[int, int]]:

@@ -8,18 +8,19 @@ affine by reweighted least squares.
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from torch import Tensor
 
+from tar_engine.constants import made_once
 from tar_engine.coordinates import apply_affine
 from tar_engine.fields.robust import msac_vote, robust_weight
 
 
-@functools.cache
-def _fixed_uniform(count: int) -> Tensor:
-    return torch.rand(count, 2, generator=torch.Generator().manual_seed(20)).clamp_max(0.999999)
+@made_once
+def _fixed_uniform(count: int, device: torch.device) -> Tensor:
+    """(2 count,) float32 in [0, 1)."""
+    drawn = torch.rand(count, 2, generator=torch.Generator().manual_seed(20))
+    return drawn.clamp_max(0.999999).flatten().to(device)
 
 
 def draw_similarities(optical_xy: Tensor, sar_xy: Tensor, weight: Tensor, count: int) -> Tensor:
@@ -30,7 +31,9 @@ def draw_similarities(optical_xy: Tensor, sar_xy: Tensor, weight: Tensor, count:
     """
     ladder = weight.cumsum(dim=1)
     ladder = ladder / ladder[:, -1:].clamp_min(1e-12)
-    uniform = _fixed_uniform(count).to(weight).flatten().expand(weight.shape[0], -1).contiguous()
+    uniform = (
+        _fixed_uniform(count, weight.device).to(weight).expand(weight.shape[0], -1).contiguous()
+    )
     drawn = torch.searchsorted(ladder.contiguous(), uniform).clamp_max(weight.shape[1] - 1)
     drawn = drawn[..., None].expand(-1, -1, 2)
     first, second = optical_xy.gather(1, drawn).view(-1, count, 2, 2).unbind(2)

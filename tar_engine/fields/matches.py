@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 Float64 = npt.NDArray[np.float64]
@@ -76,7 +77,10 @@ class BatchMatches(NamedTuple):
 
     def of_pair(self, index: int) -> Matches:
         """One pair's matches as arrays on the host."""
-        return Matches(*(part[index].double().cpu().numpy() for part in self))
+        # All at once: each copy would wait for the device.
+        columns = [part[index].reshape(len(self.confidence[index]), -1) for part in self]
+        stacked = torch.cat(columns, dim=1).cpu().double().numpy()
+        return Matches(stacked[:, :2], stacked[:, 2:4], stacked[:, 4], stacked[:, 5])
 
     def first_cells(self, shape: tuple[int, int], rows: int, columns: int) -> BatchMatches:
         """Of cells in `shape` (rows, columns), those in the first `rows` and `columns`.

@@ -51,7 +51,7 @@ def estimate_smooth_offsets(
 
 def smooth_over_cells(offset: Tensor, weight: Tensor, sigma_cells: float) -> Tensor:
     """Weighted Gaussian mean of (B, rows, columns, 2) over neighbouring cells."""
-    kernel = gaussian_kernel(sigma_cells).to(offset)
+    kernel = gaussian_kernel(sigma_cells, offset.device)
     stacked = torch.cat([offset * weight, weight], dim=-1).permute(0, 3, 1, 2)
     total = filter_separable(stacked, kernel, kernel).permute(0, 2, 3, 1)
     mean: Tensor = total[..., :2] / (total[..., 2:] + 1e-6)

@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tar_engine.constants import made_once
 from tar_engine.coordinates import (
     apply_affine,
     level_from_pixel,
     normalised_from_pixel,
     pixel_from_level,
-    pixel_grid,
 )
-from tar_engine.deformation import sample, shrink
+from tar_engine.deformation import sample_weighted, shrink, stack_weight
 from tar_engine.matching.windows import subtract_mean
 from tar_engine.network.model import TarNetwork
 from tar_engine.network.msfl import Sensor, valid_mask
@@ -48,6 +48,33 @@ class SarPositions:
         )
         return sar_xy + beyond[:, :, 0].transpose(1, 2)
 
+    def on_grid(self, height: int, width: int, factor: int) -> Tensor:
+        """(B, height, width, 2): `at` all pixels of the optical image shrunk `factor` times.
+
+        `beyond` covers just this image, so both axes are interpolated one after the other.
+        """
+        x, y = (
+            pixel_from_level(torch.arange(side, device=self.affine.device), factor)
+            for side in (width, height)
+        )
+        across = self.affine[:, :, 0, None] * x
+        down = self.affine[:, :, 1, None] * y + self.affine[:, :, 2, None]
+        sar_xy = across[:, :, None, :] + down[:, :, :, None]
+        if self.beyond is not None:
+            rows, columns = self.beyond.shape[-2:]
+            from_rows = cubic_weights(rows, height, sar_xy.device)
+            from_columns = cubic_weights(columns, width, sar_xy.device)
+            sar_xy = sar_xy + from_rows @ self.beyond @ from_columns.T
+        return sar_xy.permute(0, 2, 3, 1)
+
+
+@made_once
+def cubic_weights(cells: int, pixels: int, device: torch.device) -> Tensor:
+    """(pixels, cells) float32: what cells along an axis count at the pixels that they cover."""
+    unit = torch.eye(cells)[None, None]
+    size = (pixels, cells)
+    return F.interpolate(unit, size, mode="bicubic", align_corners=False)[0, 0].to(device)
+
 
 class PairFeatures(NamedTuple):
     """Low-level features of a pair on the optical image's pixels, SAR warped onto them.
@@ -67,7 +94,7 @@ class ImagePair:
 
     Where SAR is held to SAR, `optical` is the image of reference, and `of_reference` "sar". Where
     `is_near`, positions bend and turn the image so little that its features may be warped in its
-    stead: they are then made once, not in every round.
+    stead: they are then made once, not in every round but the last.
     """
 
     optical: Tensor
@@ -81,30 +108,43 @@ class ImagePair:
     _sar_features: dict[int, Tensor] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _sar_images: dict[int, Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    def features_at(self, positions: SarPositions, factor: int) -> PairFeatures:
-        """Both images shrunk `factor` times, SAR as `positions` warp it onto the optical one."""
+    def features_at(
+        self, positions: SarPositions, factor: int, *, exactly: bool = False
+    ) -> PairFeatures:
+        """Both images shrunk `factor` times, SAR as `positions` warp it onto the optical one.
+
+        exactly: of the image as it is warped, wherever it is. Warped features are blurred, each as
+            it falls between pixels, which costs the last hundredths of a pixel.
+        """
         optical, optical_valid = self.optical_features(factor)
-        sar = shrink_by(self.sar, factor)
         height, width = optical.shape[-2:]
-        optical_xy = pixel_from_level(pixel_grid(height, width, sar.device).reshape(-1, 2), factor)
-        sar_xy = level_from_pixel(positions.at(optical_xy), factor)
-        if self.is_near:
-            warped = sample(self.sar_features(factor), sar_xy.view(-1, height, width, 2))
-            valid = valid_mask(warped)
-            features = subtract_mean(warped.nan_to_num(0.0))
+        sar_xy = level_from_pixel(positions.on_grid(height, width, factor), factor)
+        if self.is_near and not exactly:
+            features, known = sample_weighted(self.sar_features(factor), sar_xy)
         else:
-            warped = sample(sar, sar_xy.view(-1, height, width, 2))
-            valid = valid_mask(warped)
-            features = subtract_mean(self.network.low_level(warped, "sar"))
-        return PairFeatures(optical, features, optical_valid * valid)
+            warped, known = sample_weighted(self.sar_image(factor), sar_xy)
+            features = self.network.low_level(warped.masked_fill(~known, torch.nan), "sar")
+        return PairFeatures(optical, subtract_mean(features), optical_valid * known)
+
+    def sar_image(self, factor: int) -> Tensor:
+        """The SAR image as `sample_weighted` takes it, made once."""
+        if factor not in self._sar_images:
+            self._sar_images[factor] = stack_weight(shrink_by(self.sar, factor))
+        return self._sar_images[factor]
 
     def sar_features(self, factor: int) -> Tensor:
-        """The SAR image's features where it was taken, NaN for nodata, made once."""
+        """The SAR image's features where it was taken, as `sample_weighted` takes them, made once.
+
+        Features are 0 where there is no data.
+        """
         if factor not in self._sar_features:
             sar = shrink_by(self.sar, factor)
             features = self.network.low_level(sar, "sar")
-            self._sar_features[factor] = features.masked_fill(valid_mask(sar) == 0, torch.nan)
+            self._sar_features[factor] = torch.cat([features, valid_mask(sar)], dim=1)
         return self._sar_features[factor]
 
     def optical_features(self, factor: int) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,8 @@ def refine(
     for factor in factors:
         positions = update_by_windows(pair, positions, factor, config)
     for reach_px in config.dense_search_px:
-        positions = update_by_field(pair, positions, reach_px, config)
+        is_last = reach_px == config.dense_search_px[-1]
+        positions = update_by_field(pair, positions, reach_px, config, exactly=is_last)
     return positions
 
 
@@ -89,7 +90,7 @@ def update_by_windows(
     squared_px = residual.square().sum(dim=-1, keepdim=True)
     trust = robust_weight(squared_px, config.beyond_tolerance * tolerance_px, weight[..., None])
     stacked = torch.cat([residual * trust, trust], dim=-1).transpose(1, 2)
-    kernel = gaussian_kernel(config.beyond_smoothing_cells).to(stacked)
+    kernel = gaussian_kernel(config.beyond_smoothing_cells, stacked.device)
     smooth = filter_separable(stacked.unflatten(2, windows.covered.shape[1:]), kernel, kernel)
     typical = trust.mean(dim=1)[..., None, None]
     beyond = smooth[:, :2] / (smooth[:, 2:] + config.beyond_pull * typical + 1e-9)
@@ -97,10 +98,15 @@ def update_by_windows(
 
 
 def update_by_field(
-    pair: ImagePair, positions: SarPositions, reach_px: int, config: RefineConfig
+    pair: ImagePair,
+    positions: SarPositions,
+    reach_px: int,
+    config: RefineConfig,
+    *,
+    exactly: bool,
 ) -> SarPositions:
     """The positions moved by what all small windows together say of the pair as they warp it."""
-    features = pair.features_at(positions, 1)
+    features = pair.features_at(positions, 1, exactly=exactly)
     offset = estimate_smooth_offsets(features.optical, features.sar, reach_px, config)
     rows, columns = offset.shape[-2:]
     cell_px = config.dense_cell_px

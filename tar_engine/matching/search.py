@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tar_engine.config import SearchConfig
+from tar_engine.constants import made_once
 from tar_engine.coordinates import compose_affine, normalised_from_pixel, rescale_affine
 from tar_engine.deformation import shrink
 from tar_engine.network.msfl import orientation, valid_mask
@@ -48,8 +49,7 @@ def search_similarities(
     """
     optical_field, optical_factor = orientation_field(optical, config)
     sar_field, sar_factor = orientation_field(sar, config)
-    turns, scales = config.grid(any_rotation=any_rotation)
-    hypotheses = similarities_about_centre(turns, scales, config.field_px).to(optical.device)
+    hypotheses = grid_hypotheses(config, any_rotation, optical.device)
     kept = config.kept_of_any if any_rotation else config.kept
     found = correlate_hypotheses(optical_field, sar_field, hypotheses, config, kept)
     if kept > 1:
@@ -65,15 +65,23 @@ def refine_candidates(
     repeated = optical.repeat_interleave(kept, dim=0)
     affine = candidates.affine.flatten(0, 1)
     turned = warp_field(sar.repeat_interleave(kept, dim=0), affine)
-    near = about_centre(neighbouring_maps(config), config.field_px).to(optical.device)
+    near = neighbouring_maps(config, optical.device)
     found = correlate_hypotheses(repeated, turned, near[:, None], config, 1)
     score, order = found.score.view(batch, kept).sort(dim=1, descending=True)
     moved = compose_affine(affine, found.affine[:, 0]).view(batch, kept, 2, 3)
     return Candidates(moved.take_along_dim(order[..., None, None], dim=1), score)
 
 
-def neighbouring_maps(config: SearchConfig) -> Tensor:
-    """(N, 2, 2) small linear maps: half a step of rotation and of scale, and stretches."""
+@made_once
+def grid_hypotheses(config: SearchConfig, any_rotation: bool, device: torch.device) -> Tensor:
+    """(turns, scales, 2, 3) similarities that the search tries."""
+    turns, scales = config.grid(any_rotation=any_rotation)
+    return similarities_about_centre(turns, scales, config.field_px).to(device)
+
+
+@made_once
+def neighbouring_maps(config: SearchConfig, device: torch.device) -> Tensor:
+    """(N, 2, 3) small maps: half a step of rotation and of scale, and stretches."""
     turn = math.radians(config.turn_step_deg) / 2
     scale = math.log(2) / config.scales_per_octave / 2
     rotate, grow = torch.tensor([[0.0, -turn], [turn, 0.0]]), scale * torch.eye(2)
@@ -81,8 +89,8 @@ def neighbouring_maps(config: SearchConfig) -> Tensor:
     slant = config.stretch * torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     steps = [a * rotate + b * grow for a in (-1, 0, 1) for b in (-1, 0, 1)]
     steps += [a * stretch + b * slant for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b]
-    near: Tensor = torch.linalg.matrix_exp(torch.stack(steps))
-    return near
+    near = torch.linalg.matrix_exp(torch.stack(steps))
+    return about_centre(near, config.field_px).to(device)
 
 
 def orientation_field(image: Tensor, config: SearchConfig) -> tuple[Tensor, float]:

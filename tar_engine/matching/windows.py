@@ -16,7 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tar_engine.config import RefineConfig
+from tar_engine.constants import made_once
 from tar_engine.coordinates import cell_centres, pixel_from_level
+from tar_engine.network.msfl import is_on_cpu
+
+SMALL_PX = 16  # side of what a cell is searched in, up to which a CPU correlates directly
 
 
 class WindowMatches(NamedTuple):
@@ -50,10 +54,9 @@ class WindowMatches(NamedTuple):
 def subtract_mean(features: Tensor) -> Tensor:
     """Features (B, C, H, W) less their mean, so that windows compare structure, not amount."""
     present = (features.abs().sum(dim=1, keepdim=True) > 0).to(features.dtype)
-    mean = features.sum(dim=(2, 3), keepdim=True) / present.sum(dim=(2, 3), keepdim=True).clamp_min(
-        1
-    )
-    return (features - mean) * present
+    count = present.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+    mean = features.sum(dim=(2, 3), keepdim=True) / count
+    return torch.addcmul(features, mean, present, value=-1)  # features are 0 where none is present
 
 
 def match_windows(
@@ -91,17 +94,70 @@ def correlate_cells(optical: Tensor, sar: Tensor, cell_px: int, reach_px: int) -
     sar = F.pad(sar, [reach_px] * 4)
     kernels = optical.unfold(2, cell_px, cell_px).unfold(3, cell_px, cell_px)
     searched = sar.unfold(2, side, cell_px).unfold(3, side, cell_px)
-    # One feature after the other: their spectra fit a cache, those of all of them do not.
-    spectrum: Tensor = torch.zeros((), device=optical.device)
-    for here, there in zip(kernels.unbind(dim=1), searched.unbind(dim=1), strict=True):
-        spectrum = spectrum + torch.fft.rfft2(there) * torch.fft.rfft2(here, s=(side, side)).conj()
-    product: Tensor = torch.fft.irfft2(spectrum, s=(side, side))[..., :lags, :lags]
-    area = cell_px**2
-    optical_energy = F.avg_pool2d(optical.square().sum(dim=1, keepdim=True), cell_px) * area
-    sar_energy = F.avg_pool2d(sar.square().sum(dim=1, keepdim=True), (cell_px, 1), stride=1)
-    sar_energy = F.avg_pool2d(sar_energy, (1, cell_px), stride=1) * area
-    sar_energy = sar_energy[:, 0].unfold(1, lags, cell_px).unfold(2, lags, cell_px)
+    if is_on_cpu(sar) and side <= SMALL_PX:
+        product = correlate_directly(kernels, searched)
+    else:
+        spectrum = cross_spectrum(kernels, searched)
+        product = torch.fft.irfft2(spectrum, s=(side, side))[..., cell_px - 1 :, cell_px - 1 :]
+    optical_energy = F.avg_pool2d(optical.square().sum(dim=1, keepdim=True), cell_px) * cell_px**2
+    sar_energy = sar.square().sum(dim=1)
+    for axis in (1, 2):
+        sar_energy = sum_along(sar_energy, cell_px, axis)
+    sar_energy = sar_energy.unfold(1, lags, cell_px).unfold(2, lags, cell_px)
     return CellProducts(product, optical_energy[:, 0, :, :, None, None], sar_energy)
+
+
+def cross_spectrum(kernels: Tensor, searched: Tensor) -> Tensor:
+    """Spectra (B, rows, columns, side, side/2 + 1) of what correlates (B, C, rows, columns, h, w).
+
+    Kernels are turned by half, so that a mere product of spectra, without a conjugate, correlates.
+    """
+    size = searched.shape[-2:]
+    kernels = kernels.flip(-2, -1)
+    if not is_on_cpu(kernels):
+        spectra: Tensor = torch.fft.rfft2(kernels, s=size) * torch.fft.rfft2(searched)
+        return spectra.sum(dim=1)
+    # One feature after the other: their spectra fit a cache, those of all of them do not.
+    here, there = kernels.unbind(dim=1), searched.unbind(dim=1)
+    spectrum: Tensor = torch.fft.rfft2(here[0], s=size) * torch.fft.rfft2(there[0])
+    for kernel, area in zip(here[1:], there[1:], strict=True):
+        spectrum.addcmul_(torch.fft.rfft2(kernel, s=size), torch.fft.rfft2(area))
+    return spectrum
+
+
+def correlate_directly(kernels: Tensor, searched: Tensor) -> Tensor:
+    """(B, rows, columns, lags, lags): (B, C, rows, columns, h, w) correlated with what is searched.
+
+    For small areas faster than by FFT. One product multiplies all columns of both that lie so many
+    rows apart; its diagonals are the offsets along a row. Few cells at once, to fit a cache.
+    """
+    batch, features, _, columns, cell_px, _ = kernels.shape
+    side = searched.shape[-1]
+    lags = side - cell_px + 1
+    strips = []
+    for here, there in zip(kernels.split(8, dim=2), searched.split(8, dim=2), strict=True):
+        rows = here.shape[2]
+        kernel = here.permute(0, 2, 3, 5, 4, 1).reshape(-1, cell_px, cell_px * features)
+        area = there.permute(0, 2, 3, 4, 1, 5).reshape(-1, side * features, side)
+        tall, diagonals = cell_px * features, (cell_px * side, 1, side + 1)
+        products = [
+            torch.bmm(kernel, area[:, lag * features : lag * features + tall])
+            .as_strided((len(kernel), lags, cell_px), diagonals)
+            .sum(dim=2)
+            for lag in range(lags)
+        ]
+        strips.append(torch.stack(products, dim=1).view(batch, rows, columns, lags, lags))
+    return torch.cat(strips, dim=1)
+
+
+def sum_along(values: Tensor, length: int, axis: int) -> Tensor:
+    """Sums of `length` values in a row of an axis, by sums of ever longer halves."""
+    if length == 1:
+        return values
+    half = length // 2
+    halves, kept = sum_along(values, half, axis), values.shape[axis] - length + 1
+    total = halves.narrow(axis, 0, kept) + halves.narrow(axis, half, kept)
+    return total + values.narrow(axis, length - 1, kept) if length % 2 else total
 
 
 def window_correlations(cells: CellProducts, window_cells: int, cell_px: int) -> Tensor:
@@ -123,8 +179,7 @@ def sum_windows(per_cell: Tensor, window_cells: int) -> Tensor:
     radius = window_cells // 2
     if radius == 0:
         return per_cell
-    taper = torch.cos(torch.arange(-radius, radius + 1) * (math.pi / (2 * radius + 2)))
-    taper = taper.to(per_cell)
+    taper = window_taper(radius, per_cell.device)
     flat = per_cell.permute(0, 3, 4, 1, 2).reshape(batch, height * width, rows, columns)
     channels = flat.shape[1]
     flat = F.conv2d(
@@ -140,6 +195,12 @@ def sum_windows(per_cell: Tensor, window_cells: int) -> Tensor:
         groups=channels,
     )
     return flat.view(batch, height, width, rows, columns).permute(0, 3, 4, 1, 2)
+
+
+@made_once
+def window_taper(radius: int, device: torch.device) -> Tensor:
+    """(2 radius + 1,) weights of cells by their distance from a window's middle, along an axis."""
+    return torch.cos(torch.arange(-radius, radius + 1) * (math.pi / (2 * radius + 2))).to(device)
 
 
 def find_peaks(surface: Tensor, rival_px: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,15 +234,18 @@ def find_subpixel_peak(flat: Tensor) -> tuple[Tensor, Tensor]:
     y, x = best // lags, best % lags
     inner_y, inner_x = y.clamp(1, lags - 2), x.clamp(1, lags - 2)
 
-    def at(row: Tensor, column: Tensor) -> Tensor:
-        return flat.gather(-1, (row * lags + column)[..., None])[..., 0]
-
-    middle = at(inner_y, inner_x)
-    step_x = parabola_vertex(at(inner_y, inner_x - 1), middle, at(inner_y, inner_x + 1))
-    step_y = parabola_vertex(at(inner_y - 1, inner_x), middle, at(inner_y + 1, inner_x))
-    on_edge = (y != inner_y) | (x != inner_x)
-    step = torch.stack([step_x, step_y], dim=-1).masked_fill(on_edge[..., None], 0.0)
+    inner = inner_y * lags + inner_x
+    around = inner[..., None] + neighbours(lags, flat.device)
+    middle, before_after = flat.gather(-1, inner[..., None]), flat.gather(-1, around)
+    step = parabola_vertex(before_after[..., :2], middle, before_after[..., 2:])
+    step = step.masked_fill((best != inner)[..., None], 0.0)
     return torch.stack([x, y], dim=-1) - (lags - 1) // 2 + step, best
+
+
+@made_once
+def neighbours(lags: int, device: torch.device) -> Tensor:
+    """(4,) from a place in a flat surface to those before it in x and y, and after it."""
+    return torch.tensor([-1, -lags, 1, lags], device=device)
 
 
 def parabola_vertex(before: Tensor, peak: Tensor, after: Tensor) -> Tensor:

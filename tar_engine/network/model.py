@@ -13,6 +13,7 @@ Dimensions are this project's choice, the paper gives none.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ from tar_engine.network.msfl import (
     LowLevelFeatures,
     MultiScaleFeatures,
     Sensor,
+    half_precision,
     normalise,
     valid_mask,
 )
@@ -83,16 +85,16 @@ class TarNetwork(nn.Module):
     def low_level(self, image: Tensor, sensor: Sensor) -> Tensor:
         """What windows compare: (B, low_features, H, W) of (B, bands, H, W), NaN for nodata."""
         # On a CPU in full precision: there bfloat16 would give other digits in other batches.
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=image.is_cuda):
+        with half_precision(image.device, enabled=image.is_cuda):
             features: Tensor = self.low[sensor](image.nan_to_num(0.0), valid_mask(image))
         return features
 
 
-def native_autocast(device: torch.device) -> torch.autocast:
+def native_autocast(device: torch.device) -> AbstractContextManager[object]:
     """Half precision where the hardware computes in bfloat16; emulated it costs three times."""
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         able = torch.cpu.get_capabilities()
         native = bool(able.get("amx_bf16") or able.get("avx512_bf16"))
-    return torch.autocast(device.type, torch.bfloat16, enabled=native)
+    return half_precision(device, enabled=native)

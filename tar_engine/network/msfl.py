@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tar_engine.config import ModelConfig
+from tar_engine.constants import made_once
 
 EMPTY_PX = 7
 DERIVATIVE_SIGMA_PX = 1.0
@@ -30,9 +32,14 @@ SHARP_SIGMA_PX = 0.85
 BRIGHTNESS_SIGMA_PX = 0.7
 DIRECTIONS = 6  # of `structure`, over 180 degrees
 STRUCTURE = 2 + DIRECTIONS + 1
-STRIP_PX = 128  # rows of an image that low-level features are made of at once
+STRIP_PX = 128  # rows of an image that a CPU makes low-level features of at once
 LOW_REACH_PX = 5  # of the convolutions that learn low-level features, on every side
 Sensor = Literal["optical", "sar"]
+
+
+def is_on_cpu(image: Tensor) -> bool:
+    """Whether work is best cut to the size of a cache; elsewhere every call costs a launch."""
+    return image.device.type == "cpu"
 
 
 class Pyramid(NamedTuple):
@@ -63,8 +70,15 @@ def normalise(image: Tensor) -> tuple[Tensor, Tensor]:
     sample = image[..., ::step, ::step].flatten(2)
     centre = sample.nanmedian(dim=2).values.nan_to_num()[..., None, None]
     spread = (sample - centre[..., 0]).abs().nanmean(dim=2).nan_to_num()[..., None, None]
-    scaled = torch.asinh((image - centre) / spread.clamp_min(1e-12))
+    scaled = asinh((image - centre) / spread.clamp_min(1e-12))
     return scaled.nan_to_num(0.0, 0.0, 0.0), valid.float()
+
+
+def asinh(values: Tensor) -> Tensor:
+    """Inverse hyperbolic sine of float32, to 3e-7; torch's own takes a CPU four times as long."""
+    size = values.abs().clamp_max(1e18)
+    square = size.square()
+    return torch.log1p(size + square / (1 + (1 + square).sqrt())).copysign(values)
 
 
 def normalise_with_nan(image: Tensor) -> Tensor:
@@ -75,7 +89,7 @@ def normalise_with_nan(image: Tensor) -> Tensor:
 
 def valid_mask(image: Tensor) -> Tensor:
     """(B, 1, H, W) float32: 1 where all bands of (B, C, H, W) are finite."""
-    return image.isfinite().all(dim=1, keepdim=True).float()
+    return image.sum(dim=1, keepdim=True).isfinite().float()
 
 
 def find_zero_areas(image: Tensor) -> Tensor:
@@ -86,6 +100,8 @@ def find_zero_areas(image: Tensor) -> Tensor:
 
 def dilate(mask: Tensor, side_px: int) -> Tensor:
     """Largest of (B, 1, H, W), not negative, within a square of odd side."""
+    if not is_on_cpu(mask):
+        return F.max_pool2d(mask, side_px, stride=1, padding=side_px // 2)
     for axis in (2, 3):
         mask = dilate_along(mask, side_px, axis)
     return mask
@@ -106,12 +122,27 @@ def dilate_along(mask: Tensor, side_px: int, axis: int) -> Tensor:
     return mask.narrow(axis, 0, length)
 
 
-def gaussian_kernel(sigma_px: float) -> Tensor:
-    """(k,) normalised Gaussian, cut at three sigma."""
+@made_once
+def gaussian_kernel(sigma_px: float, device: torch.device) -> Tensor:
+    """(k,) float32 normalised Gaussian, cut at three sigma."""
     radius = max(1, math.ceil(3 * sigma_px))
-    x = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (x / sigma_px) ** 2)
-    return kernel / kernel.sum()
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma_px) ** 2)
+    return (kernel / kernel.sum()).to(device)
+
+
+@made_once
+def derivative_kernel(sigma_px: float, device: torch.device) -> Tensor:
+    """(k,) float32 derivative of `gaussian_kernel`, its sign turned for correlation."""
+    kernel = gaussian_kernel(sigma_px, device)
+    reach = kernel.numel() // 2
+    return -torch.arange(-reach, reach + 1, device=device) / sigma_px**2 * kernel
+
+
+@made_once
+def structure_directions(device: torch.device) -> Tensor:
+    """(DIRECTIONS, 2) float32 unit vectors, evenly spaced over half a turn."""
+    angle = torch.arange(DIRECTIONS) * (math.pi / DIRECTIONS)
+    return torch.stack([angle.cos(), angle.sin()], dim=-1).to(device)
 
 
 def filter_separable(image: Tensor, along_y: Tensor, along_x: Tensor) -> Tensor:
@@ -119,7 +150,7 @@ def filter_separable(image: Tensor, along_y: Tensor, along_x: Tensor) -> Tensor:
     channels = image.shape[1]
     ry, rx = along_y.numel() // 2, along_x.numel() // 2
     image = F.pad(image, (rx, rx, ry, ry), mode="replicate")
-    if channels == 1 and not image.is_cuda:
+    if channels == 1 and is_on_cpu(image):
         return filter_plane(filter_plane(image, along_y.tolist(), 2), along_x.tolist(), 3)
     # Channels last: the depthwise kernel of that layout is twenty times as fast on a CPU.
     image = image.contiguous(memory_format=torch.channels_last)
@@ -170,17 +201,13 @@ def structure(image: Tensor, valid: Tensor) -> Tensor:
         (B, STRUCTURE, H, W) float32; 0 near nodata.
     """
     gx, gy = gradient(image, SHARP_SIGMA_PX)
-    angle = torch.arange(DIRECTIONS, device=image.device) * (math.pi / DIRECTIONS)
-    directions = torch.stack([angle.cos(), angle.sin()], dim=-1)
-    # As a matrix product, pixel by pixel: (B, bands, H, W, 2) with (2, DIRECTIONS).
-    along = F.linear(torch.stack([gx, gy], dim=-1), directions).abs_().mean(dim=1)
     bright = image.mean(dim=1, keepdim=True).clamp(-3, 3)
-    smooth = gaussian_kernel(BRIGHTNESS_SIGMA_PX).to(image)
+    smooth = gaussian_kernel(BRIGHTNESS_SIGMA_PX, image.device)
     inner = inner_mask(valid)
     return torch.cat(
         [
             equalise(double_angles(gx, gy), inner),
-            equalise(along.permute(0, 3, 1, 2), inner),
+            equalise(gradient_along(gx, gy), inner),
             filter_separable(bright * valid, smooth, smooth),
         ],
         dim=1,
@@ -190,16 +217,25 @@ def structure(image: Tensor, valid: Tensor) -> Tensor:
 def double_angles(gx: Tensor, gy: Tensor) -> Tensor:
     """Gradients (B, bands, H, W) as vectors of twice their angle, averaged: (B, 2, H, W)."""
     strength = (gx.square() + gy.square()).sqrt().clamp_min(1e-6)
-    both = [(gx.square() - gy.square()) / strength, 2 * gx * gy / strength]
-    return torch.stack(both, dim=1).mean(dim=2)
+    both = (gx.square() - gy.square()) / strength, 2 * gx * gy / strength
+    return torch.cat([part.mean(dim=1, keepdim=True) for part in both], dim=1)
+
+
+def gradient_along(gx: Tensor, gy: Tensor) -> Tensor:
+    """How much of gradients (B, bands, H, W) runs either way along each of DIRECTIONS, averaged."""
+    directions = structure_directions(gx.device)
+    if not is_on_cpu(gx):
+        # As a matrix product, pixel by pixel: (B, bands, H, W, 2) with (2, DIRECTIONS).
+        along = F.linear(torch.stack([gx, gy], dim=-1), directions).abs_().mean(dim=1)
+        return along.permute(0, 3, 1, 2)
+    parts = [torch.add(gx * x, gy, alpha=y).abs_().mean(dim=1) for x, y in directions.tolist()]
+    return torch.stack(parts, dim=1)
 
 
 def gradient(image: Tensor, sigma_px: float) -> tuple[Tensor, Tensor]:
     """Derivatives of (B, C, H, W) along x and y, smoothed by a Gaussian against speckle."""
-    smooth = gaussian_kernel(sigma_px).to(image)
-    reach = smooth.numel() // 2
-    x = torch.arange(-reach, reach + 1, device=image.device)
-    derivative = -x / sigma_px**2 * smooth
+    smooth = gaussian_kernel(sigma_px, image.device)
+    derivative = derivative_kernel(sigma_px, image.device)
     return filter_separable(image, smooth, derivative), filter_separable(image, derivative, smooth)
 
 
@@ -245,24 +281,35 @@ class LowLevelFeatures(nn.Module):
 
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         """(B, bands, H, W) normalised, (B, 1, H, W) -> (B, low_features, H, W), shorter than 1."""
-        with torch.autocast(image.device.type, enabled=False), torch.no_grad():
-            seen = structure(image, valid)
+        with half_precision(image.device, enabled=False), torch.no_grad():
+            seen, inner = structure(image, valid), inner_mask(valid)
         # Strip by strip: what a large image needs in between would fit no cache.
-        strips = [self.compute_rows(seen, top) for top in range(0, seen.shape[2], STRIP_PX)]
-        features = torch.cat(strips, dim=2) * inner_mask(valid)
-        return features / (features.square().sum(dim=1, keepdim=True) + 0.25).sqrt()
+        rows = STRIP_PX if is_on_cpu(image) else image.shape[2]
+        strips = [
+            self.compute_rows(seen, inner, top, rows) for top in range(0, image.shape[2], rows)
+        ]
+        return torch.cat(strips, dim=2)
 
-    def compute_rows(self, seen: Tensor, top: int) -> Tensor:
-        """STRIP_PX rows from `top` on of (B, STRUCTURE, H, W), as (B, low_features, rows, W)."""
+    def compute_rows(self, seen: Tensor, inner: Tensor, top: int, rows: int) -> Tensor:
+        """(B, low_features, rows, W) from row `top` on, of structure and where it is not 0."""
         height, reach = seen.shape[2], LOW_REACH_PX
-        bottom = min(top + STRIP_PX, height)
+        bottom = min(top + rows, height)
         above, below = min(reach, top), min(reach, height - bottom)
         seen = seen[:, :, top - above : bottom + below]
         around = F.pad(seen, (reach, reach, reach - above, reach - below), mode="replicate")
         around = around.contiguous(memory_format=torch.channels_last)
-        kept = self.kept(around[:, :, reach:-reach, reach:-reach])
-        features: Tensor = kept + self.mixed(self.learned(around))
-        return features.float().contiguous()
+        # Of the plain rows: a view of channels last falls to a slow kernel.
+        kept = self.kept(seen[:, :, above : above + bottom - top])
+        features: Tensor = (kept + self.mixed(self.learned(around))).float().contiguous()
+        length = (features.square().sum(dim=1, keepdim=True) + 0.25).sqrt()
+        return features * (inner[:, :, top:bottom] / length)
+
+
+def half_precision(device: torch.device, *, enabled: bool) -> AbstractContextManager[object]:
+    """Convolutions and products in bfloat16, or surely not, on devices that know it."""
+    if device.type not in ("cpu", "cuda"):
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def convolution(channels_in: int, channels: int, stride: int = 1) -> nn.Conv2d:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from catalog.errors import SceneReadError
 from catalog.grid import Window, lattice_for
 from catalog.pixels import composite
 from flows.cli.demo_region import DemoRegion
+from flows.cluster.stream import Done
 from flows.cluster.workers import Workers
 from flows.plan.groups import Group
 from flows.progress import Progress
@@ -30,11 +32,14 @@ from flows.stages.match import (
     Tile,
     TileImages,
     batch_tiles,
+    collect_matches,
     corners_of,
     group_tiles,
     match_group,
     match_tile,
+    match_tiles,
     read_tile,
+    read_tiles,
 )
 from tar_engine.deformation import invert_affine
 from tar_engine.errors import WeightsError
@@ -190,8 +195,32 @@ def test_a_tile_without_common_ground_is_not_matched(
 
 
 def test_many_tiles_share_jobs_and_few_do_not() -> None:
-    assert batch_tiles(range(3)) == [range(0, 1), range(1, 2), range(2, 3)]
-    assert batch_tiles([]) == []
-    many = batch_tiles(range(10_001))
+    assert batch_tiles(3) == [range(0, 1), range(1, 2), range(2, 3)]
+    assert batch_tiles(0) == []
+    many = batch_tiles(10_001)
     assert [place for batch in many for place in batch] == list(range(10_001))
     assert {len(batch) for batch in many} == {1, 4}
+
+
+def test_after_a_restart_tiles_share_jobs_with_the_same_others(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Sequence[int]] = []
+
+    def answer(_: Workers, __: Any, batches: Sequence[Sequence[int]]) -> Iterator[Any]:
+        for batch in batches:
+            asked.append(batch)
+            yield batch, Done([TileMatches(np.full((1, 6), 7.0, np.float32), {}) for _ in batch])
+
+    monkeypatch.setattr(match, "stream", answer)
+    monkeypatch.setattr(match, "JOBS_ARE_MANY", 1)
+    tiles = group_tiles(lattice_for(BBOX), one_pair_group())[:1] * 10
+    named = {str(place): tile for place, tile in enumerate(tiles)}
+    found = Collected()
+    for place in (0, 1, 2, 3, 5):
+        found.add(place, TileMatches(np.zeros((1, 6), np.float32), {}))
+    lattice, workers = lattice_for(BBOX), Workers(client)
+    with Progress() as progress, progress.bar("matching", "tiles") as bar:
+        collect_matches(workers, lattice, named, read_tiles, match_tiles, bar, found)
+    assert asked == batch_tiles(10)[1:]
+    assert len(found) == 10

@@ -11,10 +11,13 @@ from scipy.ndimage import correlate, shift
 
 from tar_engine.config import RefineConfig
 from tar_engine.matching.windows import (
+    correlate_directly,
     correlation_surfaces,
+    cross_spectrum,
     match_windows,
     parabola_vertex,
     subtract_mean,
+    sum_along,
     sum_windows,
 )
 
@@ -84,3 +87,20 @@ def test_windows_of_shrunk_images_point_at_full_size_pixels() -> None:
     assert full.centre_xy[0].tolist() == [31.5, 31.5]  # the middle of 64 full-size pixels
     assert torch.equal(full.offset_xy, 4 * found.offset_xy)
     assert torch.equal(full.confidence, found.confidence)
+
+
+@pytest.mark.parametrize(("cell_px", "reach_px"), [(8, 4), (8, 2), (3, 1), (5, 4)])
+def test_cells_correlate_directly_as_by_fft(cell_px: int, reach_px: int) -> None:
+    side = cell_px + 2 * reach_px
+    kernels = torch.rand(2, 3, 10, 4, cell_px, cell_px) - 0.5
+    searched = torch.rand(2, 3, 10, 4, side, side) - 0.5
+    product = torch.fft.irfft2(cross_spectrum(kernels, searched), s=(side, side))
+    direct = correlate_directly(kernels, searched)
+    assert torch.allclose(product[..., cell_px - 1 :, cell_px - 1 :], direct, atol=1e-5)
+
+
+@given(length=st.integers(1, 17), seed=st.integers(0, 5))
+def test_sums_by_halves_are_sums(length: int, seed: int) -> None:
+    values = torch.rand(2, 20, 3, generator=torch.Generator().manual_seed(seed))
+    expected = values.unfold(1, length, 1).sum(dim=-1)
+    assert torch.allclose(sum_along(values, length, 1), expected, atol=1e-5)

@@ -15,6 +15,7 @@ from tar_engine.network.msfl import (
     STRUCTURE,
     LowLevelFeatures,
     MultiScaleFeatures,
+    asinh,
     filter_separable,
     find_zero_areas,
     inner_mask,
@@ -136,3 +137,9 @@ def test_there_are_no_features_near_nodata(features: LowLevelFeatures) -> None:
     seen = features(torch.randn(1, 1, 64, 64) * valid, valid)
     assert not (seen * (1 - inner_mask(valid))).any()
     assert seen[..., :24].any()
+
+
+@given(st.lists(st.floats(-(2.0**59), 2.0**59, width=32), min_size=1, max_size=20))
+def test_asinh_is_that_of_torch(values: list[float]) -> None:
+    given_values = torch.tensor(values)
+    assert torch.allclose(asinh(given_values), given_values.asinh(), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,42 @@
+"""Positions on a grid are those of its points, and warped features stand in for a warped image."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tar_engine import Registrar
+from tar_engine.coordinates import pixel_from_level, pixel_grid
+from tar_engine.matching.positions import ImagePair, SarPositions
+from tar_engine.network.msfl import normalise_with_nan
+from tar_engine.training.synthesis import synthetic_pair
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_a_grid_is_taken_where_its_points_are(factor: int) -> None:
+    affine = torch.tensor([[1.01, -0.02, 3.0], [0.03, 0.98, -5.0]]).repeat(2, 1, 1)
+    beyond = torch.randn(2, 2, 6, 9)
+    for positions in (SarPositions(affine), SarPositions(affine, beyond, 16)):
+        height, width = 96 // factor, 144 // factor
+        points = pixel_from_level(pixel_grid(height, width).reshape(-1, 2), factor)
+        expected = positions.at(points).view(2, height, width, 2)
+        assert torch.allclose(positions.on_grid(height, width, factor), expected, atol=1e-3)
+
+
+def test_near_the_right_place_warped_features_are_almost_those_of_the_warped_image() -> None:
+    made = synthetic_pair(seed=3, side_px=128)
+    optical, sar = (
+        normalise_with_nan(torch.from_numpy(image)[None].float())
+        for image in (made.optical, made.sar)
+    )
+    network = Registrar.load(device="cpu").network
+    pair = ImagePair(optical, sar, network, is_near=True)
+    with torch.inference_mode():
+        for shift_px in (0.0, 5.0, 5.5):
+            affine = torch.tensor([[[1.0, 0.0, shift_px], [0.0, 1.0, 0.0]]])
+            warped = pair.features_at(SarPositions(affine), 1)
+            exact = pair.features_at(SarPositions(affine), 1, exactly=True)
+            assert torch.equal(warped.valid, exact.valid)
+            inner = (slice(None), slice(None), slice(8, -8), slice(8, -16))
+            alike = torch.cosine_similarity(warped.sar[inner], exact.sar[inner], dim=1)
+            assert alike.mean() > (0.999 if shift_px.is_integer() else 0.8)
