@@ -23,8 +23,8 @@ FLOORS = {
         "pixels", "store", "memory retention",
     ),
     "tar_engine": (
-        "errors config constants", "coordinates", "deformation", "fields", "network", "matching", "register",
-        "training",
+        "errors config constants", "coordinates", "deformation", "fields", "network", "matching",
+        "register", "training",
     ),
     "flows": (
         "progress", "cluster", "plan", "stages", "memory", "outcome", "report", "tasks",
