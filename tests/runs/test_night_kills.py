@@ -122,6 +122,7 @@ def require_whole_days(store: Path, expected: dict[str, str]) -> int:
     return len(days)
 
 
+@pytest.mark.faults
 def test_a_run_of_six_nights_that_is_killed_ten_times_leaves_the_same_store(
     nights: MadeNights,
     workers: Workers,

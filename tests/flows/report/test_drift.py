@@ -187,7 +187,7 @@ STEP = [(1.5 if number >= 4 else 0.1 * (-1) ** number, 0.0) for number in range(
 
 def test_a_run_looks_back_over_three_months(tmp_path: Path) -> None:
     (step,) = find_recent_steps(published_days(tmp_path / "near", STEP))
-    assert (step.after, round(step.dx_px)) == (date(2024, 2, 20), 2)
+    assert (step.after, round(step.dx_px, 1)) == (date(2024, 2, 20), 1.5)
     # The same change, but its days are too far apart for all of them to be recent.
     far = published_days(tmp_path / "far", STEP, repeat=timedelta(days=24))
     assert find_recent_steps(far) == []

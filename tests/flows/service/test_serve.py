@@ -103,7 +103,7 @@ def test_a_dry_run_plans_and_writes_nothing(service: RunningService) -> None:
     assert "3 optical, 2 SAR" in numbers
     assert "4 scenes" in numbers
     assert "(measured)" in numbers
-    assert "a guess, as on two CPU cores" in numbers
+    assert "(default: a granule of" in numbers
     state = service.ended(wrong)
     assert state["type"] == "FAILED"
     assert "end: 2024-06-15 is before start 2024-06-20" in state["message"]
