@@ -10,7 +10,7 @@ run: $(VENV)/.run-ready  ## a region with a known truth: made, registered, compa
 	$(BIN)/tar-pipeline demo
 
 test: $(VENV)/.test-ready lint types  ## everything that guards the main branch
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(VENV)/.test-ready  ## the full fault table: real processes killed, real servers failing
 	$(BIN)/python -m pytest -m faults -s --timeout 1800

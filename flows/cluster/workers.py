@@ -35,6 +35,9 @@ LOOPBACK = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}  # any free
 _KEEP = str(2**32)
 WORKER_SETTINGS = {
     "distributed.worker.memory.spill": False,
+    # Dask looks at every thread's stack a hundred times a second, in which CPython 3.11 can lock
+    # itself up for good (its issue 106883): the worker then stands still, and nobody is told.
+    "distributed.worker.profile.enabled": False,
     # Matching makes and drops arrays of tens of megabytes. Handing each back to the kernel, as
     # Dask asks malloc to do, costs three quarters of the time in page faults.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": _KEEP,
