@@ -107,6 +107,8 @@ def _match_group(
         for every in (False, True):  # where clouds hide the few, others may be clear
             some = tiles_to_match(tiles, remembered, every=every)
             found = match_pairs(run, group, some, Collected())
+            if len(some) == len(tiles) and all(tile.start is None for tile in some):
+                return found  # memory knows none of them, so that was all there is
             matches = found.matches()
             seen, confirmed = len(matches), int((matches.confidence > 0).sum())
             if seen >= LEAST_SEEN and matches.confirmed_share < LEAST_CONFIRMED:

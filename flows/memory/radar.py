@@ -18,25 +18,25 @@ import numpy.typing as npt
 import torch
 
 from catalog.archives.items import Scene
-from catalog.errors import SceneReadError
 from catalog.grid import Lattice, Window
 from catalog.memory.encoding import db_from_codes
 from catalog.memory.layout import REFERENCE_FACTOR as SIZE
 from catalog.memory.store import MemoryStore
-from catalog.pixels.composite import read_composite
 from flows.cluster.workers import Workers, load_registrar
 from flows.memory.recall import SAMPLED, Remembered, knows, start_of
 from flows.plan.plan import Plan
 from flows.progress import Bar
 from flows.stages.group_matches import Collected, GroupMatches, TileMatches
 from flows.stages.match import (
-    HALO_PX,
     LEAST_VALID_SHARE,
     REMAINDER_PX,
     TILE_PX,
     collect_matches,
     is_inside,
     name_tile,
+    read_what_can_be_read,
+    scenes_in,
+    window_around,
 )
 from flows.stages.slices import SliceShifts, find_slice_shifts, without_slice_shifts
 from tar_engine.config import FitConfig
@@ -101,9 +101,8 @@ def radar_tiles(
     field = remembered.field
     tiles = []
     for core in lattice.tiles(TILE_PX):
-        side = TILE_PX + 2 * HALO_PX
-        window = Window(core.y0 - HALO_PX, core.x0 - HALO_PX, side, side)
-        mine = tuple(s for s, part in parts if part is not None and part.intersect(window))
+        window = window_around(core)
+        mine = scenes_in(window, parts)
         if mine and knows(remembered.ground, core):
             tiles.append((window, core, mine))
     if len(tiles) > MOST_TILES:
@@ -166,17 +165,7 @@ def read_radar_tiles(lattice: Lattice, tiles: Sequence[RadarTile]) -> list[Radar
 def read_radar_tile(lattice: Lattice, tile: RadarTile) -> RadarImages:
     """Runs on a worker: both images at half resolution; a scene that cannot be read is left out."""
     unreadable: dict[str, str] = {}
-    scenes = list(tile.sar)
-    while True:
-        try:
-            shown = read_composite(scenes, lattice, tile.window, [tile.band]).values
-            break
-        except SceneReadError as error:
-            left = [scene for scene in scenes if scene.id != error.scene_id]
-            if len(left) == len(scenes):
-                raise
-            unreadable[error.scene_id] = str(error)
-            scenes = left
+    shown = read_what_can_be_read(lattice, tile.window, tile.sar, [tile.band], unreadable).values
     half = Window(*(each // SIZE for each in (tile.window.y0, tile.window.x0, *tile.window.shape)))
     codes = tile.store.read_reference(tile.version, half)
     sar = halve(in_decibels(shown[0], decibel=tile.decibel))

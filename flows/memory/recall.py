@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +53,7 @@ class Remembered:
     band: str
     decibel: bool
 
-    @property
+    @cached_property
     def field(self) -> Field:
         """The ground's field at every position, continued to where nothing is known."""
         return field_through(continued(self.ground).displacement)
@@ -64,23 +65,21 @@ class Remembered:
         """
         if day in self.optical_shifts:
             return np.array(self.optical_shifts[day]), LEAST_SPREAD_PX
-        middle, _ = self._usual_shift
-        return middle, _spread(self._shifts, middle)
+        return self._usual_shift, _spread(self._shifts, self._usual_shift)
 
     @property
     def ground_shift(self) -> tuple[Float64, float]:
         """Where optical passes have the ground by and large (dx, dy), and its sigma, pixels."""
-        middle, count = self._usual_shift
-        return middle, _spread(self._shifts, middle) / max(1, count) ** 0.5
+        usual, usual_px = self.optical_shift("")
+        return usual, usual_px / max(1, len(self._shifts)) ** 0.5
 
     @property
     def _shifts(self) -> Float64:
         return np.array(list(self.optical_shifts.values())).reshape(-1, 2)
 
     @property
-    def _usual_shift(self) -> tuple[Float64, int]:
-        known = self._shifts
-        return (np.median(known, axis=0) if len(known) else np.zeros(2)), len(known)
+    def _usual_shift(self) -> Float64:
+        return np.median(self._shifts, axis=0) if len(self._shifts) else np.zeros(2)
 
     @property
     def pass_spread_px(self) -> float:

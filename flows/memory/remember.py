@@ -28,7 +28,6 @@ from flows.plan.plan import Plan, slot_store
 from flows.stages.estimate import GroupEstimate, estimates_from_bytes
 
 Floats = npt.NDArray[np.float32]
-Codes = npt.NDArray[np.uint8]
 
 MOST_STACKED = 8  # days that the reference is the mean of; later ones count as the last of so many
 DESPECKLED_PX = 0.8  # sigma of the Gaussian over the reference's pixels

@@ -28,7 +28,7 @@ from flows.plan.groups import Group
 from flows.stages.estimate import GroupEstimate, PairVerdict
 from flows.stages.fit import fit_group, split_by_pair, state_errors
 from flows.stages.group_matches import GroupMatches
-from flows.stages.slices import find_slice_shifts, without_slice_shifts
+from flows.stages.slices import MATCHES_OF_A_WINDOW, find_slice_shifts, without_slice_shifts
 from tar_engine.fields.field import Field
 from tar_engine.fields.ground import blend, continued, fit_affine
 from tar_engine.fields.matches import Matches
@@ -41,7 +41,6 @@ from tar_engine.fields.nodes import (
 
 Float64 = npt.NDArray[np.float64]
 
-MATCHES_OF_A_WINDOW = 25  # that share their pixels: as many count as one
 REMAINDER_SIGMA_PX = 0.35  # of what one window tells of a pass's remainder
 SHARED_SIGMA_PX = 1.0  # per window, of what a day's matches share: its season and its light
 REMAINDER_TOLERANCE_PX = 0.7  # of a match from it
@@ -90,13 +89,8 @@ def weigh_group(
     told = position if position is not None and position.verdict.accepted else None
     # A pass's tilt is best told by radar, which sees all of the ground; optical adds a shift.
     passed = told.beyond if told else NOTHING_BEYOND
-    beyond = fit_group(
-        group,
-        less(less(matches, remembered.field), passed),
-        lattice,
-        failed_tiles=failed_tiles,
-        config=REMAINDER,
-    )
+    level = less(less(matches, remembered.field), passed)
+    beyond = fit_group(group, level, lattice, failed_tiles=failed_tiles, config=REMAINDER)
     if beyond.field is None:
         # The ground is not as it is remembered, or the day tells nothing of it.
         if alone.field is not None:
@@ -104,10 +98,8 @@ def weigh_group(
         return by_memory(group, matches, alone, lattice, remembered, position)
     own = split_by_pair(group, matches, lattice)
     accepted = [mine for mine, v in zip(own, beyond.verdicts, strict=True) if v.accepted]
-    counted = matches.select(np.logical_or.reduce(accepted))
-    remainder, windows = _measure_remainder(
-        less(less(counted, remembered.field), passed), TOLD_TILT if told else UNTOLD_TILT
-    )
+    counted = level.select(np.logical_or.reduce(accepted))
+    remainder, windows = _measure_remainder(counted, TOLD_TILT if told else UNTOLD_TILT)
     sigma_px = REMAINDER_SIGMA_PX / windows**0.5
     measured = _at_middle(remainder, lattice)
     shift, worth_keeping = measured, told and sigma_px < SURE_SHIFT_PX
@@ -115,9 +107,9 @@ def weigh_group(
         usual, usual_px = remembered.optical_shift("")
         shift = (measured / sigma_px**2 - usual / usual_px**2) / (sigma_px**-2 + usual_px**-2)
         sigma_px = (sigma_px**-2 + usual_px**-2) ** -0.5
-    moved = passed.affine + remainder
+    moved = passed.affine - np.eye(2, 3) + remainder
     moved[:, 2] += shift - measured
-    before = _carried(remembered.ground, Field("affine", moved), sigma_px)
+    before = _carried(remembered.ground, moved, sigma_px)
     answer = blend(before, alone.evidence) if alone.evidence is not None else before
     verdicts = [
         _accept_hidden(verdict, int(mine.sum()))
@@ -147,12 +139,11 @@ def by_memory(
         optical_shift, optical_sigma = (
             remembered.optical_shift(day) if day else remembered.ground_shift
         )
-        offset = position.affine - np.column_stack([np.zeros((2, 2)), optical_shift])
-        beyond = Field("affine", np.eye(2, 3) + offset)
+        beyond = position.affine - np.column_stack([np.zeros((2, 2)), optical_shift])
         sigma = float(np.hypot(RADAR_SIGMA_PX, optical_sigma))
         quality, how = REGISTERED_RADAR_TO_RADAR, f"by radar alone: {position.verdict.reason}"
     else:
-        beyond, sigma = NOTHING_BEYOND, remembered.pass_spread_px
+        beyond, sigma = np.zeros((2, 3)), remembered.pass_spread_px
         quality, how = REGISTERED_FROM_MEMORY, "from memory alone"
         if position is not None:
             how += f"; radar: {position.verdict.reason}"
@@ -167,9 +158,10 @@ def by_memory(
     return replace(_answer(answer, verdicts, own, matches), quality=QUALITY[quality])
 
 
-def _carried(ground: NodeField, beyond: Field, sigma_px: float) -> NodeField:
-    """The ground as a pass shows it that lies `beyond` it, known to `sigma_px`."""
-    moved = ground.moved(np.eye(2, 3) - beyond.affine)
+def _carried(ground: NodeField, beyond: Float64, sigma_px: float) -> NodeField:
+    """The ground as a pass shows it that lies an affine displacement (2, 3) `beyond` it, known to
+    `sigma_px`."""
+    moved = ground.moved(-beyond)
     return NodeField(moved.displacement, np.hypot(moved.error, sigma_px))
 
 

@@ -23,6 +23,7 @@ from distributed import Future
 from catalog.archives.items import Scene
 from catalog.errors import SceneReadError
 from catalog.grid import Lattice, Window
+from catalog.pixels.clearest import Composite
 from catalog.pixels.composite import read_composite
 from catalog.pixels.masks import CLEAR, hiding
 from flows.cluster.stream import Done, stream
@@ -183,15 +184,13 @@ def group_tiles(lattice: Lattice, group: Group) -> tuple[Tile, ...]:
     for core in lattice.tiles(TILE_PX):
         if not any(part is not None and core.intersect(part) is not None for part in overlaps):
             continue
-        # Cores are cut off at the lattice's far edges; windows are not, the engine likes one size.
-        side = TILE_PX + 2 * HALO_PX
-        window = Window(core.y0 - HALO_PX, core.x0 - HALO_PX, side, side)
+        window = window_around(core)
         tiles.append(
             Tile(
                 window=window,
                 core=core,
-                optical=_scenes_in(window, optical),
-                sar=_scenes_in(window, sar),
+                optical=scenes_in(window, optical),
+                sar=scenes_in(window, sar),
                 optical_bands=common_bands(group.optical),
                 sar_bands=common_bands(group.sar),
             )
@@ -258,7 +257,14 @@ def match_tile(
     return TileMatches.of(matches.select(kept), images.unreadable, span)
 
 
-def _scenes_in(window: Window, scenes: Sequence[tuple[Scene, Window | None]]) -> tuple[Scene, ...]:
+def window_around(core: Window) -> Window:
+    """What is read for a tile: its core and the halo. Cores are cut off at the lattice's far edges;
+    windows are not, the engine likes one size."""
+    side = TILE_PX + 2 * HALO_PX
+    return Window(core.y0 - HALO_PX, core.x0 - HALO_PX, side, side)
+
+
+def scenes_in(window: Window, scenes: Sequence[tuple[Scene, Window | None]]) -> tuple[Scene, ...]:
     return tuple(s for s, part in scenes if part is not None and part.intersect(window) is not None)
 
 
@@ -269,20 +275,28 @@ def _read_clear_ground(
     bands: Sequence[str],
     unreadable: dict[str, str],
 ) -> Floats:
-    """The composite of the scenes that can be read; the others go into `unreadable`.
+    """`read_what_can_be_read`, less what clouds and shadows hide: it would match nothing."""
+    shown = read_what_can_be_read(lattice, window, scenes, bands, unreadable)
+    np.copyto(shown.values, np.nan, where=hiding(shown.optical_class) != CLEAR)
+    return shown.values
 
-    What clouds and shadows hide is no data: it would match nothing.
-    """
+
+def read_what_can_be_read(
+    lattice: Lattice,
+    window: Window,
+    scenes: Sequence[Scene],
+    bands: Sequence[str],
+    unreadable: dict[str, str],
+) -> Composite:
+    """The composite of the scenes that can be read; the others go into `unreadable`."""
     try:
-        shown = read_composite(scenes, lattice, window, bands)
+        return read_composite(scenes, lattice, window, bands)
     except SceneReadError as error:
         others = [scene for scene in scenes if scene.id != error.scene_id]
         if len(others) == len(scenes):
             raise
         unreadable[error.scene_id] = str(error)
-        return _read_clear_ground(lattice, window, others, bands, unreadable)
-    np.copyto(shown.values, np.nan, where=hiding(shown.optical_class) != CLEAR)
-    return shown.values
+        return read_what_can_be_read(lattice, window, others, bands, unreadable)
 
 
 def _worth_matching(image: TileImages) -> bool:
