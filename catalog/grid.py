@@ -79,6 +79,14 @@ class Window:
         """The part inside an array of `shape` (height, width), or None when there is none."""
         return self.intersect(Window(0, 0, *shape))
 
+    def cut(self, array: Any, fill: float) -> NDArray[Any]:
+        """These pixels of an (H, W) array, NumPy's or Zarr's; `fill` where they leave it."""
+        pixels = np.full(self.shape, fill, array.dtype)
+        if inside := self.clip(array.shape):
+            place = Window(inside.y0 - self.y0, inside.x0 - self.x0, *inside.shape)
+            pixels[place.slices] = np.asarray(array[inside.slices])
+        return pixels
+
     def positions(self) -> NDArray[np.float64]:
         """The lattice pixel coordinates of every pixel: float64 (2, H, W), (x, y) first."""
         x = np.arange(self.x0, self.x1, dtype=np.float64)

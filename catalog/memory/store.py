@@ -142,16 +142,8 @@ class MemoryStore:
 
         0 where nothing is known, was written, or is. Raises StoreError.
         """
-        codes = np.full(window.shape, NO_DATA_CODE, np.uint8)
-        url = self.version_url(version)
-        with objects.store_errors("read", url):
-            stored = self._reference(version, "r")
-            height, width = stored.shape
-            if inside := window.clip((height, width)):
-                rows = slice(inside.y0 - window.y0, inside.y1 - window.y0)
-                columns = slice(inside.x0 - window.x0, inside.x1 - window.x0)
-                codes[rows, columns] = np.asarray(stored[inside.slices])
-        return codes
+        with objects.store_errors("read", self.version_url(version)):
+            return window.cut(self._reference(version, "r"), NO_DATA_CODE)
 
     def commit(self, version: str, slots: Iterable[str]) -> None:
         """Make a complete version the one in use: it has learnt from these slots.

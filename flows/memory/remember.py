@@ -179,11 +179,10 @@ def stack(before: Floats | None, today: Floats | None, stacked: int) -> Floats:
 def read_day(job: ReferenceJob, shift: tuple[float, float]) -> Floats:
     """The day's SAR where the ground is, in decibels, despeckled, on a shard of the reference."""
     window = job.shard.window
-    around = Window(
-        window.y0 - BORDER_PX, window.x0 - BORDER_PX,
-        window.height + 2 * BORDER_PX, window.width + 2 * BORDER_PX,
-    )  # fmt: skip
-    full = _read_padded(job.day, job.band, around)
+    corner = window.y0 - BORDER_PX, window.x0 - BORDER_PX
+    sides = window.height + 2 * BORDER_PX, window.width + 2 * BORDER_PX
+    around = Window(*(SIZE * each for each in (*corner, *sides)))  # in pixels of the lattice
+    full = around.cut(job.day.pixels("r")[job.band], np.nan)
     sar = halve(in_decibels(full, decibel=job.decibel))
     known = np.isfinite(sar)
     weight = ndimage.gaussian_filter(known.astype(np.float32), DESPECKLED_PX)
@@ -197,21 +196,6 @@ def read_day(job: ReferenceJob, shift: tuple[float, float]) -> Floats:
     moved = np.where(there > 0.999, moved, np.nan)
     inner = slice(BORDER_PX, -BORDER_PX)
     return np.asarray(moved[inner, inner], np.float32)
-
-
-def _read_padded(day: SlotStore, band: str, half: Window) -> Floats:
-    """A band of the day's mosaic on a window of the half-size lattice, which may leave it; NaN."""
-    sar = day.pixels("r")[band]
-    height, width = sar.shape
-    y0, x0 = half.y0 * SIZE, half.x0 * SIZE
-    rows = slice(max(y0, 0), min(y0 + half.height * SIZE, height))
-    columns = slice(max(x0, 0), min(x0 + half.width * SIZE, width))
-    image = np.full((half.height * SIZE, half.width * SIZE), np.nan, np.float32)
-    if rows.start < rows.stop and columns.start < columns.stop:
-        image[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0] = sar[
-            rows, columns
-        ]
-    return image
 
 
 def _comes_in_decibels(day: SlotStore, band: str) -> bool:
