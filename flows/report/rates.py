@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from catalog import objects
 from flows.cluster.workers import DispatchError, count_workers
 from flows.outcome import SlotOutcome
+from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan, slot_store
 from flows.progress import Stopwatch
 from flows.report.schema import Measured
@@ -71,10 +72,7 @@ def measure(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> Me
         return load_measured(plan.mosaic_url)
     stored = composed = size = count = 0
     for outcome in made:
-        pixels = sum(
-            shard.window.height * shard.window.width
-            for shard in slot_shards(plan.lattice, outcome.slot.groups)
-        )
+        pixels = count_pixels(plan, outcome.slot)
         stored += pixels
         composed += round(pixels * outcome.shards_written / outcome.shards)
         for part in slot_store(plan, outcome.slot).parts:
@@ -95,6 +93,12 @@ def measure(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> Me
             **{f"{part}_cpu_seconds": seconds for part, seconds in known_cpu.items()},
         }
     )
+
+
+def count_pixels(plan: Plan, slot: SlotPlan) -> int:
+    """Of the shards that a day touches."""
+    windows = [shard.window for shard in slot_shards(plan.lattice, slot.groups)]
+    return sum(window.height * window.width for window in windows)
 
 
 def find_rates(plan: Plan) -> Rates:

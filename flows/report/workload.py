@@ -13,7 +13,7 @@ from catalog.store.layout import overview_factors
 from catalog.store.overviews import overview_shards
 from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan
-from flows.report.rates import MEGA, find_rates, known_workers
+from flows.report.rates import MEGA, count_pixels, find_rates, known_workers
 from flows.stages.compose import slot_schema, slot_shards
 from flows.stages.match import group_tiles
 
@@ -76,7 +76,7 @@ def estimate_workload(plan: Plan) -> Workload:
     scenes = {scene.id: scene for group in groups for scene in group.scenes}
     sizes = file_sizes(tuple(scenes.values()), shapely.box(*plan.request.bbox))
     tiles, shards = count_steps(plan)
-    pixels = sum(_count_pixels(plan, slot) for slot in plan.unfinished)
+    pixels = sum(count_pixels(plan, slot) for slot in plan.unfinished)
     rates, workers = find_rates(plan), known_workers(plan)
     days = len(plan.unfinished)
     run_s, run_cpu_s = (rates.run_s, rates.run_cpu_s) if days else (0.0, 0.0)
@@ -130,11 +130,6 @@ def count_objects(lattice: Lattice, variables: int, shards: Sequence[Shard]) -> 
 def _count_objects(plan: Plan, slot: SlotPlan) -> int:
     variables = len(slot_schema(slot).empty((1, 1)))
     return count_objects(plan.lattice, variables, slot_shards(plan.lattice, slot.groups))
-
-
-def _count_pixels(plan: Plan, slot: SlotPlan) -> int:
-    windows = [shard.window for shard in slot_shards(plan.lattice, slot.groups)]
-    return sum(window.height * window.width for window in windows)
 
 
 def _show_bytes(count: int) -> str:
