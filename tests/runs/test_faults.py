@@ -42,7 +42,7 @@ def test_a_killed_run_is_continued_and_readers_see_all_or_nothing(
     small_region: DemoRegion, tmp_path: Path, client: Client
 ) -> None:
     store = tmp_path / "store"
-    request = request_of(small_region, store, bbox=southern_half(small_region), resolution=1.9)
+    request = request_of(small_region, store, bbox=southern_part(small_region, 0.35), resolution=1.9)
     process = start_flow(request, tmp_path / "run.py")
     receipts = _wait_for_receipts(process, store)
     os.killpg(process.pid, signal.SIGKILL)
@@ -64,10 +64,10 @@ def test_a_killed_run_is_continued_and_readers_see_all_or_nothing(
     assert float((mosaic["quality"] != 0).mean()) > 0.97  # every shard is there
 
 
-def southern_half(region: DemoRegion) -> tuple[float, float, float, float]:
+def southern_part(region: DemoRegion, share: float) -> tuple[float, float, float, float]:
     """In fine pixels it has a wide shard, and a narrow one that is finished before it."""
     west, south, east, north = region.bbox
-    return west, south, east, (south + north) / 2
+    return west, south, east, south + share * (north - south)
 
 
 def _wait_for_receipts(process: subprocess.Popen[bytes], store: Path) -> Path:
@@ -312,7 +312,7 @@ def test_a_poisonous_shard_costs_its_day_and_says_so(
     monkeypatch.setattr("flows.tasks.compose_shard", compose)
     request = request_of(
         small_region, tmp_path, scheduler=client.scheduler.address, resolution=1.9,
-        bbox=southern_half(small_region),
+        bbox=southern_part(small_region, 0.15),
     )  # fmt: skip
     assert main(arguments_of(request)) == FAILED
     captured = capsys.readouterr()

@@ -40,7 +40,7 @@ SMALL = ModelConfig(
     match_channels=16,
     text_channels=8,
 )
-QUICK = TrainConfig(pairs=24, batch=4, warmup_pairs=8, save_every_pairs=8)
+QUICK = TrainConfig(pairs=6, batch=2, warmup_pairs=2, save_every_pairs=2)
 
 
 CPU = torch.device("cpu")
@@ -84,7 +84,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(
     with pytest.raises(Stop):
         train(data, bank, halved, QUICK, SMALL, report=stop_after_two)
     train(data, bank, halved, QUICK, SMALL, report=said.append)
-    assert said[2].startswith("16 pairs")
+    assert said[2].startswith("4 pairs")
     one, other = load_checkpoint(whole).network, load_checkpoint(halved).network
     for value, again in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(value, again)
@@ -118,7 +118,7 @@ def test_the_truth_of_a_batch_leads_to_the_same_land_cover(data: PatchPairs, see
     assert len(optical) > 1000
     right = float((optical == sar).float().mean())
     assert right > 0.7
-    wrong = replace(batch, sar_from_optical=torch.eye(2, 3).expand(4, 2, 3))
+    wrong = replace(batch, sar_from_optical=torch.eye(2, 3).expand(2, 2, 3))
     optical, sar = cover_at_truth(wrong)
     assert right > float((optical == sar).float().mean()) + 0.3
 
