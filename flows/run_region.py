@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from catalog.errors import CatalogError, SceneReadError
 from catalog.store.layout import overview_factors
 from catalog.store.overviews import overview_shards
+from flows.cluster.heap import release_memory
 from flows.cluster.stream import JobsFailed
 from flows.cluster.workers import DispatchError, cluster
 from flows.estimate_slot import TooManyTilesFailed, estimate_slot
@@ -74,7 +75,9 @@ def run_region(plan: Plan, clock: Stopwatch) -> RunResult:
     What cannot be delivered is in the result. Raises `StoreError` when the store cannot be read or
     the report cannot be saved.
     """
+    release_memory()  # of planning, which looks into every scene at once
     outcomes = register_slots(plan, clock) if plan.unfinished or unlearned(plan) else []
+    release_memory()
     return RunResult(plan, tuple(outcomes), report_run(plan, outcomes, clock))
 
 

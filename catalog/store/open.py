@@ -21,7 +21,7 @@ from zarr.storage import FsspecStore, LocalStore
 
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError
-from catalog.grid import BBox, Lattice, validated_bbox
+from catalog.grid import BBox, Lattice, Window, validated_bbox
 from catalog.store.days import DayOrDays, published_groups
 from catalog.store.layout import (
     MULTISCALES,
@@ -100,13 +100,8 @@ def open_slot(group_url: str, factor: int = 1) -> xr.Dataset:
 
     Raises ArgumentError when it has no such overview, StoreError when it cannot be opened.
     """
+    slot = open_undivided(group_url, factor)
     with objects.store_errors("open", group_url):
-        store = zarr_store(group_url)
-        if factor != 1:
-            _require_overview(xr.open_zarr(store, chunks=None, zarr_format=3), factor, group_url)
-        slot = xr.open_zarr(
-            store, group=level_path(factor), chunks=None, decode_coords="all", zarr_format=3
-        )
         stored = slot["quality"].encoding
         height, width = stored.get("shards") or stored["chunks"]  # slots of earlier versions
         lazy: xr.Dataset = slot.chunk(y=height, x=width)
@@ -115,6 +110,29 @@ def open_slot(group_url: str, factor: int = 1) -> xr.Dataset:
                 lazy[name] = variable.astype(np.float32)
                 lazy[name].encoding = variable.encoding
         return lazy
+
+
+def open_undivided(group_url: str, factor: int = 1) -> xr.Dataset:
+    """As `open_slot`, without Dask, for small windows: `load_window` decodes no more than these."""
+    with objects.store_errors("open", group_url):
+        store = zarr_store(group_url)
+        if factor != 1:
+            _require_overview(xr.open_zarr(store, chunks=None, zarr_format=3), factor, group_url)
+        slot: xr.Dataset = xr.open_zarr(
+            store, group=level_path(factor), chunks=None, decode_coords="all", zarr_format=3
+        )
+        return slot
+
+
+def load_window(undivided: xr.Dataset, names: Sequence[str], window: Window) -> xr.Dataset:
+    """Variables of an undivided slot on a window, in memory: float32, flags as they are stored."""
+    rows, columns = window.slices
+    part = undivided[list(names)].isel(y=rows, x=columns)
+    for name, variable in part.data_vars.items():
+        if "scale_factor" in variable.encoding:  # which xarray makes double precision
+            part[name] = variable.astype(np.float32)
+    loaded: xr.Dataset = part.load()
+    return loaded
 
 
 def zarr_store(url: str) -> LocalStore | FsspecStore:

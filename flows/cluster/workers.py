@@ -35,6 +35,10 @@ LOOPBACK = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}  # any free
 _KEEP = str(2**32)
 WORKER_SETTINGS = {
     "distributed.worker.memory.spill": False,
+    # A worker that Dask pauses for its memory keeps the job that waits there, and nothing of ours
+    # would make it go on: results are small, and what was freed is kept (below). What grows
+    # beyond the limit is ended by its nanny, and its jobs are done elsewhere.
+    "distributed.worker.memory.pause": False,
     # Dask looks at every thread's stack a hundred times a second, in which CPython 3.11 can lock
     # itself up for good (its issue 106883): the worker then stands still, and nobody is told.
     "distributed.worker.profile.enabled": False,

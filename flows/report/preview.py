@@ -8,12 +8,13 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from dask.base import compute
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ from catalog.errors import SceneReadError
 from catalog.grid import Lattice, Window
 from catalog.pixels.composite import read_composite
 from catalog.store.layout import overview_factors
-from catalog.store.open import open_slot
+from catalog.store.open import load_window, open_undivided
 from catalog.store.schema import (
     ABSTAINED,
     NO_SAR,
@@ -42,7 +43,7 @@ Floats = npt.NDArray[np.float32]
 OVERVIEW_PX = 900  # longest side of the overview
 DETAIL_PX = 320  # side of the close look
 CANDIDATES = 16  # for the close look
-READERS = 4  # at a time: an object store answers late, but a shard of floats takes memory
+READERS = 4  # at a time: an object store answers late
 CHECKER_PX = 64
 VISIBLE_PX = 3.0  # more displacement than this is not seen any better
 DESPECKLE_PX = 1.2  # the eye follows borders better through less speckle
@@ -65,7 +66,7 @@ def draw_preview(plan: Plan, outcomes: Sequence[SlotOutcome]) -> bytes | None:
         "pairs registered"
     )
     try:
-        mosaic = slot_store(plan, best.slot).open()
+        mosaic = open_undivided(slot_store(plan, best.slot).url)
         drawn = (*best.slot.optical_bands, "dx", "dy", "quality")
         factor, small = load_overview(plan, best.slot, OVERVIEW_PX, drawn)
         return render_preview(mosaic, small, factor, plan.lattice, best.slot, title)
@@ -84,14 +85,14 @@ def load_overview(
     factors = (1, *overview_factors(plan.lattice))
     longest = max(plan.lattice.shape)
     factor = next((f for f in factors if longest / f <= longest_px), factors[-1])
-    level = open_slot(slot_store(plan, slot).url, factor)
-    return factor, level[list(names)].compute(num_workers=READERS)
+    level = open_undivided(slot_store(plan, slot).url, factor)
+    return factor, load_window(level, names, Window(0, 0, level.sizes["x"], level.sizes["y"]))
 
 
 def render_preview(
     mosaic: xr.Dataset, small: xr.Dataset, factor: int, lattice: Lattice, slot: SlotPlan, title: str
 ) -> bytes:
-    """One picture of one day: `mosaic` has dims (y, x), `small` is its overview in memory."""
+    """One picture of one day: `mosaic` is undivided, `small` is its overview in memory."""
     detail = choose_detail(mosaic, small, slot, factor)
     figure = Figure(figsize=(15, 5.6), layout="constrained")
     whole, before, after = figure.subplots(1, 3)
@@ -127,8 +128,9 @@ def choose_detail(
     if not slot.optical_bands:
         return squares[0]
     seen = (slot.optical_bands[0], slot.sar_bands[0], "dx", "dy")
-    parts = compute(*(_part(mosaic, seen, square) for square in squares), num_workers=READERS)
-    agreements = [_agreement(part) for part in parts]
+    with ThreadPoolExecutor(READERS) as readers:
+        parts = readers.map(partial(load_window, mosaic, seen), squares)
+        agreements = [_agreement(part) for part in parts]
     return squares[agreements.index(max(agreements))]
 
 
@@ -217,7 +219,7 @@ def read_delivered_sar(slot: SlotPlan, lattice: Lattice, window: Window) -> Floa
 
 def read_bands(mosaic: xr.Dataset, bands: tuple[str, ...], window: Window) -> Floats:
     """Bands of a mosaic on a window: (bands, H, W) float32."""
-    return _stack(_part(mosaic, (*bands, "quality"), window).compute(num_workers=READERS), bands)
+    return _stack(load_window(mosaic, (*bands, "quality"), window), bands)
 
 
 def _stack(part: xr.Dataset, bands: Sequence[str]) -> Floats:
@@ -226,11 +228,6 @@ def _stack(part: xr.Dataset, bands: Sequence[str]) -> Floats:
     for target, band in zip(stacked, bands, strict=True):
         target[...] = part[band].values
     return stacked
-
-
-def _part(mosaic: xr.Dataset, names: Sequence[str], window: Window) -> xr.Dataset:
-    rows, columns = window.slices
-    return mosaic[list(names)].isel(y=rows, x=columns)
 
 
 def stretch_colour(bands: Floats) -> Floats:

@@ -28,6 +28,7 @@ from catalog import objects
 from catalog.errors import SceneReadError
 from catalog.grid import Window
 from catalog.store import days
+from catalog.store.open import open_undivided
 from catalog.store.schema import QUALITY
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
@@ -135,7 +136,7 @@ def render_page(plan: Plan, outcome: SlotOutcome) -> bytes:
     Raises `StoreError`.
     """
     slot = outcome.slot
-    mosaic = slot_store(plan, slot).open()
+    mosaic = open_undivided(slot_store(plan, slot).url)
     factor, small = load_overview(plan, slot, MAP_PX, ("dx", "dy", "expected_error", "quality"))
     window = choose_detail(mosaic, small, slot, factor, DETAIL_PX)
     page = _load_template().render(

@@ -42,7 +42,9 @@ def test_a_killed_run_is_continued_and_readers_see_all_or_nothing(
     small_region: DemoRegion, tmp_path: Path, client: Client
 ) -> None:
     store = tmp_path / "store"
-    request = request_of(small_region, store, bbox=southern_part(small_region, 0.35), resolution=1.9)
+    request = request_of(
+        small_region, store, bbox=southern_part(small_region, 0.35), resolution=1.9
+    )
     process = start_flow(request, tmp_path / "run.py")
     receipts = _wait_for_receipts(process, store)
     os.killpg(process.pid, signal.SIGKILL)

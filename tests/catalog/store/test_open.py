@@ -20,8 +20,8 @@ import zarr
 import catalog
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError
-from catalog.grid import lattice_for
-from catalog.store.open import open_mosaic
+from catalog.grid import Window, lattice_for
+from catalog.store.open import load_window, open_mosaic, open_slot, open_undivided
 from catalog.store.slot import SlotStore
 from tests.support.scenes import NOON, same
 from tests.support.slots import (
@@ -56,6 +56,18 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> str:
             published(folder, seed=seed, sar_scenes=sar, optical_scenes=optical, slot=slot)
         )
     return stores[0].region_url
+
+
+@pytest.mark.parametrize("factor", [1, 4])
+def test_a_small_window_is_the_same_with_and_without_dask(tmp_path: Path, factor: int) -> None:
+    url = published(tmp_path).url
+    window = Window(2, 5, 9, 13)
+    names = ["red", "dx", "quality", "sar_scene"]
+    rows, columns = window.slices
+    loaded = load_window(open_undivided(url, factor), names, window)
+    expected = open_slot(url, factor)[names].isel(y=rows, x=columns).compute()
+    assert loaded.identical(expected)
+    assert all(loaded[name].dtype == expected[name].dtype for name in names)
 
 
 def test_every_pixel_knows_when_radar_saw_it_on_any_day(region: str) -> None:

@@ -37,6 +37,8 @@ def test_local_workers_are_processes_that_offer_a_gpu_or_its_stand_in(client: Cl
     assert any("GPU" in worker["resources"] for worker in workers)
     assert all(worker["nthreads"] == 1 for worker in workers)
     assert client.submit(os.getpid).result() != os.getpid()
+    paused = client.submit(lambda: get_worker().memory_manager.memory_pause_fraction).result()
+    assert paused is False  # or it would keep what waits there for good
     kept = client.submit(os.environ.get, "MALLOC_TRIM_THRESHOLD_").result()
     assert kept == WORKER_SETTINGS["distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"]
 
