@@ -48,7 +48,7 @@ from catalog.store.schema import DIMENSIONS
 REFERENCE = "reference"
 REFERENCE_FACTOR = 2
 """Side of a reference pixel in lattice pixels."""
-CHUNK_PX = 512  # of the reference, at most: some hundred kilobytes
+CHUNK_PX = 1024  # of the reference, at most: some hundred kilobytes
 ZSTD_LEVEL = 9  # written once a night, read every night
 
 
