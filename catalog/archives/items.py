@@ -28,7 +28,10 @@ BASELINE_IN_NAME = re.compile(r"_N(\d{2})\d{2}_")
 SIDECARS = {
     "product": re.compile(r"/annotation/[^/]+\.xml$"),
     "calibration": re.compile(r"/annotation/calibration/calibration-[^/]+\.xml$"),
+    "noise": re.compile(r"/annotation/calibration/noise-[^/]+\.xml$"),
 }
+# Annotations of interference stand in items in place of those of products, which lie beside them.
+INTERFERENCE = re.compile(r"(^|/)(?:rfi/)?rfi-(?=[^/]+\.xml(?:$|\?))")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Asset:
     """Where the XML of a Sentinel-1 product lies that tells its geometry."""
     calibration: str | None = None
     """Where the XML of a Sentinel-1 product lies that leads from its numbers to sigma nought."""
+    noise: str | None = None
+    """Where the XML of a Sentinel-1 product lies that tells its thermal noise."""
     access: Access = field(default_factory=Access)
     transform: tuple[float, ...] | None = None
     """Where the item says the pixels lie, as rasterio's transform; the file decides."""
@@ -207,13 +212,14 @@ def _asset(
         size_bytes=asset.get("file:size"),
         annotation=_sidecar("product", bands, item, api_url),
         calibration=_sidecar("calibration", bands, item, api_url),
+        noise=_sidecar("noise", bands, item, api_url),
         access=provider.access(str(item.get("collection", ""))),
         transform=tuple(float(number) for number in transform[:6]) if transform else None,
     )
 
 
 def _sidecar(
-    kind: Literal["product", "calibration"],
+    kind: Literal["product", "calibration", "noise"],
     bands: Sequence[str],
     item: Mapping[str, Any],
     api_url: str,
@@ -227,11 +233,8 @@ def _sidecar(
         path = urlsplit(asset["href"]).path.lower()
         by_place = named.search(path) and polarisation in re.split(r"[-.]", path.split("/")[-1])
         if key.lower() == f"schema-{kind}-{polarisation}" or by_place:
-            return (
-                _absolute_href(asset["href"], item, api_url)
-                if _is_readable(asset["href"])
-                else None
-            )
+            href = INTERFERENCE.sub(r"\1", asset["href"])
+            return _absolute_href(href, item, api_url) if _is_readable(href) else None
     return None
 
 

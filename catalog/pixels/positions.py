@@ -13,20 +13,12 @@ from scipy.ndimage import map_coordinates
 from catalog.errors import ArgumentError
 from catalog.grid import Lattice, Window
 from catalog.pixels.rasters import Crop, RasterGrid
-from catalog.sentinel1.gcps import (
-    GcpGrid,
-    gcp_grid_of,
-    has_only_gcps,
-    spline_of,
-    spline_through,
-)
-from catalog.sentinel1.terrain import LookGeometry, layover_or_shadow, range_shift
+from catalog.sentinel1.gcps import GcpGrid, gcp_grid_of, has_only_gcps, spline_of
 
 Floats = NDArray[np.float64]
 # A smooth mapping is interpolated between nodes while that stays this exact.
 MAPPING_TOLERANCE_PX = 0.01
 MAPPING_STEPS_PX = (64, 16)
-RELIEF_MARGIN_PX = 2  # slopes need neighbours
 # Pixels around the positions on a raster, for the support of the caller's resampling kernel.
 SOURCE_MARGIN_PX = 4
 
@@ -51,7 +43,7 @@ def raster_from_lattice(lattice: Lattice, grid: Grid, positions_xy: Floats) -> F
     Of a raster with control points, for ground at the height of these.
     """
     if isinstance(grid, GcpGrid):
-        return _interpolate(_spline_mapping(lattice, grid), positions_xy)[:2]
+        return interpolate(_spline_mapping(lattice, grid), positions_xy)
     same_crs = grid.crs.equals(lattice.crs, ignore_axis_order=True)
     project = pyproj.Transformer.from_crs(lattice.crs, grid.crs, always_xy=True)
     inverse = ~grid.transform
@@ -64,36 +56,7 @@ def raster_from_lattice(lattice: Lattice, grid: Grid, positions_xy: Floats) -> F
         rows = inverse.d * x + inverse.e * y + inverse.f - 0.5
         return np.stack([columns, rows])
 
-    return exact(positions_xy) if same_crs else _interpolate(exact, positions_xy)
-
-
-def radar_from_lattice(
-    lattice: Lattice,
-    grid: GcpGrid,
-    look: LookGeometry,
-    heights: Callable[[Window], NDArray[np.float32]],
-    positions_xy: Floats,
-) -> Floats:
-    """`raster_from_lattice` with relief: `heights` gives metres (h, w) on a window of the lattice.
-
-    NaN in layover and in shadow. Ground without a known height counts as sea level, where DEMs end.
-    """
-    around = window_around(positions_xy)
-    if around is None:
-        return np.full_like(positions_xy, np.nan)
-    around = around.expand(RELIEF_MARGIN_PX)
-    exact = _spline_mapping(lattice, grid, look)
-    column, _, reference_m, incidence, slant_range = _interpolate(exact, around.positions())
-    rise = np.nan_to_num(heights(around).astype(np.float64)) - reference_m
-    shift = range_shift(rise, incidence, slant_range) / look.metres_per_column
-    shift[layover_or_shadow(column - shift, column, incidence)] = np.nan
-
-    placed = raster_from_lattice(lattice, grid, positions_xy)
-    x, y = positions_xy
-    inside = np.stack([y - around.y0, x - around.x0])
-    placed[0] -= map_coordinates(shift, np.nan_to_num(inside, nan=-9.0), order=1, cval=np.nan)
-    placed[:, ~np.isfinite(placed).all(axis=0)] = np.nan
-    return placed
+    return exact(positions_xy) if same_crs else interpolate(exact, positions_xy)
 
 
 def crop_around(raster_xy: Floats, shape: tuple[int, int]) -> Crop | None:
@@ -131,32 +94,23 @@ def window_around(positions_xy: Floats) -> Window | None:
     return Window(y0, x0, y1 - y0 + 1, x1 - x0 + 1)
 
 
-def _spline_mapping(
-    lattice: Lattice, grid: GcpGrid, look: LookGeometry | None = None
-) -> Callable[[Floats], Floats]:
-    """The way from lattice positions to column, row and the height of the control points there.
-
-    From (2, H, W) to (3, H, W); with `look` to (5, H, W), incidence and slant range last.
-    """
+def _spline_mapping(lattice: Lattice, grid: GcpGrid) -> Callable[[Floats], Floats]:
+    """The way from lattice positions (2, H, W) to columns and rows, by the control points."""
     project = pyproj.Transformer.from_crs(lattice.crs, grid.crs, always_xy=True)
-    splines = [spline_of(grid)]
-    if look is not None:
-        seen = np.column_stack([look.incidence_deg, look.slant_range_m])
-        splines.append(spline_through(grid.xy, seen))
+    spline = spline_of(grid)
 
     def exact(xy_px: Floats) -> Floats:
         x, y = project.transform(*lattice.crs_from_px(xy_px))
         ground = np.column_stack([np.ravel(x), np.ravel(y)])
         known: NDArray[np.bool_] = np.all(np.isfinite(ground), axis=1, keepdims=True)
-        told = [spline(np.where(known, ground, grid.xy[0])) for spline in splines]
-        values = np.concatenate(told, axis=1)
+        values = spline(np.where(known, ground, grid.xy[0]))
         values[~known[:, 0]] = np.nan
-        return values.T.reshape(-1, *xy_px.shape[1:])
+        return np.asarray(values.T.reshape(-1, *xy_px.shape[1:]))
 
     return exact
 
 
-def _interpolate(exact: Callable[[Floats], Floats], positions_xy: Floats) -> Floats:
+def interpolate(exact: Callable[[Floats], Floats], positions_xy: Floats) -> Floats:
     """A smooth mapping by bilinear interpolation between nodes, or exactly where that is off.
 
     `exact` takes (2, H, W) to (K, H, W); the first two are pixels, the others as smooth as they.

@@ -17,7 +17,8 @@ from rasterio.windows import Window as RasterWindow
 
 from catalog.archives.items import Asset
 from catalog.pixels.rasters import Crop, to_physical
-from catalog.sentinel1.calibration import SigmaTable
+from catalog.sentinel1.calibration import LookUpTable
+from catalog.sentinel1.noise import LEAST_SIGMA_NOUGHT, NoiseTable
 
 # The frame is looked for this near the edges. Within it, digital numbers are below the noise of any
 # ground (some 20 to 40); a line begins where 12 of 16 pixels are not.
@@ -31,12 +32,13 @@ def read_radar_crop(
     asset: Asset,
     indexes: list[int],
     crop: Crop,
-    table: SigmaTable | None = None,
+    table: LookUpTable | None = None,
+    noise: NoiseTable | None = None,
 ) -> NDArray[np.float32]:
     """Bands of a part of a raster in radar geometry: (bands, h, w), NaN where nothing was seen.
 
-    With a table, sigma nought as linear power; without, the file's numbers as they are (in an
-    averaged crop, the root of their mean power).
+    With a table, sigma nought as linear power, less the noise where that is told; without, the
+    file's numbers as they are (in an averaged crop, the root of their mean power).
     """
     values: NDArray[np.float32] = source.read(
         indexes,
@@ -57,7 +59,10 @@ def read_radar_crop(
             start + (np.arange(size) + 0.5) * crop.factor - 0.5
             for start, size in ((crop.y0, crop.height), (crop.x0, crop.width))
         )
-        return np.asarray(values**2 / table.at(rows, columns) ** 2, np.float32)
+        power, gain = values.astype(np.float64) ** 2, table.at(rows, columns) ** 2
+        if noise is not None:
+            power = np.maximum(power - noise.at(rows, columns), LEAST_SIGMA_NOUGHT * gain)
+        return np.asarray(power / gain, np.float32)
     return to_physical(values, asset)
 
 

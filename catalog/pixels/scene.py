@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
 import numpy as np
+import pyproj
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
@@ -27,7 +28,6 @@ from catalog.pixels.positions import (
     Grid,
     crop_around,
     grid_of,
-    radar_from_lattice,
     raster_from_lattice,
     same_grid,
     window_around,
@@ -41,10 +41,19 @@ from catalog.pixels.rasters import (
     read_crop,
     read_on_grid,
 )
+from catalog.pixels.relief import (
+    radar_from_lattice,
+    range_doppler_from_lattice,
+    view_by_control_points,
+    view_by_range_doppler,
+)
 from catalog.pixels.resample import resample_bilinear
-from catalog.sentinel1.annotation import AnnotationError, geolocation_grid
+from catalog.sentinel1.annotation import AnnotationError
 from catalog.sentinel1.calibration import sigma_table
 from catalog.sentinel1.gcps import GcpGrid, gcp_grid_of, has_only_gcps
+from catalog.sentinel1.geoid import Undulation, no_undulation, undulation_of, vertical_of
+from catalog.sentinel1.noise import noise_table
+from catalog.sentinel1.range_doppler import RangeDoppler, range_doppler_of
 from catalog.sentinel1.terrain import LookGeometry, look_geometry
 
 # Footprints are rounded by their authors: pixels this close to one are worth a look.
@@ -200,9 +209,13 @@ def _raster_positions(
     positions_xy: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Raster pixel coordinates of lattice positions, both (2, H, W), relief and all."""
-    if not isinstance(grid, GcpGrid) or not scene.terrain:
+    if not isinstance(grid, GcpGrid):
         return raster_from_lattice(lattice, grid, positions_xy)
-    look = _look_geometry(scene, asset, grid)
+    geometry = _range_doppler(scene, asset, grid.shape)
+    if not scene.terrain:
+        if geometry is None:
+            return raster_from_lattice(lattice, grid, positions_xy)
+        return range_doppler_from_lattice(lattice, geometry, positions_xy)
 
     def heights(window: Window) -> NDArray[np.float32]:
         try:
@@ -212,19 +225,51 @@ def _raster_positions(
         except SceneReadError as error:  # it is this scene that cannot be read without it
             raise_portably(_unreadable(scene, error.href, f"its terrain, {error}"), cause=error)
 
-    return radar_from_lattice(lattice, grid, look, heights, positions_xy)
+    undulation = _undulation(scene) or no_undulation
+    view = (
+        view_by_control_points(lattice, grid, _look_geometry(scene, asset, grid), undulation)
+        if geometry is None
+        else view_by_range_doppler(lattice, geometry, undulation)
+    )
+    return radar_from_lattice(view, heights, positions_xy)
+
+
+def _range_doppler(scene: Scene, asset: Asset, shape: tuple[int, int]) -> RangeDoppler | None:
+    """What the annotation of an image in radar geometry tells, None where it has none."""
+    if asset.annotation is None:
+        return None
+    try:
+        geometry = range_doppler_of(asset.annotation, asset.access)
+    except AnnotationError as error:
+        raise _unreadable(scene, shown(asset.annotation), str(error)) from error
+    if geometry.shape != shape:
+        raise _unreadable(
+            scene,
+            shown(asset.href),
+            f"{shown(asset.href)} has {shape[0]} lines of {shape[1]} pixels, and its annotation "
+            f"{shown(asset.annotation)} tells of {geometry.shape[0]} of {geometry.shape[1]}",
+        )
+    return geometry
 
 
 def _look_geometry(scene: Scene, asset: Asset, grid: GcpGrid) -> LookGeometry:
     try:
-        told = (
-            None if asset.annotation is None else geolocation_grid(asset.annotation, asset.access)
-        )
-        return look_geometry(grid, told)
-    except AnnotationError as error:
-        raise _unreadable(scene, shown(asset.annotation or ""), str(error)) from error
+        return look_geometry(grid)
     except ValueError as error:
         raise _unreadable(scene, shown(asset.href), f"{shown(asset.href)} {error}") from error
+
+
+def _undulation(scene: Scene) -> Undulation | None:
+    """Of the geoid under a scene's DEM, by the first of its tiles; None where nobody knows."""
+    tile = scene.terrain[0]
+    try:
+        return undulation_of(read_asset(tile, tile.assets[0], _vertical_of))
+    except SceneReadError as error:
+        raise_portably(_unreadable(scene, error.href, f"its terrain, {error}"), cause=error)
+
+
+def _vertical_of(dem: DatasetReader) -> str:
+    return vertical_of(pyproj.CRS.from_wkt(dem.crs.to_wkt()))
 
 
 def _read_crop(
@@ -237,9 +282,14 @@ def _read_crop(
         return read_radar_crop(source, asset, indexes, crop)
     try:
         table = sigma_table(asset.calibration, asset.access)
-    except AnnotationError as error:
+        noise = None if asset.noise is None else noise_table(asset.noise, asset.access)
+    except AnnotationError as error:  # which names the file
         raise _unreadable(scene, shown(asset.calibration), str(error)) from error
-    return read_radar_crop(source, asset, indexes, crop, table)
+    if noise is not None:
+        geometry = _range_doppler(scene, asset, source.shape)
+        if geometry is not None and geometry.noise_removed:
+            noise = None
+    return read_radar_crop(source, asset, indexes, crop, table, noise)
 
 
 def _unreadable(scene: Scene, href: str, why: str) -> SceneReadError:
@@ -251,8 +301,10 @@ def _probe(source: DatasetReader, scene: Scene, asset: Asset, indexes: list[int]
     for y0, x0 in ((height // 2, width // 2), (height - PROBE_PX, width - PROBE_PX)):
         crop = Crop(max(0, y0), max(0, x0), min(PROBE_PX, height), min(PROBE_PX, width))
         _read_crop(source, scene, asset, indexes, crop)
-    if scene.terrain and has_only_gcps(source):
-        _look_geometry(scene, asset, gcp_grid_of(source))
+    if has_only_gcps(source):
+        geometry = _range_doppler(scene, asset, source.shape)
+        if scene.terrain and geometry is None:
+            _look_geometry(scene, asset, gcp_grid_of(source))
     if urlsplit(asset.href).scheme in ("", "file"):
         check_blocks(source)
     return Numbers(str(np.result_type(*source.dtypes)), source.nodata)

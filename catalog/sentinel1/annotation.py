@@ -1,15 +1,11 @@
-"""The XML files beside a Sentinel-1 product: fetching them, and the geometry they tell."""
+"""The XML files beside a Sentinel-1 product, fetched and parsed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 from xml.etree import ElementTree
 
 import fsspec
-import numpy as np
-from numpy.typing import NDArray
 
 from catalog import aws
 from catalog.archives.providers import Access
@@ -17,7 +13,6 @@ from catalog.archives.signing import signed
 from catalog.errors import ArgumentError, shown, without_secrets
 from catalog.retrying import attempts_at, retry
 
-LIGHT_M_PER_S = 299_792_458.0
 LARGEST_BYTES = 64 * 2**20  # annotations are some megabytes
 
 
@@ -27,45 +22,6 @@ class AnnotationError(ValueError):
 
 class UnreachableError(AnnotationError):
     """An XML file that its server did not give, which may pass."""
-
-
-@dataclass(frozen=True)
-class GeolocationGrid:
-    """What a product annotation says of points of its image: five arrays (N,)."""
-
-    lines: NDArray[np.float64]
-    pixels: NDArray[np.float64]
-    incidence_deg: NDArray[np.float64]
-    slant_range_m: NDArray[np.float64]
-
-
-@lru_cache(maxsize=16)
-def geolocation_grid(href: str, access: Access) -> GeolocationGrid:
-    """The geolocation grid of a product annotation. Raises AnnotationError."""
-    root = xml_of(href, access)
-
-    def values(name: str) -> NDArray[np.float64]:
-        found = root.iterfind(f".//geolocationGridPoint/{name}")
-        try:
-            numbers = np.array([float(element.text or "") for element in found])
-        except ValueError as error:
-            raise AnnotationError(f"{shown(href)}: <{name}> is no number: {error}") from error
-        if len(numbers) < 4 or not np.isfinite(numbers).all():
-            raise AnnotationError(
-                f"{shown(href)} is no product annotation: it has {len(numbers)} sound <{name}> of "
-                "geolocation grid points"
-            )
-        return numbers
-
-    grid = GeolocationGrid(
-        values("line"),
-        values("pixel"),
-        values("incidenceAngle"),
-        values("slantRangeTime") * LIGHT_M_PER_S / 2,
-    )
-    if len({len(part) for part in vars(grid).values()}) != 1:
-        raise AnnotationError(f"{shown(href)}: its geolocation grid points are incomplete")
-    return grid
 
 
 def xml_of(href: str, access: Access) -> ElementTree.Element:

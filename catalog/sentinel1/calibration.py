@@ -6,9 +6,11 @@ in decibels. The engine takes either (`tar_engine.network.msfl.normalise`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from xml.etree.ElementTree import Element
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +21,8 @@ from catalog.sentinel1.annotation import AnnotationError, xml_of
 
 
 @dataclass(frozen=True)
-class SigmaTable:
-    """The look-up table A of a calibration annotation: sigma0 = DN^2 / A^2."""
+class LookUpTable:
+    """Values of an annotation at some pixels of some lines."""
 
     lines: NDArray[np.float64]
     """(V,) lines of the image, rising."""
@@ -29,7 +31,7 @@ class SigmaTable:
     values: tuple[NDArray[np.float64], ...]
 
     def at(self, rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[np.float64]:
-        """A at every crossing of rows (h,) and columns (w,), bilinear, the edges kept: (h, w)."""
+        """Values at every crossing of rows (h,) and columns (w,): bilinear, edges kept, (h, w)."""
         along = np.stack(
             [np.interp(columns, *pair) for pair in zip(self.pixels, self.values, strict=True)]
         )
@@ -43,27 +45,38 @@ class SigmaTable:
 
 
 @lru_cache(maxsize=16)
-def sigma_table(href: str, access: Access) -> SigmaTable:
-    """The sigma nought table of a calibration annotation. Raises AnnotationError."""
+def sigma_table(href: str, access: Access) -> LookUpTable:
+    """The table A of a calibration annotation, sigma0 = DN^2 / A^2. Raises AnnotationError."""
+    vectors = xml_of(href, access).iterfind(".//calibrationVectorList/calibrationVector")
+    table = table_of(vectors, "sigmaNought", href)
+    if any((values <= 0).any() for values in table.values):
+        raise AnnotationError(f"{shown(href)}: its sigmaNought is not positive everywhere")
+    return table
+
+
+def table_of(vectors: Iterable[Element], name: str, href: str) -> LookUpTable:
+    """The values called `name` of vectors with lines and pixels. Raises AnnotationError."""
     lines, pixels, values = [], [], []
-    for vector in xml_of(href, access).iterfind(".//calibrationVectorList/calibrationVector"):
+    for vector in vectors:
         try:
             line = float(vector.findtext("line", ""))
-            pixel, value = (
-                np.array((vector.findtext(name) or "").split(), dtype=np.float64)
-                for name in ("pixel", "sigmaNought")
-            )
+            pixel, value = (numbers_in(vector, each) for each in ("pixel", name))
         except ValueError as error:
-            raise AnnotationError(f"{shown(href)}: a calibration vector is {error}") from error
-        sound = 0 < pixel.size == value.size and (np.diff(pixel) > 0).all() and (value > 0).all()
+            raise AnnotationError(f"{shown(href)}: a vector of {name} is {error}") from error
+        sound = 0 < pixel.size == value.size and (np.diff(pixel) > 0).all() and (value >= 0).all()
         if not sound:
             raise AnnotationError(
-                f"{shown(href)}: the calibration vector of line {line:g} has {pixel.size} rising "
-                f"pixels and {value.size} positive values of sigmaNought, which should be as many"
+                f"{shown(href)}: the vector of line {line:g} has {pixel.size} rising pixels and "
+                f"{value.size} values of {name} from zero up, which should be as many"
             )
         lines.append(line)
         pixels.append(pixel)
         values.append(value)
     if not lines or (np.diff(lines) <= 0).any():
-        raise AnnotationError(f"{shown(href)} has no calibration vectors in the order of lines")
-    return SigmaTable(np.array(lines), tuple(pixels), tuple(values))
+        raise AnnotationError(f"{shown(href)} has no vectors of {name} in the order of lines")
+    return LookUpTable(np.array(lines), tuple(pixels), tuple(values))
+
+
+def numbers_in(parent: Element, name: str) -> NDArray[np.float64]:
+    """The numbers of a child, separated by spaces. Raises ValueError."""
+    return np.array((parent.findtext(name) or "").split(), dtype=np.float64)

@@ -1,14 +1,11 @@
 """Relief in a radar image: how far height moves a pixel along range, and what cannot be seen.
 
+How far is for images without an annotation; with one, `range_doppler` knows better.
+
 Radar measures distance, so what stands higher than the image was made for is nearer, and lies
 displaced towards the sensor by about (h - h_ref) / tan(incidence). Here it is worked out from the
 slant range and on a round Earth: at 1500 m the plain formula errs by half a pixel where the sensor
 looks steepest.
-
-Heights are taken as they come. Those of the control points are above the ellipsoid, those of the
-Copernicus DEM above the geoid; the two differ by up to 100 m, nearly the same over a whole scene.
-No geoid is at hand here, so a shift along range of that difference over the tangent stays. It is
-nearly constant, and the registration removes it with the rest.
 """
 
 from __future__ import annotations
@@ -17,9 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import griddata
+from scipy.ndimage import map_coordinates, maximum_filter1d
 
-from catalog.sentinel1.annotation import GeolocationGrid
 from catalog.sentinel1.gcps import GcpGrid, metres_per_column
 
 EARTH_RADIUS_M = 6_371_000.0
@@ -28,23 +24,28 @@ EARTH_RADIUS_M = 6_371_000.0
 NOMINAL_ALTITUDE_M = 700_000.0
 NOMINAL_NEAR_INCIDENCE_DEG = 30.6
 IW_SWATH_M = (200_000.0, 300_000.0)
+# Map pixels over which ground lays over or shades other ground: 2 km at 10 m, which a summit 1150 m
+# above its surroundings reaches where the sensor looks steepest.
+REACH_PX = 200
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class LookGeometry:
     """How the sensor saw each control point of a grid, in their order."""
 
-    incidence_deg: NDArray[np.float64]
+    incidence_deg: Floats
     """(N,) between the vertical and the direction to the sensor."""
-    slant_range_m: NDArray[np.float64]
+    slant_range_m: Floats
     """(N,) distance to the sensor."""
     metres_per_column: float
 
 
-def look_geometry(grid: GcpGrid, annotation: GeolocationGrid | None) -> LookGeometry:
-    """From the product annotation; without it, from Sentinel-1's usual orbit and IW swath.
+def look_geometry(grid: GcpGrid) -> LookGeometry:
+    """From Sentinel-1's usual orbit and IW swath, where no product annotation is at hand.
 
-    Raises ValueError, in words that follow the name of a file, when neither can tell.
+    Raises ValueError, in words that follow the name of a file, when these cannot tell.
     """
     spacing = metres_per_column(grid)
     if spacing is None:
@@ -52,17 +53,6 @@ def look_geometry(grid: GcpGrid, annotation: GeolocationGrid | None) -> LookGeom
             "cannot be corrected for terrain: its ground control points are not in lines; "
             "leave out the DEM"
         )
-    if annotation is not None:
-        incidence, slant_range = (
-            _at_points(grid, annotation, values)
-            for values in (annotation.incidence_deg, annotation.slant_range_m)
-        )
-        if slant_range[grid.columns.argmax()] < slant_range[grid.columns.argmin()]:
-            raise ValueError(
-                "cannot be corrected for terrain: its columns run towards the sensor, which no "
-                "Sentinel-1 GRD does; leave out the DEM"
-            )
-        return LookGeometry(incidence, slant_range, spacing)
     if not IW_SWATH_M[0] <= grid.shape[1] * spacing <= IW_SWATH_M[1]:
         raise ValueError(
             "cannot be corrected for terrain: its item has no product annotation (an asset like "
@@ -74,10 +64,10 @@ def look_geometry(grid: GcpGrid, annotation: GeolocationGrid | None) -> LookGeom
 
 
 def range_shift(
-    height_difference_m: NDArray[np.float64],
-    incidence_deg: NDArray[np.float64],
-    slant_range_m: NDArray[np.float64],
-) -> NDArray[np.float64]:
+    height_difference_m: Floats,
+    incidence_deg: Floats,
+    slant_range_m: Floats,
+) -> Floats:
     """Ground metres towards the sensor by which ground shows displaced; any one shape.
 
     Height is above the surface the image was made for; angle and range are those of that surface.
@@ -88,43 +78,71 @@ def range_shift(
     #   (across - s)^2 + (up + s^2 / 2R)^2 = across^2 + (up - rise)^2, to the second order in s
     bend = 1 + up / EARTH_RADIUS_M
     nearer = 2 * up * rise - rise**2
-    shift: NDArray[np.float64] = (across - np.sqrt(across**2 - bend * nearer)) / bend
+    shift: Floats = (across - np.sqrt(across**2 - bend * nearer)) / bend
     return shift
 
 
-def layover_or_shadow(
-    shifted_columns: NDArray[np.float64],
-    columns: NDArray[np.float64],
-    incidence_deg: NDArray[np.float64],
-) -> NDArray[np.bool_]:
-    """Layover and shadow of a map window, from the local slope along range: bool (H, W).
+def angle_from_nadir(
+    height_difference_m: Floats, incidence_deg: Floats, slant_range_m: Floats
+) -> Floats:
+    """Angle at the sensor, radians, between straight down and raised ground; as `range_shift`."""
+    incidence = np.radians(incidence_deg)
+    orbit_m = EARTH_RADIUS_M + NOMINAL_ALTITUDE_M
+    flat = np.arcsin(EARTH_RADIUS_M / orbit_m * np.sin(incidence))
+    # The vertical of the ground is tilted against the sensor's by what the two angles differ.
+    across = slant_range_m * np.sin(flat) + height_difference_m * np.sin(incidence - flat)
+    down = slant_range_m * np.cos(flat) - height_difference_m * np.cos(incidence - flat)
+    angle: Floats = np.arctan2(across, down)
+    return angle
 
-    `columns` are where flat ground would show, `shifted_columns` where it shows. Along range, the
-    second change by 1 - slope / tan(incidence) of the first: not at all or backwards in layover,
-    and by 1 / sin^2 or more behind a slope that no ray reaches. What a distant peak lays over or
-    shades is not found.
+
+def layover_or_shadow(row: Floats, range_px: Floats, angle: Floats) -> NDArray[np.bool_]:
+    """Layover and shadow of a map window: bool (H, W).
+
+    All are (H, W): the row in which ground shows, its distance from the sensor or its column, and
+    the angle from the nadir of the sensor to it. Along a row, from the sensor outwards over the
+    map, distances and angles rise. Ground is in layover where ground nearer on the map is farther
+    from the sensor, or ground farther on the map nearer to it; and in shadow where ground nearer
+    on the map is seen under a wider angle. All of it counts that lies within `REACH_PX`, so that
+    neighbouring windows agree.
     """
-    down, across = np.gradient(columns)
-    shifted_down, shifted_across = np.gradient(shifted_columns)
-    with np.errstate(invalid="ignore"):
-        stretch = (down * shifted_down + across * shifted_across) / (down**2 + across**2)
-        shadow = stretch >= 1 / np.sin(np.radians(incidence_deg)) ** 2
-        return np.asarray((stretch <= 0) | shadow)
+    down, right = (np.nanmean(np.diff(row, axis=axis)) for axis in (0, 1))
+    outwards = np.array([down, -right]) / np.hypot(down, right)  # x and y along a row
+    rise = np.array([np.nanmean(np.diff(range_px, axis=axis)) for axis in (1, 0)])
+    outwards *= np.sign(rise @ outwards)
+    height, width = row.shape
+    turn = np.array([outwards, [-outwards[1], outwards[0]]])  # from the map's (x, y)
+    corners = turn @ np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1]])
+    first = np.floor(corners.min(axis=1))
+    size = np.ceil(corners.max(axis=1) - first).astype(int) + 1
+    frame = np.stack(np.meshgrid(*(np.arange(n) for n in size))) + first[:, None, None]
+    on_map = np.tensordot(turn.T, frame, axes=1)[::-1]
+    distance, sight = (
+        map_coordinates((each - np.nanmean(each)).astype(np.float32), on_map, order=1, cval=np.nan)
+        for each in (range_px, angle)
+    )
+    hidden = (
+        (distance < _widest_nearer(distance))
+        | (-distance < _widest_nearer(-distance[:, ::-1])[:, ::-1])
+        | (sight < _widest_nearer(sight))
+    )
+    y, x = np.mgrid[:height, :width]
+    in_frame = np.tensordot(turn, np.stack([x, y]), axes=1) - first[:, None, None]
+    return np.asarray(map_coordinates(hidden.astype(np.uint8), in_frame[::-1], order=0) > 0)
 
 
-def _at_points(
-    grid: GcpGrid, annotation: GeolocationGrid, values: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    known = np.column_stack([annotation.pixels, annotation.lines])
-    wanted = np.column_stack([grid.columns, grid.rows])
-    linear: NDArray[np.float64] = griddata(known, values, wanted, method="linear")
-    nearest = griddata(known, values, wanted, method="nearest")
-    return np.where(np.isfinite(linear), linear, nearest)
+def _widest_nearer(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The largest of the values before each along a row, and of itself, within reach."""
+    known = np.where(np.isnan(values), np.float32(-np.inf), values)
+    largest: NDArray[np.float32] = maximum_filter1d(
+        known, REACH_PX + 1, axis=1, origin=REACH_PX // 2, mode="nearest"
+    )
+    return largest
 
 
 def _nominal(
-    ground_range_m: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ground_range_m: Floats,
+) -> tuple[Floats, Floats]:
     """Incidence in degrees and slant range, at distances from the near edge of an IW swath."""
     orbit_m = EARTH_RADIUS_M + NOMINAL_ALTITUDE_M
     near = np.radians(NOMINAL_NEAR_INCIDENCE_DEG)

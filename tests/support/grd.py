@@ -34,6 +34,7 @@ Relief = Callable[[Floats, Floats], Floats]
 LONGITUDE, LATITUDE = 10.4, 46.6  # of the centre
 SPACING_M = 10.0
 LIGHT_M_PER_S = 299_792_458.0
+LINE_S = 0.0015  # between lines
 A, E2 = 6_378_137.0, 6.694379990141e-3  # of the WGS84 ellipsoid
 M_PER_DEGREE = 111_200.0
 
@@ -152,6 +153,25 @@ class Radar:
         up = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
         return np.degrees(np.arccos((up * to_sensor).sum(axis=0))), slant_range
 
+    def states(self, seconds: Floats) -> tuple[Floats, Floats]:
+        """Positions and velocities (N, 3) of the satellite, seconds from the middle of line 0."""
+        line = seconds / LINE_S + 0.5 - self.shape[0] / 2
+        start, ahead = self.axes
+        along = (line * self.radians_per_line)[:, None]
+        speed = self.radians_per_line / LINE_S
+        return (
+            self._orbit_m * (np.cos(along) * start + np.sin(along) * ahead),
+            self._orbit_m * speed * (np.cos(along) * ahead - np.sin(along) * start),
+        )
+
+    @cached_property
+    def ground_to_slant(self) -> str:
+        """Coefficients of slant range in ground range, metres from the middle of column 0."""
+        ground = (self._columns[::50] - 0.5) * SPACING_M
+        fitted = np.polynomial.Polynomial.fit(ground, self._slant_ranges[::50], 8)
+        assert np.abs(fitted(ground) - self._slant_ranges[::50]).max() < 0.01
+        return " ".join(f"{number:.17e}" for number in fitted.convert().coef)
+
     @cached_property
     def _frame(self) -> NDArray[np.float64]:
         """Up, ahead and to the right at the centre, as rows."""
@@ -228,26 +248,63 @@ def write_grd(
     return path
 
 
-def write_annotation(path: Path, radar: Radar) -> Path:
-    """A product annotation with the geolocation grid, in the form of Sentinel-1's."""
+def write_annotation(path: Path, radar: Radar, noise_removed: bool = False) -> Path:
+    """A product annotation in the form of Sentinel-1's: orbit, ranges and geolocation grid.
+
+    Its lines and pixels count from the centre of the first one: corner coordinates less a half.
+    """
     points = radar.control_points
-    x, y, z = (np.array([getattr(point, axis) for point in points]) for axis in "xyz")
-    incidence, slant_range = radar.look(x, y, z)
+    heights = np.array([point.z for point in points])
+    pixel, line = np.array([[p.col, p.row] for p in points]).T
+    longitude, latitude = radar.ground(pixel + 0.5, line + 0.5, heights)
+    _, slant_range = radar.look(longitude, latitude, heights)
     grid = "".join(
-        "<geolocationGridPoint><azimuthTime>2024-06-14T05:34:20.000000</azimuthTime>"
-        f"<slantRangeTime>{2 * distance / LIGHT_M_PER_S:.15e}</slantRangeTime>"
-        f"<line>{point.row:.0f}</line><pixel>{point.col:.0f}</pixel>"
-        f"<latitude>{point.y:.15e}</latitude><longitude>{point.x:.15e}</longitude>"
-        f"<height>{point.z:.15e}</height><incidenceAngle>{angle:.15e}</incidenceAngle>"
-        "<elevationAngle>3.4e+01</elevationAngle></geolocationGridPoint>"
-        for point, angle, distance in zip(points, incidence, slant_range, strict=True)
+        f"<geolocationGridPoint><azimuthTime>{_moment(of[0] * LINE_S)}</azimuthTime>"
+        f"<slantRangeTime>{2 * of[2] / LIGHT_M_PER_S:.15e}</slantRangeTime>"
+        f"<line>{of[0]:.0f}</line><pixel>{of[1]:.0f}</pixel>"
+        f"<latitude>{of[3]:.15e}</latitude><longitude>{of[4]:.15e}</longitude>"
+        f"<height>{of[5]:.15e}</height></geolocationGridPoint>"
+        for of in zip(line, pixel, slant_range, latitude, longitude, heights, strict=True)
     )
+    every_s = np.arange(-12.0, radar.shape[0] * LINE_S + 12.0, 1.0)
+    states = "".join(
+        f"<orbit><time>{_moment(seconds)}</time><frame>Earth Fixed</frame>"
+        f"<position>{_xyz(position)}</position><velocity>{_xyz(velocity)}</velocity></orbit>"
+        for seconds, position, velocity in zip(every_s, *radar.states(every_s), strict=True)
+    )
+    conversions = "".join(
+        f"<coordinateConversion><azimuthTime>{_moment(seconds)}</azimuthTime>"
+        f"<gr0>0.0</gr0><grsrCoefficients>{radar.ground_to_slant}</grsrCoefficients>"
+        "</coordinateConversion>"
+        for seconds in every_s
+    )
+    removed = str(noise_removed).lower()
     path.write_text(
-        '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n<product><geolocationGrid>'
+        '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n<product>'
+        f"<generalAnnotation><orbitList>{states}</orbitList></generalAnnotation>"
+        "<imageAnnotation><imageInformation>"
+        f"<productFirstLineUtcTime>{_moment(0)}</productFirstLineUtcTime>"
+        f"<rangePixelSpacing>{SPACING_M}</rangePixelSpacing>"
+        f"<azimuthTimeInterval>{LINE_S}</azimuthTimeInterval>"
+        f"<numberOfSamples>{radar.shape[1]}</numberOfSamples>"
+        f"<numberOfLines>{radar.shape[0]}</numberOfLines></imageInformation>"
+        f"<processingInformation><thermalNoiseCorrectionPerformed>{removed}"
+        "</thermalNoiseCorrectionPerformed></processingInformation></imageAnnotation>"
+        f"<coordinateConversion><coordinateConversionList>{conversions}"
+        "</coordinateConversionList></coordinateConversion><geolocationGrid>"
         f'<geolocationGridPointList count="{len(points)}">{grid}</geolocationGridPointList>'
         "</geolocationGrid></product>"
     )
     return path
+
+
+def _moment(seconds: float) -> str:
+    first = np.datetime64("2024-06-14T05:34:20", "ns")
+    return str(first + np.timedelta64(round(seconds * 1e9), "ns"))
+
+
+def _xyz(vector: Floats) -> str:
+    return "".join(f"<{axis}>{v:.15e}</{axis}>" for axis, v in zip("xyz", vector, strict=True))
 
 
 def sigma_nought(lines: Floats, pixels: Floats) -> Floats:
