@@ -43,7 +43,7 @@ def raster_from_lattice(lattice: Lattice, grid: Grid, positions_xy: Floats) -> F
     Of a raster with control points, for ground at the height of these.
     """
     if isinstance(grid, GcpGrid):
-        return interpolate(_spline_mapping(lattice, grid), positions_xy)
+        return interpolate(_spline_mapping(lattice, grid), positions_xy)[:2]
     same_crs = grid.crs.equals(lattice.crs, ignore_axis_order=True)
     project = pyproj.Transformer.from_crs(lattice.crs, grid.crs, always_xy=True)
     inverse = ~grid.transform
@@ -95,7 +95,7 @@ def window_around(positions_xy: Floats) -> Window | None:
 
 
 def _spline_mapping(lattice: Lattice, grid: GcpGrid) -> Callable[[Floats], Floats]:
-    """The way from lattice positions (2, H, W) to columns and rows, by the control points."""
+    """The way from lattice positions to column, row and height of the control points."""
     project = pyproj.Transformer.from_crs(lattice.crs, grid.crs, always_xy=True)
     spline = spline_of(grid)
 

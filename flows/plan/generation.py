@@ -22,7 +22,7 @@ from catalog.store.publish import generation_name
 from flows.plan.groups import Group, common_bands, group_day, group_pairs
 from flows.plan.request import InName, RegionRequest
 
-CONTENT_VERSION = 3  # raise it when the same pairs and settings would give other pixels
+CONTENT_VERSION = 4  # raise it when the same pairs and settings would give other pixels
 
 
 @dataclass(frozen=True)

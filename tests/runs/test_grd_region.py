@@ -58,6 +58,7 @@ def items(made: GrdScene, tmp_path_factory: pytest.TempPathFactory) -> Path:
     orbit = {"platform": "sentinel-1a", "sat:orbit_state": "ascending", "sat:relative_orbit": 15}
     grd = {
         "vv": vv.href, "schema-product-vv": vv.annotation, "schema-calibration-vv": vv.calibration,
+        "schema-noise-vv": vv.noise,
     }  # fmt: skip
     features = [
         item(made.optical, "optical", f"{DAY}T10:20:31Z", {"visual": str(made.optical_path)}),

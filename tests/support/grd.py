@@ -334,6 +334,59 @@ def write_calibration(path: Path, radar: Radar, every: tuple[int, int] = (660, 4
     return path
 
 
+def noise_power(lines: Floats, pixels: Floats, swath_px: int) -> Floats:
+    """Thermal noise of the made products, squares of digital numbers: (h, w).
+
+    Along range it falls in every sub-swath; along azimuth it scallops, in each in a phase of its
+    own.
+    """
+    along_range = 900 - 300 * (pixels % swath_px) / swath_px + 80 * (pixels // swath_px)
+    return along_range[None, :] * noise_scallop(lines[:, None], pixels[None, :], swath_px)
+
+
+def noise_scallop(lines: Floats, pixels: Floats, swath_px: int) -> Floats:
+    """The factor of that along azimuth: 1 to 1.5."""
+    return 1.25 + 0.25 * np.cos(2 * np.pi * lines / 140 + pixels // swath_px)
+
+
+def write_noise(path: Path, radar: Radar, older: bool = False) -> Path:
+    """A noise annotation in the form of Sentinel-1's: the older one does not scallop."""
+    height, width = radar.shape
+    swath_px = -(-width // 3)
+    lines = np.unique(np.append(np.arange(0, height, 667), height - 1)).astype(np.float64)
+    starts = np.arange(0, width, swath_px)
+    edges = np.concatenate([starts, starts[1:] - 1, [width - 1]])
+    pixels = np.unique(np.concatenate([np.arange(0, width, 40), edges])).astype(np.float64)
+    kind, lut = ("", "noiseLut") if older else ("Range", "noiseRangeLut")
+    first = np.zeros(1)
+    level = (noise_power(first, pixels, swath_px) / noise_scallop(first, pixels, swath_px))[0]
+    vectors = "".join(
+        f"<noise{kind}Vector><line>{line:.0f}</line><pixel>{_numbers(pixels)}</pixel>"
+        f"<{lut}>{_numbers(level)}</{lut}></noise{kind}Vector>"
+        for line in lines
+    )
+    every = np.unique(np.append(np.arange(0, height, 5), height - 1)).astype(np.float64)
+    blocks = "".join(
+        "<noiseAzimuthVector><firstAzimuthLine>0</firstAzimuthLine>"
+        f"<lastAzimuthLine>{height - 1}</lastAzimuthLine>"
+        f"<firstRangeSample>{start}</firstRangeSample>"
+        f"<lastRangeSample>{min(start + swath_px, width) - 1}</lastRangeSample>"
+        f"<line>{_numbers(every)}</line><noiseAzimuthLut>"
+        f"{_numbers(noise_scallop(every, np.array(start), swath_px))}"
+        "</noiseAzimuthLut></noiseAzimuthVector>"
+        for start in starts
+    )
+    azimuth = "" if older else f"<noiseAzimuthVectorList>{blocks}</noiseAzimuthVectorList>"
+    path.write_text(
+        f"<noise><noise{kind}VectorList>{vectors}</noise{kind}VectorList>{azimuth}</noise>"
+    )
+    return path
+
+
+def _numbers(values: Floats) -> str:
+    return " ".join(f"{value:.6e}" if value % 1 else f"{value:.0f}" for value in values)
+
+
 def write_dem(path: Path, relief: Relief, box: tuple[float, float, float, float]) -> Path:
     """A DEM with the pixels of Copernicus GLO-30: one arc second, heights at pixel centres."""
     west, south, east, north = box

@@ -21,12 +21,14 @@ from tar_engine.training.synthesis import BACKSCATTER_DB, CROPS, Ground, draw_gr
 from tests.support.grd import (
     Radar,
     lonlat_of,
+    noise_power,
     region,
     sigma_nought,
     write_annotation,
     write_calibration,
     write_dem,
     write_grd,
+    write_noise,
 )
 from tests.support.scenes import scene
 
@@ -34,7 +36,6 @@ Floats = NDArray[np.float64]
 MARGIN_PX = 130  # of ground around the lattice: relief moves some of it in
 FINER = 2  # bits of ground along a side of a pixel
 LOOKS = 4.4  # of Sentinel-1's IW GRD
-NOISE_DN = 25.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def write_scene(folder: Path, radar: Radar, half_km: float = 3.0, seed: int = 5)
         "vv", str(sar_path), ("vv",),
         annotation=str(write_annotation(folder / "product.xml", radar)),
         calibration=str(write_calibration(folder / "calibration.xml", radar)),
+        noise=str(write_noise(folder / "noise.xml", radar)),
     )  # fmt: skip
     dem = write_dem(folder / "dem.tif", relief, region(half_km + 3))
     box = region(half_km)
@@ -146,7 +148,10 @@ def _seen_by(
     # The mean power of a pixel's bits, times how much ground lies in it; bits are few, so smoothed.
     sigma = np.where(seen, echo / np.where(seen, area, 1), 0) * gaussian_filter(area, 1) / FINER**2
     table = sigma_nought(np.arange(height) + y0 + 0.0, np.arange(width) + x0 + 0.0)
-    received = sigma * table**2 + NOISE_DN**2
+    noise = noise_power(
+        np.arange(height) + y0 + 0.0, np.arange(width) + x0 + 0.0, -(-radar.shape[1] // 3)
+    )
+    received = sigma * table**2 + noise
     numbers = np.sqrt(received * rng.gamma(LOOKS, 1 / LOOKS, received.shape))
     numbers = np.where(seen, np.clip(np.rint(numbers), 1, 65535), 0)
     return numbers.astype(np.uint16)[None], (x0, y0)

@@ -180,8 +180,8 @@ def item(assets: dict[str, str]) -> dict[str, Any]:
                 "schema-noise-vv": "https://a/annotation/calibration/noise-iw-vv.xml",
             },
             [
-                ("iw-vv.xml", "calibration-iw-vv.xml"),
-                ("iw-vh.xml", None),
+                ("iw-vv.xml", "calibration-iw-vv.xml", "noise-iw-vv.xml"),
+                ("iw-vh.xml", None, None),
             ],
         ),
         (
@@ -191,23 +191,45 @@ def item(assets: dict[str, str]) -> dict[str, Any]:
                 "noise": "https://a/X.SAFE/annotation/calibration/noise-s1a-iw-grd-vv-2024.xml",
                 "lut": "https://a/X.SAFE/annotation/calibration/calibration-s1a-iw-grd-vv-2024.xml",
             },
-            [("s1a-iw-grd-vv-2024-001.xml", "calibration-s1a-iw-grd-vv-2024.xml")],
+            [
+                (
+                    "s1a-iw-grd-vv-2024-001.xml",
+                    "calibration-s1a-iw-grd-vv-2024.xml",
+                    "noise-s1a-iw-grd-vv-2024.xml",
+                )
+            ],
         ),
-        ({"vv": "https://a/rtc/iw-vv.tiff"}, [(None, None)]),
+        ({"vv": "https://a/rtc/iw-vv.tiff"}, [(None, None, None)]),
         (
             {"vv": "https://a/iw-vv.tiff", "schema-calibration-vv": "/vsizip/https://a/c.xml"},
-            [(None, None)],
+            [(None, None, None)],
         ),
     ],
 )
 def test_annotations_are_found_in_items(
-    assets: dict[str, str], told: list[tuple[str | None, str | None]]
+    assets: dict[str, str], told: list[tuple[str | None, ...]]
 ) -> None:
     found = scene_from_item(item(assets), "https://api")
     names = [
         tuple(
-            None if href is None else href.split("/")[-1] for href in (a.annotation, a.calibration)
+            None if href is None else href.split("/")[-1]
+            for href in (a.annotation, a.calibration, a.noise)
         )
         for a in found.assets
     ]
     assert names == told
+
+
+@pytest.mark.parametrize(
+    ("told", "right"),
+    [
+        ("https://a/annotation/rfi/rfi-iw-vv.xml", "https://a/annotation/iw-vv.xml"),
+        ("https://a/annotation/rfi-iw-vv.xml?sig=1", "https://a/annotation/iw-vv.xml?sig=1"),
+        ("https://a/annotation/rfi-a/iw-vv.xml", "https://a/annotation/rfi-a/iw-vv.xml"),
+        ("rfi/rfi-iw-vv.xml", "https://api/iw-vv.xml"),
+        ("rfi-iw-vv.xml", "https://api/iw-vv.xml"),
+    ],
+)
+def test_the_product_annotation_beside_one_of_interference_is_used(told: str, right: str) -> None:
+    named = item({"vv": "https://a/measurement/iw-vv.tiff", "schema-product-vv": told})
+    assert scene_from_item(named, "https://api/").assets[0].annotation == right

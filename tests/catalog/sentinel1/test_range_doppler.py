@@ -122,12 +122,12 @@ def places(anew: Anew, count: int, seed: int) -> tuple[Floats, Floats, Floats]:
     rows = len(grid["pixel"]) // columns
     first = rng.integers(0, rows - 1, count) * columns + rng.integers(0, columns - 1, count)
     right, down = rng.random((2, count))
-    lonlat = (
-        (1 - down) * ((1 - right) * grid[name][first] + right * grid[name][first + 1])
-        + down * ((1 - right) * grid[name][first + columns] + right * grid[name][first + columns + 1])
+    weights = ((1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down)
+    corners = (first, first + 1, first + columns, first + columns + 1)
+    longitude, latitude = (
+        sum(weight * grid[name][at] for weight, at in zip(weights, corners, strict=True))
         for name in ("longitude", "latitude")
-    )  # fmt: skip
-    longitude, latitude = lonlat
+    )
     return longitude, latitude, rng.uniform(-400, 4_800, count)
 
 
