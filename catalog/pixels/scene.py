@@ -48,10 +48,10 @@ from catalog.pixels.relief import (
     view_by_range_doppler,
 )
 from catalog.pixels.resample import resample_bilinear
+from catalog.sentinel1 import geoid
 from catalog.sentinel1.annotation import AnnotationError
 from catalog.sentinel1.calibration import sigma_table
 from catalog.sentinel1.gcps import GcpGrid, gcp_grid_of, has_only_gcps
-from catalog.sentinel1.geoid import Undulation, no_undulation, undulation_of, vertical_of
 from catalog.sentinel1.noise import noise_table
 from catalog.sentinel1.range_doppler import RangeDoppler, range_doppler_of
 from catalog.sentinel1.terrain import LookGeometry, look_geometry
@@ -161,6 +161,17 @@ def probe(scene: Scene) -> Scene:
     return replace(scene, assets=tuple(assets))
 
 
+def odd_heights(scene: Scene) -> str | None:
+    """What is odd about the heights that a scene would be placed by, None where nothing is.
+
+    Raises SceneReadError.
+    """
+    placed_by_dem = scene.terrain and any(
+        read_asset(scene, asset, has_only_gcps) for asset in scene.assets
+    )
+    return geoid.UNKNOWN if placed_by_dem and _undulation(scene) is None else None
+
+
 def assets_of(scene: Scene, bands: Sequence[str]) -> list[tuple[Asset, list[int]]]:
     """The assets that hold `bands`, with 1-based band indexes, together in the order asked."""
     where = {
@@ -225,7 +236,7 @@ def _raster_positions(
         except SceneReadError as error:  # it is this scene that cannot be read without it
             raise_portably(_unreadable(scene, error.href, f"its terrain, {error}"), cause=error)
 
-    undulation = _undulation(scene) or no_undulation
+    undulation = _undulation(scene) or geoid.no_undulation
     view = (
         view_by_control_points(lattice, grid, _look_geometry(scene, asset, grid), undulation)
         if geometry is None
@@ -259,17 +270,17 @@ def _look_geometry(scene: Scene, asset: Asset, grid: GcpGrid) -> LookGeometry:
         raise _unreadable(scene, shown(asset.href), f"{shown(asset.href)} {error}") from error
 
 
-def _undulation(scene: Scene) -> Undulation | None:
+def _undulation(scene: Scene) -> geoid.Undulation | None:
     """Of the geoid under a scene's DEM, by the first of its tiles; None where nobody knows."""
     tile = scene.terrain[0]
     try:
-        return undulation_of(read_asset(tile, tile.assets[0], _vertical_of))
+        return geoid.undulation_of(read_asset(tile, tile.assets[0], _vertical_of))
     except SceneReadError as error:
         raise_portably(_unreadable(scene, error.href, f"its terrain, {error}"), cause=error)
 
 
 def _vertical_of(dem: DatasetReader) -> str:
-    return vertical_of(pyproj.CRS.from_wkt(dem.crs.to_wkt()))
+    return geoid.vertical_of(pyproj.CRS.from_wkt(dem.crs.to_wkt()))
 
 
 def _read_crop(

@@ -23,6 +23,12 @@ Undulation = Callable[[Floats, Floats], Floats]
 
 ELLIPSOIDAL = "EPSG:4979"
 EGM2008 = "EPSG:3855"  # of the Copernicus DEM, whose files do not say
+UNKNOWN = (
+    "its DEM counts heights from the geoid, and PROJ has no grid of that here (for the Copernicus "
+    "DEM us_nga_egm08_25.tif, which projsync fetches): its pixels may lie up to 13 px off along "
+    "range, all by nearly as much, before they are registered"
+)
+"""What there is to say of a scene for which `undulation_of` knows nothing."""
 
 
 def vertical_of(dem: CRS) -> str:

@@ -106,6 +106,9 @@ def layover_or_shadow(row: Floats, range_px: Floats, angle: Floats) -> NDArray[n
     on the map is seen under a wider angle. All of it counts that lies within `REACH_PX`, so that
     neighbouring windows agree.
     """
+    unknown = np.isnan(row)
+    if unknown.all():  # beyond the projection
+        return unknown
     down, right = (np.nanmean(np.diff(row, axis=axis)) for axis in (0, 1))
     outwards = np.array([down, -right]) / np.hypot(down, right)  # x and y along a row
     rise = np.array([np.nanmean(np.diff(range_px, axis=axis)) for axis in (1, 0)])
@@ -140,9 +143,7 @@ def _widest_nearer(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return largest
 
 
-def _nominal(
-    ground_range_m: Floats,
-) -> tuple[Floats, Floats]:
+def _nominal(ground_range_m: Floats) -> tuple[Floats, Floats]:
     """Incidence in degrees and slant range, at distances from the near edge of an IW swath."""
     orbit_m = EARTH_RADIUS_M + NOMINAL_ALTITUDE_M
     near = np.radians(NOMINAL_NEAR_INCIDENCE_DEG)

@@ -10,7 +10,7 @@ from catalog.archives.items import Scene
 from catalog.archives.pairs import Unpaired
 from catalog.errors import SceneReadError
 from catalog.pixels.sanity import examine
-from catalog.pixels.scene import probe
+from catalog.pixels.scene import odd_heights, probe
 
 CHECKS_AT_ONCE = 16
 
@@ -53,8 +53,10 @@ def _check(scene: Scene) -> tuple[Scene, str | None, tuple[str, ...]]:
     try:
         scene = probe(scene)
         found = examine(scene)
+        heights = odd_heights(scene)
     except SceneReadError as error:
         return scene, f"cannot be read: {error}", ()
     if found.footprint is not None:
         scene = replace(scene, footprint=found.footprint)
-    return scene, f"is excluded: {found.excluded}" if found.excluded else None, found.warnings
+    excluded = f"is excluded: {found.excluded}" if found.excluded else None
+    return scene, excluded, (*found.warnings, *([heights] if heights else []))
