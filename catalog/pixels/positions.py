@@ -126,15 +126,24 @@ def interpolate(exact: Callable[[Floats], Floats], positions_xy: Floats) -> Floa
         halves_x, halves_y = (step / 2 * np.arange(2 * cells + 1) for cells in (cells_x, cells_y))
         halves = exact(corner + np.stack(np.meshgrid(halves_x, halves_y)))
         if _bilinear_error(halves[:2]) <= MAPPING_TOLERANCE_PX:  # false for NaN: off the projection
-            cells = np.stack([y, x]) / step
-            mapped = np.stack(
-                [map_coordinates(nodes, cells, order=1) for nodes in halves[:, ::2, ::2]]
-            )
+            mapped = _between(halves[:, ::2, ::2], y / step, x / step)
             mapped[:, ~known] = np.nan
             return mapped
     mapped = exact(positions_xy)
     mapped[:, ~np.isfinite(mapped).all(axis=0)] = np.nan
     return mapped
+
+
+def _between(nodes: Floats, y: Floats, x: Floats) -> Floats:
+    """Values (K, h, w) between nodes, bilinear, at rows and columns of them: (K, H, W)."""
+    if not ((y == y[:, :1]).all() and (x == x[:1]).all()):
+        return np.stack([map_coordinates(each, np.stack([y, x]), order=1) for each in nodes])
+    # Of whole windows, axis by axis: a third of the time.
+    along_y, along_x = (
+        np.maximum(0.0, 1.0 - np.abs(np.subtract.outer(at, np.arange(count))))
+        for at, count in zip((y[:, 0], x[0]), nodes.shape[1:], strict=True)
+    )
+    return np.asarray(along_y @ nodes @ along_x.T)
 
 
 def _bilinear_error(halves: Floats) -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates, maximum_filter1d
+from scipy.ndimage import affine_transform, maximum_filter1d
 
 from catalog.sentinel1.gcps import GcpGrid, metres_per_column
 
@@ -114,24 +114,25 @@ def layover_or_shadow(row: Floats, range_px: Floats, angle: Floats) -> NDArray[n
     rise = np.array([np.nanmean(np.diff(range_px, axis=axis)) for axis in (1, 0)])
     outwards *= np.sign(rise @ outwards)
     height, width = row.shape
-    turn = np.array([outwards, [-outwards[1], outwards[0]]])  # from the map's (x, y)
-    corners = turn @ np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1]])
+    # A frame of that direction and of the one across it; ndimage counts (y, x), so rows first.
+    to_frame = np.array([[outwards[0], -outwards[1]], [outwards[1], outwards[0]]])
+    corners = to_frame @ np.array([[0, 0, height - 1, height - 1], [0, width - 1, 0, width - 1]])
     first = np.floor(corners.min(axis=1))
-    size = np.ceil(corners.max(axis=1) - first).astype(int) + 1
-    frame = np.stack(np.meshgrid(*(np.arange(n) for n in size))) + first[:, None, None]
-    on_map = np.tensordot(turn.T, frame, axes=1)[::-1]
+    size = tuple(int(side) for side in np.ceil(corners.max(axis=1) - first) + 1)
     distance, sight = (
-        map_coordinates((each - np.nanmean(each)).astype(np.float32), on_map, order=1, cval=np.nan)
+        affine_transform(
+            (each - np.nanmean(each)).astype(np.float32),
+            to_frame.T, to_frame.T @ first, size, order=1, cval=np.nan,
+        )
         for each in (range_px, angle)
-    )
+    )  # fmt: skip
     hidden = (
         (distance < _widest_nearer(distance))
         | (-distance < _widest_nearer(-distance[:, ::-1])[:, ::-1])
         | (sight < _widest_nearer(sight))
     )
-    y, x = np.mgrid[:height, :width]
-    in_frame = np.tensordot(turn, np.stack([x, y]), axes=1) - first[:, None, None]
-    return np.asarray(map_coordinates(hidden.astype(np.uint8), in_frame[::-1], order=0) > 0)
+    on_map = affine_transform(hidden.astype(np.uint8), to_frame, -first, row.shape, order=0)
+    return np.asarray(on_map > 0)
 
 
 def _widest_nearer(values: NDArray[np.float32]) -> NDArray[np.float32]:

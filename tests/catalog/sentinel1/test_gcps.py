@@ -18,10 +18,12 @@ from catalog.errors import SceneReadError
 from catalog.grid import Window, lattice_for
 from catalog.pixels.positions import raster_from_lattice
 from catalog.pixels.sanity import Examination, examine
-from catalog.pixels.scene import probe
+from catalog.pixels.scene import probe, source_window
 from catalog.sentinel1.gcps import gcp_grid_of, metres_per_column, outline_of
 from tests.support.grd import Radar, flat, lonlat_of, mountains, region, write_grd
-from tests.support.scenes import noise, scene, write_raster
+from tests.support.scenes import REAL_SCENES, noise, scene, write_raster
+
+PRODUCTS = REAL_SCENES.parent / "products"
 
 
 @pytest.mark.parametrize("relief", [flat, mountains])
@@ -125,3 +127,23 @@ def test_positions_far_from_the_raster_are_finite_and_off_it(tmp_path: Path) -> 
     far = raster_from_lattice(lattice, grid, Window(-3000, -3000, 20, 20).positions())
     assert np.isfinite(far).all()
     assert (np.abs(far) > 400).any(axis=0).all()
+
+
+def test_a_real_scene_without_annotation_has_its_points_where_its_file_says() -> None:
+    """Real pixels, decimated, with the control points of the product."""
+    path = next(PRODUCTS.glob("*_FD5B/measurement/iw-vv.tiff"), None)
+    if path is None:
+        pytest.skip("the real products are not at hand")
+    with rasterio.open(path) as source:
+        grid = gcp_grid_of(source)
+        box = outline_of(grid).bounds
+    found = scene("real", box, assets=(Asset("vv", str(path), ("vv",)),))
+    assert examine(found).excluded is None
+    lattice = lattice_for(box, resolution=200.0)
+    xy = raster_from_lattice(lattice, grid, lattice.px_from_lonlat(grid.xy.T)[:, None])
+    error = np.hypot(*(xy[:, 0] - (np.stack([grid.columns, grid.rows]) - 0.5)))
+    print(f"\n{error.size} points: worst {error.max():.2e} px")
+    assert error.max() <= 0.1
+    part = source_window(found, lattice, Window(400, 500, 90, 80).positions())
+    assert part is not None
+    assert 20 < np.nanmedian(part[0]) < 500
