@@ -105,6 +105,9 @@ class Scene:
     """Those asked for, where assets hold others beside them."""
     terrain: tuple[Scene, ...] = ()
     """The tiles of a DEM under it, to correct radar geometry with."""
+    geoid: str | None = None
+    """What the heights of `terrain` are above, as EPSG:3855, where PROJ knows how far that is from
+    the ellipsoid; found out when the scene is probed. None where nobody knows."""
     terrain_corrected: bool = False
     """Whether its maker took the relief out of it, as of radiometrically corrected (RTC) products;
     where nothing says so, it counts as not."""

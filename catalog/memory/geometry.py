@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from catalog.archives.items import Scene
 from catalog.grid import Lattice
 from catalog.store.publish import generation_name
-
-Kind = Literal["grd", "grd-dem", "rtc"]
-"""What was done about relief: nothing, a DEM is used on reading, or its maker took it out."""
 
 DIRECTIONS = ("ascending", "descending")
 LATTICE_DIGITS = 8
@@ -23,7 +19,9 @@ class Geometry:
     orbit_state: str
     """"ascending" or "descending"."""
     relative_orbit: int
-    kind: Kind
+    kind: str
+    """What places its pixels: "rtc" where its maker took the relief out, else "grd", and after it
+    "-orbit" by an annotation, "-dem" by a DEM, "-geoid" by how far this is above the ellipsoid."""
 
     @property
     def name(self) -> str:
@@ -39,8 +37,13 @@ def geometry_of(scene: Scene) -> Geometry | None:
     state, orbit = str(scene.orbit_state).lower(), str(scene.relative_orbit)
     if state not in DIRECTIONS or not orbit.isdecimal():
         return None
-    uncorrected: Kind = "grd-dem" if scene.terrain else "grd"
-    return Geometry(state, int(orbit), "rtc" if scene.terrain_corrected else uncorrected)
+    if scene.terrain_corrected:
+        return Geometry(state, int(orbit), "rtc")
+    annotated = any(asset.annotation for asset in scene.assets)
+    placed_by = {"-orbit": annotated, "-dem": scene.terrain, "-geoid": scene.geoid}
+    return Geometry(
+        state, int(orbit), "grd" + "".join(word for word, used in placed_by.items() if used)
+    )
 
 
 def memory_name(geometry: Geometry, lattice: Lattice) -> str:

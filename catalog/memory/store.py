@@ -25,7 +25,9 @@ from catalog.memory.layout import REFERENCE, create_version, open_field
 from catalog.store.open import zarr_store
 from catalog.store.slot import validated_region
 
-MEMORY_NAME = re.compile(r"(?:ascending|descending)-\d{3}-(?:grd|grd-dem|rtc)-[0-9a-f]{8}")
+MEMORY_NAME = re.compile(
+    r"(?:ascending|descending)-\d{3}-(?:rtc|grd(?:-orbit)?(?:-dem)?(?:-geoid)?)-[0-9a-f]{8}"
+)
 VERSION = re.compile(r"[0-9a-f]{16}")
 HEAD = "current.json"
 CHUNK = re.compile(r".*/\d+")  # the last part of a chunk's name is a number, of no other object's

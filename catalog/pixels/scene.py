@@ -145,7 +145,8 @@ def probe(scene: Scene) -> Scene:
 
     Finds scenes that are missing, truncated or without georeference while planning, at the price
     of a few small requests; and files that are damaged somewhere, where reading them is cheap.
-    Returns the scene, its assets with what their files hold. Raises SceneReadError.
+    Returns the scene, its assets with what their files hold, and what its DEM is above. Raises
+    SceneReadError.
     """
     masks = [] if scene.mask is None else [(scene.mask.asset, [1])]
     found = {
@@ -158,18 +159,16 @@ def probe(scene: Scene) -> Scene:
         for asset in tile.assets:
             read_asset(tile, asset, grid_of)
     assets = (replace(asset, found=found.get(asset.key)) for asset in scene.assets)
-    return replace(scene, assets=tuple(assets))
+    known = _known_geoid(scene) if _is_placed_by_dem(scene) else None
+    return replace(scene, assets=tuple(assets), geoid=known)
 
 
 def odd_heights(scene: Scene) -> str | None:
-    """What is odd about the heights that a scene would be placed by, None where nothing is.
+    """What is odd about the heights that a probed scene is placed by, None where nothing is.
 
     Raises SceneReadError.
     """
-    placed_by_dem = scene.terrain and any(
-        read_asset(scene, asset, has_only_gcps) for asset in scene.assets
-    )
-    return geoid.UNKNOWN if placed_by_dem and _undulation(scene) is None else None
+    return geoid.UNKNOWN if scene.geoid is None and _is_placed_by_dem(scene) else None
 
 
 def assets_of(scene: Scene, bands: Sequence[str]) -> list[tuple[Asset, list[int]]]:
@@ -236,7 +235,7 @@ def _raster_positions(
         except SceneReadError as error:  # it is this scene that cannot be read without it
             raise_portably(_unreadable(scene, error.href, f"its terrain, {error}"), cause=error)
 
-    undulation = _undulation(scene) or geoid.no_undulation
+    undulation = _undulation(scene)
     view = (
         view_by_control_points(lattice, grid, _look_geometry(scene, asset, grid), undulation)
         if geometry is None
@@ -270,13 +269,31 @@ def _look_geometry(scene: Scene, asset: Asset, grid: GcpGrid) -> LookGeometry:
         raise _unreadable(scene, shown(asset.href), f"{shown(asset.href)} {error}") from error
 
 
-def _undulation(scene: Scene) -> geoid.Undulation | None:
-    """Of the geoid under a scene's DEM, by the first of its tiles; None where nobody knows."""
+def _is_placed_by_dem(scene: Scene) -> bool:
+    return bool(scene.terrain) and any(
+        read_asset(scene, asset, has_only_gcps) for asset in scene.assets
+    )
+
+
+def _known_geoid(scene: Scene) -> str | None:
+    """What a scene's DEM is above, by the first of its tiles, if PROJ knows how far that is."""
     tile = scene.terrain[0]
-    try:
-        return geoid.undulation_of(read_asset(tile, tile.assets[0], _vertical_of))
-    except SceneReadError as error:
-        raise_portably(_unreadable(scene, error.href, f"its terrain, {error}"), cause=error)
+    vertical = read_asset(tile, tile.assets[0], _vertical_of)
+    return None if geoid.undulation_of(vertical) is None else vertical
+
+
+def _undulation(scene: Scene) -> geoid.Undulation:
+    """Of what a scene's DEM is above, as it was when the scene was probed."""
+    if scene.geoid is None:
+        return geoid.no_undulation
+    known = geoid.undulation_of(scene.geoid)
+    if known is None:
+        raise _unreadable(
+            scene,
+            scene.terrain[0].id,
+            f"PROJ has no grid of {scene.geoid} here, and had one where this was planned",
+        )
+    return known
 
 
 def _vertical_of(dem: DatasetReader) -> str:

@@ -125,6 +125,8 @@ def plan_slot(
         content["failed_tiles"] = sorted(failed_tiles)
     if sar:
         content["sar"] = [[scene.id for scene in g.sar] for g in groups if not g.optical]
+    if geoids := sorted({s.geoid for group in groups for s in group.sar if s.geoid}):
+        content["geoid"] = geoids
     if memory:
         content["memory"] = dict(memory)
     return SlotPlan(

@@ -18,16 +18,12 @@ from scipy.ndimage import gaussian_filter
 from catalog.archives.items import Asset, Scene
 from catalog.grid import Lattice, lattice_for
 from tar_engine.training.synthesis import BACKSCATTER_DB, CROPS, Ground, draw_ground, optical_image
-from tests.support.grd import (
-    Radar,
-    lonlat_of,
+from tests.support.grd import Radar, lonlat_of, region, write_dem, write_grd
+from tests.support.grd_annotations import (
     noise_power,
-    region,
     sigma_nought,
     write_annotation,
     write_calibration,
-    write_dem,
-    write_grd,
     write_noise,
 )
 from tests.support.scenes import scene

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from catalog.archives.items import scene_from_item
+from catalog.archives.items import Asset, scene_from_item
 from catalog.archives.providers import PLANETARY_COMPUTER
 from catalog.memory.geometry import Geometry, geometry_of, memory_name
+from catalog.memory.store import MEMORY_NAME
 from tests.support.scenes import scene
 from tests.support.slots import BOX, FEW_CHUNKS, LATTICE
 
@@ -56,6 +57,20 @@ def test_a_dem_matters_to_what_is_not_corrected_yet() -> None:
     assert geometry_of(replace(SCENE, terrain=(DEM_TILE,))) == Geometry("ascending", 64, "grd-dem")
     corrected = replace(SCENE, terrain=(DEM_TILE,), terrain_corrected=True)
     assert geometry_of(corrected) == Geometry("ascending", 64, "rtc")
+
+
+def test_scenes_that_are_placed_otherwise_share_no_memory() -> None:
+    by_orbit = replace(SCENE, assets=(Asset("vv", "/vv.tif", ("vv",), annotation="/vv.xml"),))
+    ways = {
+        "grd-orbit": by_orbit,
+        "grd-orbit-dem": replace(by_orbit, terrain=(DEM_TILE,)),
+        "grd-orbit-dem-geoid": replace(by_orbit, terrain=(DEM_TILE,), geoid="EPSG:3855"),
+        "grd-dem-geoid": replace(SCENE, terrain=(DEM_TILE,), geoid="EPSG:3855"),
+    }
+    for kind, found in ways.items():
+        geometry = Geometry("ascending", 64, kind)
+        assert geometry_of(found) == geometry
+        assert MEMORY_NAME.fullmatch(memory_name(geometry, LATTICE))
 
 
 @pytest.mark.parametrize(

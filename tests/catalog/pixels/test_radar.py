@@ -13,7 +13,8 @@ from catalog.archives.items import Asset, Scene, scene_from_item
 from catalog.errors import SceneReadError
 from catalog.grid import Lattice, lattice_for
 from catalog.pixels.scene import probe, source_window
-from tests.support.grd import Radar, flat, region, sigma_nought, write_calibration, write_grd
+from tests.support.grd import Radar, flat, region, write_grd
+from tests.support.grd_annotations import sigma_nought, write_calibration
 from tests.support.scenes import (
     aligned_lattice,
     noise,

@@ -12,7 +12,8 @@ import pytest
 from catalog import objects, retrying
 from catalog.archives.providers import Access
 from catalog.sentinel1.annotation import AnnotationError, xml_of
-from tests.support.grd import Radar, mountains, write_annotation
+from tests.support.grd import Radar, mountains
+from tests.support.grd_annotations import write_annotation
 from tests.support.loopback import serving
 from tests.support.object_store import Swift, aws_environment, new_bucket
 

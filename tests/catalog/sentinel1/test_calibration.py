@@ -11,7 +11,8 @@ from scipy.interpolate import RegularGridInterpolator
 from catalog.archives.providers import Access
 from catalog.sentinel1.annotation import AnnotationError
 from catalog.sentinel1.calibration import sigma_table
-from tests.support.grd import Radar, flat, sigma_nought, write_calibration
+from tests.support.grd import Radar, flat
+from tests.support.grd_annotations import sigma_nought, write_calibration
 
 
 def test_the_table_is_bilinear_and_keeps_its_edges(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from catalog.archives.items import Asset
+from catalog.errors import SceneReadError
 from catalog.grid import lattice_for
-from catalog.pixels.scene import odd_heights, source_window
+from catalog.pixels.scene import odd_heights, probe, source_window
 from catalog.sentinel1 import geoid
 from tests.support.grd import (
     LATITUDE,
@@ -22,10 +23,10 @@ from tests.support.grd import (
     flat,
     lonlat_of,
     region,
-    write_annotation,
     write_dem,
     write_grd,
 )
+from tests.support.grd_annotations import write_annotation
 from tests.support.scenes import scene
 
 Floats = NDArray[np.float64]
@@ -63,8 +64,10 @@ def column_error(tmp_path: Path) -> float:
     dem = write_dem(tmp_path / "dem.tif", lambda x, y: flat(x, y) - undulation(x, y), region(6))
     tile = scene("dem", region(6), assets=(Asset("data", str(dem), ("elevation",)),))
     asset = Asset("vv", str(grd), ("vv", "vh"), annotation=str(annotation))
-    found = scene("S1", region(5), assets=(asset,), terrain=(tile,))
-    assert (odd_heights(found) is None) == (geoid.undulation_of(geoid.EGM2008) is not None)
+    found = probe(scene("S1", region(5), assets=(asset,), terrain=(tile,)))
+    known = geoid.undulation_of(geoid.EGM2008) is not None
+    assert found.geoid == (geoid.EGM2008 if known else None)
+    assert odd_heights(found) == (None if known else geoid.UNKNOWN)
     lattice = lattice_for(region(1.5))
     part = source_window(found, lattice, lattice.window.positions())
     assert part is not None
@@ -87,6 +90,18 @@ def test_with_a_grid_of_the_geoid_ground_shows_where_it_should(tmp_path: Path) -
 
 def test_without_one_the_shift_stays_and_is_told(tmp_path: Path) -> None:
     assert column_error(tmp_path) == pytest.approx(4.5 / np.tan(np.radians(39)), abs=0.1)
+
+
+def test_a_grid_that_planning_had_and_a_worker_lacks_is_missed(tmp_path: Path) -> None:
+    tile = write_dem(tmp_path / "dem.tif", flat, region(6))
+    dem = scene("dem", region(6), assets=(Asset("data", str(tile), ("elevation",)),))
+    grd = write_grd(tmp_path / "vv.tif", SMALL, np.full((1, *SMALL.shape), 50, np.uint16))
+    annotation = str(write_annotation(tmp_path / "p.xml", SMALL))
+    asset = Asset("vv", str(grd), ("vv",), annotation=annotation)
+    planned = scene("S1", region(5), assets=(asset,), terrain=(dem,), geoid=geoid.EGM2008)
+    lattice = lattice_for(region(1.5))
+    with pytest.raises(SceneReadError, match="PROJ has no grid of EPSG:3855 here"):
+        source_window(planned, lattice, lattice.window.positions())
 
 
 @pytest.mark.parametrize(

@@ -17,16 +17,13 @@ from catalog.grid import lattice_for
 from catalog.pixels.scene import probe, source_window
 from catalog.sentinel1.annotation import AnnotationError
 from catalog.sentinel1.noise import LEAST_SIGMA_NOUGHT, noise_table
-from tests.support.grd import (
-    Radar,
-    flat,
+from tests.support.grd import Radar, flat, region, write_grd
+from tests.support.grd_annotations import (
     noise_power,
     noise_scallop,
-    region,
     sigma_nought,
     write_annotation,
     write_calibration,
-    write_grd,
     write_noise,
 )
 from tests.support.scenes import REAL_SCENES, scene

@@ -27,7 +27,8 @@ from catalog.pixels.relief import (
 from catalog.sentinel1.annotation import AnnotationError
 from catalog.sentinel1.geoid import no_undulation
 from catalog.sentinel1.range_doppler import RangeDoppler, range_doppler_of
-from tests.support.grd import LIGHT_M_PER_S, Radar, ecef, flat, lonlat_of, write_annotation
+from tests.support.grd import Radar, ecef, flat, lonlat_of
+from tests.support.grd_annotations import LIGHT_M_PER_S, write_annotation
 from tests.support.scenes import REAL_SCENES
 
 Floats = NDArray[np.float64]

@@ -33,10 +33,10 @@ from tests.support.grd import (
     mountains,
     plateau,
     region,
-    write_annotation,
     write_dem,
     write_grd,
 )
+from tests.support.grd_annotations import write_annotation
 from tests.support.scenes import noise, read_window, scene
 
 Floats = NDArray[np.float64]

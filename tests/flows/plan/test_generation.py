@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def test_a_generation_is_named_after_all_that_decides_its_pixels(
     # What only decides where and when to look does not matter; what decides pixels does.
     assert name(store=tmp_path / "elsewhere", end="2024-06-16") == slot.generation
     west, south, east, north = small_region.bbox
+    on_geoid = [replace(p, sar=replace(p.sar, geoid="EPSG:3855")) for p in slot.pairs]
     names = {
         slot.generation,
         name(resolution=20.0),
@@ -60,8 +62,9 @@ def test_a_generation_is_named_after_all_that_decides_its_pixels(
         plan_slot(slot.slot, slot.pairs[:1], plan.request, plan.lattice, WEIGHTS_HASH).generation,
         plan_slot(slot.slot, slot.pairs, plan.request, plan.lattice, "1" * 64).generation,
         without_scenes(plan, slot, {"S2-DEMO-EAST"}).generation,
+        plan_slot(slot.slot, on_geoid, plan.request, plan.lattice, WEIGHTS_HASH).generation,
     }
-    assert len(names) == 9
+    assert len(names) == 10
 
 
 def test_a_setting_at_its_default_is_no_part_of_a_name(
