@@ -32,11 +32,12 @@ QUALITY = (
     "cloud",
     "registered_from_memory",  # by what earlier passes of its geometry told, and by nothing else
     "registered_radar_to_radar",  # to the reference SAR image of its geometry
+    "layover_or_shadow",  # to the radar, ground shows with other ground or not at all; by the DEM
 )
 """What became of a pixel: the meanings of the `quality` variable, by value."""
 
 NO_OPTICAL, REGISTERED, ABSTAINED, NO_SAR, CLOUD = range(5)
-REGISTERED_FROM_MEMORY, REGISTERED_RADAR_TO_RADAR = range(5, len(QUALITY))
+REGISTERED_FROM_MEMORY, REGISTERED_RADAR_TO_RADAR, LAYOVER_OR_SHADOW = range(5, len(QUALITY))
 
 SENSOR_NAMES: Mapping[str, str] = {"sar": "SAR", "optical": "optical"}
 """The sensors whose scenes pixels count, and how people write them.

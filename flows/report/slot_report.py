@@ -62,6 +62,7 @@ COLOURS = {  # of what became of a pixel; told apart without seeing red from gre
     "registered_from_memory": "#253494",
     "abstained": "#d95f0e",
     "no_sar": "#fed98e",
+    "layover_or_shadow": "#8c6bb1",
     "cloud": "#cbc9e2",
     "no_optical": "#ececec",
 }

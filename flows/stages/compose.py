@@ -26,6 +26,7 @@ from catalog.pixels.scene import assets_of, source_window
 from catalog.store.schema import (
     ABSTAINED,
     CLOUD,
+    LAYOVER_OR_SHADOW,
     NO_OPTICAL,
     NO_SAR,
     NO_SCENE,
@@ -48,6 +49,7 @@ from tar_engine.fields.nodes import NodeGrid
 BLOCK_PX = 1024  # composed at a time: a shard's positions in double precision take memory
 
 MOST_REMEMBERED_ERROR_PX = 3.0  # expected where only memory tells; where it is more, none is shown
+STILL_WITHOUT_SAR = (NO_SAR, LAYOVER_OR_SHADOW)  # of what optical scenes show
 SEEN_THROUGH = (REGISTERED_FROM_MEMORY, REGISTERED_RADAR_TO_RADAR)  # clouds do not matter to them
 
 Mask = npt.NDArray[np.bool_]
@@ -193,7 +195,7 @@ def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, M
     Those of its optical scenes; if it has none, those that no optical scene of the day shows.
     """
     window, quality = job.shard.window, canvas["quality"]
-    still_open = quality == (NO_SAR if layer.optical else NO_OPTICAL)
+    still_open = np.isin(quality, STILL_WITHOUT_SAR if layer.optical else NO_OPTICAL)
     if layer.field is not None and layer.error_px is not None:
         extent = window.x0, window.y0, window.width, window.height
         displacement = layer.field.displacement(*extent)
@@ -225,6 +227,11 @@ def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, M
             quality[new] = layer.quality
             still_open &= ~new
             canvas["expected_error"][new] = expected_error[new]
+            if layer.optical and scene.terrain:
+                hidden = np.zeros_like(targets)
+                hidden[block] = targets[block] & np.isnan(found[1]).any(axis=0)
+                hidden &= job.lattice.mask_of(scene.footprint, window)
+                quality[hidden] = LAYOVER_OR_SHADOW
     for optical_id, sar_id in layer.refused:
         sar = next(scene for scene in layer.sar if scene.id == sar_id)
         abstained = still_open & job.lattice.mask_of(sar.footprint, window)

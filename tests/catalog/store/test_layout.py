@@ -62,8 +62,9 @@ def test_plain_xarray_opens_a_slot_with_crs_and_coordinates(tmp_path: Path) -> N
             "cloud",
             "registered_from_memory",
             "registered_radar_to_radar",
+            "layover_or_shadow",
         ]
-        assert slot["quality"].attrs["flag_values"] == [0, 1, 2, 3, 4, 5, 6]
+        assert slot["quality"].attrs["flag_values"] == [0, 1, 2, 3, 4, 5, 6, 7]
         assert slot["optical_time"].dims == ("optical_index",)
         assert slot["optical_time"].attrs["scene_ids"] == ["", "o", "o-2"]
         assert slot.attrs["weights_sha256"] == "f00"
