@@ -105,6 +105,8 @@ class Scene:
     """Those asked for, where assets hold others beside them."""
     terrain: tuple[Scene, ...] = ()
     """The tiles of a DEM under it, to correct radar geometry with."""
+    orbit_file: str | None = None
+    """Path of the file that tells where the satellite was, better than the annotation."""
     geoid: str | None = None
     """What the heights of `terrain` are above, as EPSG:3855, where PROJ knows how far that is from
     the ellipsoid; found out when the scene is probed. None where nobody knows."""

@@ -249,7 +249,7 @@ def _range_doppler(scene: Scene, asset: Asset, shape: tuple[int, int]) -> RangeD
     if asset.annotation is None:
         return None
     try:
-        geometry = range_doppler_of(asset.annotation, asset.access)
+        geometry = range_doppler_of(asset.annotation, asset.access, scene.orbit_file)
     except AnnotationError as error:
         raise _unreadable(scene, shown(asset.annotation), str(error)) from error
     if geometry.shape != shape:

@@ -33,6 +33,7 @@ from catalog.archives.providers import Access
 from catalog.errors import shown
 from catalog.sentinel1.annotation import AnnotationError, xml_of
 from catalog.sentinel1.gcps import spline_through
+from catalog.sentinel1.orbits import states_around
 
 Floats = NDArray[np.float64]
 FEWEST_POINTS = 4
@@ -131,18 +132,23 @@ class RangeDoppler:
 
 
 @lru_cache(maxsize=16)
-def range_doppler_of(href: str, access: Access) -> RangeDoppler:
-    """The geometry that a GRD product annotation tells. Raises AnnotationError."""
+def range_doppler_of(href: str, access: Access, orbit_file: str | None = None) -> RangeDoppler:
+    """The geometry that a GRD product annotation tells, by the orbit of a file where one is given.
+
+    Raises AnnotationError.
+    """
     root = xml_of(href, access)
     try:
-        return _parsed(root)
+        return _parsed(root, orbit_file)
+    except AnnotationError:
+        raise
     except (ValueError, TypeError, OverflowError) as error:
         raise AnnotationError(
             f"{shown(href)} is no product annotation of a GRD image: {error}"
         ) from error
 
 
-def _parsed(root: Element) -> RangeDoppler:
+def _parsed(root: Element, orbit_file: str | None) -> RangeDoppler:
     """Raises ValueError and its like, with what is wrong."""
     image = "imageAnnotation/imageInformation/"
     first = _time(_text(root, image + "productFirstLineUtcTime"))
@@ -153,12 +159,11 @@ def _parsed(root: Element) -> RangeDoppler:
         raise ValueError(
             f"{height} lines of {width} samples, {seconds_per_line:g} s and {spacing_m:g} m apart"
         )
-    states = root.findall("generalAnnotation/orbitList/orbit")
-    position, velocity = (
-        np.array([[float(_text(state, f"{what}/{axis}")) for axis in "xyz"] for state in states])
-        for what in ("position", "velocity")
+    times, position, velocity = (
+        _states(root, first)
+        if orbit_file is None
+        else states_around(orbit_file, first, height * seconds_per_line)
     )
-    times = _rising([_time(_text(state, "time")) - first for state in states], 2, "<orbit>")
     conversions = root.findall("coordinateConversion/coordinateConversionList/coordinateConversion")
     table_columns = np.arange(
         -TABLE_MARGIN_COLUMNS, width + TABLE_MARGIN_COLUMNS + TABLE_STEP_COLUMNS,
@@ -197,6 +202,17 @@ def _parsed(root: Element) -> RangeDoppler:
     if (np.diff(slant_ranges, axis=1) <= 0).any():
         raise ValueError("its slant ranges do not rise with ground range")
     return geometry
+
+
+def _states(root: Element, first: np.datetime64) -> tuple[Floats, Floats, Floats]:
+    """Times, positions and velocities of the annotation, as `states_around` has them."""
+    states = root.findall("generalAnnotation/orbitList/orbit")
+    position, velocity = (
+        np.array([[float(_text(state, f"{what}/{axis}")) for axis in "xyz"] for state in states])
+        for what in ("position", "velocity")
+    )
+    times = _rising([_time(_text(state, "time")) - first for state in states], 2, "<orbit>")
+    return times, position, velocity
 
 
 def _rising(seconds: list[np.timedelta64], fewest: int, of: str) -> Floats:

@@ -18,6 +18,7 @@ from catalog.archives.sar_days import choose_sar, pair_latest
 from catalog.archives.search import catalog_api, search
 from catalog.errors import SearchError
 from catalog.grid import BBox
+from catalog.sentinel1.orbits import find_orbit_file
 from flows.plan.request import RegionRequest
 
 ANY_DAY = date(1970, 1, 1), date(2099, 12, 31)
@@ -69,6 +70,11 @@ def find_scenes(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene,
         if request.dem is not None:
             tiles = find_dem_tiles(api_url, request.dem, bbox, provider)
             candidates = tuple(replace(scene, terrain=tiles) for scene in candidates)
+        if (folder := request.orbit_files) is not None:
+            candidates = tuple(
+                replace(s, orbit_file=find_orbit_file(folder, (s.platform, s.id), s.datetime))
+                for s in candidates
+            )
     sar = tuple(
         scene
         for scene in candidates

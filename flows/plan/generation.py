@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import shapely
@@ -125,7 +126,10 @@ def plan_slot(
         content["failed_tiles"] = sorted(failed_tiles)
     if sar:
         content["sar"] = [[scene.id for scene in g.sar] for g in groups if not g.optical]
-    if geoids := sorted({s.geoid for group in groups for s in group.sar if s.geoid}):
+    sar_scenes = [scene for group in groups for scene in group.sar]
+    if orbits := {s.id: Path(s.orbit_file).name for s in sar_scenes if s.orbit_file}:
+        content["orbits"] = orbits
+    if geoids := sorted({s.geoid for s in sar_scenes if s.geoid}):
         content["geoid"] = geoids
     if memory:
         content["memory"] = dict(memory)

@@ -26,7 +26,7 @@ from flows.plan.days import find_scenes, make_days
 from flows.plan.generation import SlotPlan, configuration, plan_slot
 from flows.plan.groups import find_hidden
 from flows.plan.request import RegionRequest
-from flows.plan.scene_checks import Warned, check_scenes
+from flows.plan.scene_checks import Warned, check_scenes, without_orbit_file
 from tar_engine.errors import EngineError
 from tar_engine.network.weights import load_checkpoint
 
@@ -113,7 +113,10 @@ def plan_region(request: RegionRequest, weights_sha256: str) -> Plan:
                 *(left for left in hidden if left.scene.solar_day >= request.start),
                 *days.unpaired,
             ),
-            warnings=checked.warnings,
+            warnings=(
+                *checked.warnings,
+                *(without_orbit_file(sar) if request.orbit_files is not None else ()),
+            ),
         )
     )
 

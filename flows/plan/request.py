@@ -21,6 +21,7 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
@@ -181,6 +182,13 @@ class RegionRequest(BaseModel):
         description="collection of a DEM, as cop-dem-glo-30, to correct terrain in GRD scenes by "
         "(default: none)",
     )
+    orbit_files: Annotated[Path | None, InName.BY_CONTENT, Prompt(HOW, "FOLDER", is_path=True)] = (
+        Field(
+            None,
+            description="folder of Sentinel-1 orbit files (POEORB, RESORB) to place GRD scenes by "
+            "(default: the orbits of their annotations)",
+        )
+    )
     slots: Annotated[Slots, InName.BY_CONTENT, Prompt(HOW, "KIND")] = Field(
         "optical",
         description="which days get a mosaic: those of an optical pass (optical), those of a SAR "
@@ -321,14 +329,14 @@ class RegionRequest(BaseModel):
     def _region_is_a_plain_name(cls, region: str) -> str:
         return validated_region(region)
 
-    @field_validator("weights")
+    @field_validator("weights", "orbit_files")
     @classmethod
-    def _weights_exist(cls, weights: Path | None) -> Path | None:
-        if weights is None:
+    def _path_exists(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is None:
             return None
-        path = weights.expanduser()
-        if not path.is_file():
-            raise ValueError(f"there is no file {str(path)!r}")
+        path, kind = path.expanduser(), "folder" if info.field_name == "orbit_files" else "file"
+        if not (path.is_dir() if kind == "folder" else path.is_file()):
+            raise ValueError(f"there is no {kind} {str(path)!r}")
         return path.resolve()
 
     @field_validator("scheduler")

@@ -46,6 +46,13 @@ def check_scenes(scenes: Sequence[Scene]) -> Checked:
     )
 
 
+def without_orbit_file(sar: Sequence[Scene]) -> tuple[Warned, ...]:
+    """SAR scenes that no file of the folder asked for tells the orbit of."""
+    annotated = [s for s in sar if not s.unusable and any(a.annotation for a in s.assets)]
+    text = "no orbit file covers it: it is placed by the orbit of its annotation"
+    return tuple(Warned(scene, text) for scene in annotated if scene.orbit_file is None)
+
+
 def _check(scene: Scene) -> tuple[Scene, str | None, tuple[str, ...]]:
     """The scene, why it is left out, and what is odd about it."""
     if scene.unusable:

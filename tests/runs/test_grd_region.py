@@ -13,6 +13,7 @@ from distributed import Client
 
 import catalog
 from catalog.archives.items import Scene
+from catalog.sentinel1 import geoid
 from flows.plan.plan import Plan, PlanError, plan_region, plan_request, provenance
 from flows.plan.request import RegionRequest
 from flows.register_region import register_region
@@ -96,6 +97,13 @@ def test_the_plan_has_the_dem_and_the_orbit(items: Path, tmp_path: Path) -> None
         {"platform": "sentinel-1a", "relative_orbit": 15, "orbit_state": "ascending"}
     ]
     assert told["configuration"]["dem"] == "cop-dem-glo-30"
+    known = geoid.undulation_of(geoid.EGM2008) is not None
+    assert [warned.text for warned in plan.warnings] == ([] if known else [geoid.UNKNOWN])
+    orbits = tmp_path / "orbits"
+    orbits.mkdir()
+    without = plan_of(request_of(items, tmp_path, orbit_files=orbits))
+    assert "no orbit file covers it" in without.warnings[-1].text
+    assert without.slots[0].generation == plan.slots[0].generation
     plain = plan_of(request_of(items, tmp_path, dem=None))
     assert plain.pairs[0].sar.terrain == ()
     assert plain.slots[0].generation != plan.slots[0].generation

@@ -89,11 +89,15 @@ def test_with_a_grid_of_the_geoid_ground_shows_where_it_should(tmp_path: Path) -
 
 
 def test_without_one_the_shift_stays_and_is_told(tmp_path: Path) -> None:
+    if geoid.undulation_of(geoid.EGM2008) is not None:
+        pytest.skip("PROJ has a grid of EGM2008 here")
     assert column_error(tmp_path) == pytest.approx(4.5 / np.tan(np.radians(39)), abs=0.1)
 
 
 def test_a_grid_that_planning_had_and_a_worker_lacks_is_missed(tmp_path: Path) -> None:
     tile = write_dem(tmp_path / "dem.tif", flat, region(6))
+    if geoid.undulation_of(geoid.EGM2008) is not None:
+        pytest.skip("PROJ has a grid of EGM2008 here")
     dem = scene("dem", region(6), assets=(Asset("data", str(tile), ("elevation",)),))
     grd = write_grd(tmp_path / "vv.tif", SMALL, np.full((1, *SMALL.shape), 50, np.uint16))
     annotation = str(write_annotation(tmp_path / "p.xml", SMALL))

@@ -51,6 +51,8 @@ def test_a_generation_is_named_after_all_that_decides_its_pixels(
     # What only decides where and when to look does not matter; what decides pixels does.
     assert name(store=tmp_path / "elsewhere", end="2024-06-16") == slot.generation
     west, south, east, north = small_region.bbox
+    by_orbit = [replace(p, sar=replace(p.sar, orbit_file="/here/S1A.EOF")) for p in slot.pairs]
+    moved = [replace(p, sar=replace(p.sar, orbit_file="/there/S1A.EOF")) for p in slot.pairs]
     on_geoid = [replace(p, sar=replace(p.sar, geoid="EPSG:3855")) for p in slot.pairs]
     names = {
         slot.generation,
@@ -62,9 +64,12 @@ def test_a_generation_is_named_after_all_that_decides_its_pixels(
         plan_slot(slot.slot, slot.pairs[:1], plan.request, plan.lattice, WEIGHTS_HASH).generation,
         plan_slot(slot.slot, slot.pairs, plan.request, plan.lattice, "1" * 64).generation,
         without_scenes(plan, slot, {"S2-DEMO-EAST"}).generation,
-        plan_slot(slot.slot, on_geoid, plan.request, plan.lattice, WEIGHTS_HASH).generation,
+        *(
+            plan_slot(slot.slot, pairs, plan.request, plan.lattice, WEIGHTS_HASH).generation
+            for pairs in (on_geoid, by_orbit, moved)
+        ),
     }
-    assert len(names) == 10
+    assert len(names) == 11
 
 
 def test_a_setting_at_its_default_is_no_part_of_a_name(
