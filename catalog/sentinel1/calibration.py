@@ -44,7 +44,7 @@ class LookUpTable:
         return table
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def sigma_table(href: str, access: Access) -> LookUpTable:
     """The table A of a calibration annotation, sigma0 = DN^2 / A^2. Raises AnnotationError."""
     vectors = xml_of(href, access).iterfind(".//calibrationVectorList/calibrationVector")

@@ -58,7 +58,7 @@ class NoiseTable:
         return power
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def noise_table(href: str, access: Access) -> NoiseTable:
     """The table of a noise annotation, of either form. Raises AnnotationError."""
     root = xml_of(href, access)

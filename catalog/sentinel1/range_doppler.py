@@ -131,7 +131,7 @@ class RangeDoppler:
         return from_first
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def range_doppler_of(href: str, access: Access, orbit_file: str | None = None) -> RangeDoppler:
     """The geometry that a GRD product annotation tells, by the orbit of a file where one is given.
 
