@@ -47,8 +47,10 @@ class View:
 def range_doppler_from_lattice(
     lattice: Lattice, geometry: RangeDoppler, positions_xy: Floats
 ) -> Floats:
-    """Raster pixel coordinates of lattice positions, both (2, H, W), of ground as high as the
-    points of the annotation's grid."""
+    """Raster pixel coordinates of lattice positions, both float64 (2, H, W), without a DEM.
+
+    Of ground as high as the points of the annotation's grid, and between them.
+    """
     lonlat_of = _lonlat_mapping(lattice)
 
     def exact(xy_px: Floats) -> Floats:
