@@ -136,8 +136,7 @@ def field_through(displacement: Float64) -> Field:
         [ndimage.spline_filter(each, order=3, mode="mirror") for each in displacement]
     )
     control = np.pad(control, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)), mode="reflect")
-    origin = -MARGIN * NODE_PX
-    lattice = ControlLattice(origin, origin, NODE_PX, *control.shape[1:])
+    lattice = ControlLattice(-MARGIN, -MARGIN, NODE_PX, *control.shape[1:])
     return Field("smooth", np.eye(2, 3), lattice, control)
 
 
