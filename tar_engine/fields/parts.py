@@ -53,7 +53,7 @@ class SolveParts(Protocol):
     """Whoever applies a function to parts: this process, or many. The results in their order."""
 
     def __call__(
-        self, function: Callable[[Part], Result], parts: Iterable[Part]
+        self, function: Callable[[Part], Result], parts: Iterable[Part], /
     ) -> list[Result]: ...
 
 
