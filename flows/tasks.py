@@ -175,7 +175,7 @@ def compose_shards(
     ]
 
     def submit(job: ShardJob) -> Future[None]:
-        return run.workers.run(compose_shard, job)
+        return run.workers.run(compose_shard, job.cut())
 
     run_jobs(run, f"composing {slot.slot}", submit, {name_shard(job.shard): job for job in jobs})
 
