@@ -83,13 +83,11 @@ class Smoother:
             (weight[self.by_cell], places, self.cell_ends),
             shape=(len(self.cell_ends) - 1, len(weight)),
         )
-        cells = (summed @ self.products).reshape(rows - 3, columns - 3, len(PAIRS))
+        by_cell = (summed @ self.products).reshape(rows - 3, columns - 3, len(PAIRS))
         told = np.zeros((4, 7, rows, columns))  # by how far down, and across (+ 3), the later lies
-        for place, (later, earlier) in enumerate(PAIRS):
+        for product, (later, earlier) in zip(np.moveaxis(by_cell, 2, 0), PAIRS, strict=True):
             (y, x), (down, across) = divmod(earlier, 4), divmod(later, 4)
-            told[down - y, across - x + 3, y : y + rows - 3, x : x + columns - 3] += cells[
-                :, :, place
-            ]
+            told[down - y, across - x + 3, y : y + rows - 3, x : x + columns - 3] += product
         bands = np.zeros((rows * columns, 3 * columns + 4))
         for down in range(4):
             for across in range(-3 if down else 0, 4):
