@@ -98,7 +98,8 @@ def position_pass(
 
 @task(name="fit", task_run_name="fit {group.name}", cache_policy=NO_CACHE, **with_retries())
 def fit_field(run: Run, group: Group, found: GroupMatches) -> GroupEstimate:
-    """One smooth field for a group, and a verdict for each of its pairs; on a worker."""
+    """One smooth field for a group, and a verdict for each of its pairs; on a worker, which shares
+    a large one with the others."""
 
     def submit() -> Future[GroupEstimate]:
         there = run.workers.client.scatter(found, hash=False)
@@ -174,7 +175,7 @@ def compose_shards(
     ]
 
     def submit(job: ShardJob) -> Future[None]:
-        return run.workers.run(compose_shard, job)
+        return run.workers.run(compose_shard, job.cut())
 
     run_jobs(run, f"composing {slot.slot}", submit, {name_shard(job.shard): job for job in jobs})
 

@@ -113,8 +113,11 @@ class FitConfig:
     block_px: float = 80.0  # side of the blocks held out; the width of a window
     folds: int = 4
     spacing_px: float = 24.0  # between control points of the smooth field
-    core_points: int = 64  # of the lattice along one axis, that a part of it solves ...
-    overlap_points: int = 24  # ... with so many more on either side
+    # A part of the smooth field solves so many control points, and so many more on every side. Long
+    # and narrow: its work grows with the square of its columns.
+    core_rows: int = 128
+    core_columns: int = 40
+    overlap_points: int = 24
     unconfirmed: float = 0.01  # weight of a match that nothing around it confirms; 0 = off
     stiffness: tuple[float, ...] = (1.0, 0.1, 0.01)  # bending penalties tried; () = no smooth rung
     gain: float = 0.1  # a richer rung must predict unseen matches better by this share

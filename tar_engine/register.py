@@ -8,7 +8,6 @@ images ─ normalise ─┬─ no prior: locate, by a search of rotations and sc
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from tar_engine.config import EngineConfig
 from tar_engine.errors import InputError
 from tar_engine.fields.fit import Fit, Verdict, fit
 from tar_engine.fields.matches import BatchMatches, Matches
+from tar_engine.fields.smoother import one_blas_thread
 from tar_engine.matching.locate import locate
 from tar_engine.matching.positions import ImagePair, SarPositions, pad_to_cells
 from tar_engine.matching.refine import confirm_matches, refine
@@ -134,8 +133,7 @@ class Registrar:
         least_px = self.config.min_side_px
         optical_image = check_image(optical, "optical", least_px)
         sar_image = check_image(sar, "sar", least_px)
-        # Threads of NumPy's products go on spinning while torch needs the cores.
-        with blas_threads().limit(limits=1, user_api="blas"):
+        with one_blas_thread():
             matches, fitted = self._match_and_fit(optical_image, sar_image, max_offset_px)
             return Registration.of(matches, fitted, *optical_image.shape[-2:])
 
@@ -228,12 +226,6 @@ class Registrar:
 def count_cells(side_px: int, cell_px: int) -> int:
     """How many cells from 0 on have their centre in an image of that side."""
     return math.ceil((side_px - cell_px / 2 + 0.5) / cell_px)
-
-
-@functools.cache
-def blas_threads() -> ThreadpoolController:
-    """The thread pools of the linear algebra behind NumPy and SciPy."""
-    return ThreadpoolController()
 
 
 def choose_device(name: str) -> torch.device:

@@ -26,7 +26,7 @@ from flows.memory.radar import REMAINDER, PassPosition, less
 from flows.memory.recall import Remembered
 from flows.plan.groups import Group
 from flows.stages.estimate import GroupEstimate, PairVerdict
-from flows.stages.fit import fit_group, split_by_pair, state_errors
+from flows.stages.fit import fit_group, split_by_pair, state_errors, whoever_solves
 from flows.stages.group_matches import GroupMatches
 from flows.stages.slices import MATCHES_OF_A_WINDOW, find_slice_shifts, without_slice_shifts
 from tar_engine.fields.field import Field
@@ -38,6 +38,7 @@ from tar_engine.fields.nodes import (
     expected_error,
     field_through,
 )
+from tar_engine.fields.parts import SolveParts, one_by_one
 
 Float64 = npt.NDArray[np.float64]
 
@@ -67,7 +68,10 @@ def weigh_found(
     else:
         shifts = find_slice_shifts(group.sar, less(matches, remembered.field), lattice)
     level = without_slice_shifts(group.sar, matches, shifts, lattice)
-    estimate = weigh_group(group, level, lattice, remembered, position, failed_tiles=failed)
+    solve = whoever_solves(matched.tiles if matched else 0)
+    estimate = weigh_group(
+        group, level, lattice, remembered, position, failed_tiles=failed, solve=solve
+    )
     return replace(estimate, slice_shifts=shifts)
 
 
@@ -79,13 +83,14 @@ def weigh_group(
     position: PassPosition | None,
     *,
     failed_tiles: int = 0,
+    solve: SolveParts = one_by_one,
 ) -> GroupEstimate:
     """The estimate of a group whose viewing geometry is remembered.
 
     `matches` are the day's, in lattice pixels, none for ground without optical; `position` is where
     radar shows the SAR pass.
     """
-    alone = fit_group(group, matches, lattice, failed_tiles=failed_tiles)
+    alone = fit_group(group, matches, lattice, failed_tiles=failed_tiles, solve=solve)
     told = position if position is not None and position.verdict.accepted else None
     # A pass's tilt is best told by radar, which sees all of the ground; optical adds a shift.
     passed = told.beyond if told else NOTHING_BEYOND

@@ -44,7 +44,7 @@ from flows.plan.groups import Group
 from flows.stages.estimate import GroupEstimate
 from flows.stages.slices import SliceShifts
 from tar_engine.fields.field import Field
-from tar_engine.fields.nodes import NodeGrid
+from tar_engine.fields.nodes import NodeMap
 
 BLOCK_PX = 1024  # composed at a time: a shard's positions in double precision take memory
 
@@ -68,11 +68,20 @@ class Layer:
     optical: tuple[Scene, ...]
     sar: tuple[Scene, ...]
     field: Field | None
-    error_px: npt.NDArray[np.float32] | None  # expected of the field, on the lattice's nodes
+    error_px: NodeMap | None  # expected of the field
     accepted: frozenset[tuple[str, str]]  # ids of pairs
     refused: frozenset[tuple[str, str]]
     quality: int = REGISTERED  # of the pixels that it registers
     slice_shifts: SliceShifts = dataclasses.field(default_factory=dict)  # of SAR scenes, by id
+
+    def within(self, window: Window) -> Layer:
+        """With no more of field and error than a window needs; there the same to the bit."""
+        extent = _extent(window)
+        return replace(
+            self,
+            field=self.field and self.field.within(*extent),
+            error_px=self.error_px and self.error_px.within(*extent),
+        )
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,11 @@ class ShardJob:
     shard: Shard
     layers: tuple[Layer, ...]
     schema: SlotSchema
+
+    def cut(self) -> ShardJob:
+        """The same job, light to send: of a region's fields a shard needs little."""
+        layers = tuple(layer.within(self.shard.window) for layer in self.layers)
+        return replace(self, layers=layers)
 
 
 def layers_of(groups: Sequence[Group], estimates: Sequence[GroupEstimate]) -> tuple[Layer, ...]:
@@ -99,7 +113,7 @@ def layers_of(groups: Sequence[Group], estimates: Sequence[GroupEstimate]) -> tu
                 optical=group.optical,
                 sar=group.sar,
                 field=estimate.field,
-                error_px=estimate.error_px,
+                error_px=None if estimate.error_px is None else NodeMap(estimate.error_px),
                 accepted=accepted,
                 refused=refused,
                 quality=QUALITY.index(estimate.quality),
@@ -197,9 +211,8 @@ def _fill_sar(canvas: Canvas, job: ShardJob, layer: Layer, shown_by: dict[str, M
     window, quality = job.shard.window, canvas["quality"]
     still_open = np.isin(quality, STILL_WITHOUT_SAR if layer.optical else NO_OPTICAL)
     if layer.field is not None and layer.error_px is not None:
-        extent = window.x0, window.y0, window.width, window.height
-        displacement = layer.field.displacement(*extent)
-        expected_error = NodeGrid(*layer.error_px.shape).on_window(layer.error_px, *extent)
+        displacement = layer.field.displacement(*_extent(window))
+        expected_error = layer.error_px.on_window(*_extent(window))
         if layer.quality != REGISTERED:  # of ground that memory does not know
             unsure = still_open & (expected_error > MOST_REMEMBERED_ERROR_PX)
             still_open &= ~unsure
@@ -258,6 +271,11 @@ def _targets(layer: Layer, sar: Scene, shown_by: dict[str, Mask], still_open: Ma
         if scene.id in trusted and (scene.id, sar.id) not in layer.refused
     ]
     return np.asarray(np.logical_or.reduce(masks) & still_open)
+
+
+def _extent(window: Window) -> tuple[int, int, int, int]:
+    """x0, y0, width, height."""
+    return window.x0, window.y0, window.width, window.height
 
 
 def _bounds(mask: Mask) -> tuple[slice, slice]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from catalog.archives.pairs import Pair
 from catalog.grid import Lattice
+from flows.cluster.peers import among_peers
 from flows.plan.groups import Group
 from flows.stages.estimate import GroupEstimate, PairVerdict
 from flows.stages.group_matches import GroupMatches
@@ -25,17 +26,32 @@ from tar_engine.fields.fit import Verdict, fit, judge
 from tar_engine.fields.ground import continued
 from tar_engine.fields.matches import Matches
 from tar_engine.fields.nodes import NodeGrid, expected_error, measure_nodes
+from tar_engine.fields.parts import SolveParts, one_by_one
 
 Mask = npt.NDArray[np.bool_]
 
+LEAST_TILES_SHARED = 64  # of full tiles; the field of fewer has few parts
+
 
 def fit_found(group: Group, found: GroupMatches, lattice: Lattice) -> GroupEstimate:
-    """Runs on a worker: `fit_group` for matches as they came from the tiles, slice by slice."""
+    """Runs on a worker: `fit_group` for matches as they came from the tiles, slice by slice.
+
+    The parts of a large field are shared with the other workers.
+    """
     matches = found.matches()
     shifts = find_slice_shifts(group.sar, matches, lattice)
     level = without_slice_shifts(group.sar, matches, shifts, lattice)
-    estimate = fit_group(group, level, lattice, failed_tiles=len(found.failed))
+    estimate = fit_group(
+        group, level, lattice, failed_tiles=len(found.failed), solve=whoever_solves(found.tiles)
+    )
     return replace(estimate, slice_shifts=shifts)
+
+
+def whoever_solves(tiles: int) -> SolveParts:
+    """The other workers too for the field of that many tiles, or this one alone; on a worker."""
+    if tiles >= LEAST_TILES_SHARED:
+        return among_peers
+    return one_by_one
 
 
 def fit_group(
@@ -45,12 +61,14 @@ def fit_group(
     *,
     failed_tiles: int = 0,
     config: FitConfig | None = None,
+    solve: SolveParts = one_by_one,
 ) -> GroupEstimate:
     """Fit one field to a group, judge each pair on its own matches, drop the refused, fit again.
 
     `matches` are in lattice pixels; of two pairs that see the same ground, a match belongs to the
-    one that the mosaic shows. `failed_tiles` only explains why a pair may have no match. Without
-    any accepted pair the estimate has no field.
+    one that the mosaic shows. `failed_tiles` only explains why a pair may have no match. `solve`
+    says who solves the parts of a large field; the answer is the same. Without any accepted pair
+    the estimate has no field.
     """
     own = split_by_pair(group, matches, lattice)
     no_match = "the engine found no match on its ground"
@@ -60,7 +78,7 @@ def fit_group(
     candidates = [index for index, mine in enumerate(own) if mine.any()]
     while candidates:
         fitted = np.logical_or.reduce([own[index] for index in candidates])
-        shared = fit(matches.select(fitted), config)
+        shared = fit(matches.select(fitted), config, solve)
         unseen_px = np.full(len(matches), np.nan)
         unseen_px[fitted] = shared.unseen_px
         for index in candidates:

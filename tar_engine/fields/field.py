@@ -6,7 +6,7 @@ every worker, cheap to evaluate on any window, the same wherever it is evaluated
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,42 +18,61 @@ MARGIN = 2  # control points beyond the matches on each side, so that every cell
 
 @dataclass(frozen=True)
 class ControlLattice:
-    """Where the control points lie: point (i, j) is at origin + spacing * (j, i)."""
+    """Where the control points lie: point (i, j) is at spacing * (first_x + j, first_y + i).
 
-    origin_x: float
-    origin_y: float
+    Whole multiples of the spacing, so that a part of a lattice weighs its points to the bit as the
+    whole does.
+    """
+
+    first_x: int
+    first_y: int
     spacing_px: float
     rows: int
     columns: int
 
     @classmethod
     def over(cls, xy: Float64, spacing_px: float) -> ControlLattice:
-        """The lattice that covers points (N, 2), its phase fixed by multiples of the spacing."""
-        low = np.floor(xy.min(axis=0) / spacing_px) - MARGIN
-        high = np.ceil(xy.max(axis=0) / spacing_px) + MARGIN
-        columns, rows = (high - low).astype(int) + 1
-        x, y = (low * spacing_px).tolist()
-        return cls(x, y, spacing_px, int(rows), int(columns))
+        """The lattice that covers points (N, 2)."""
+        low = np.floor(xy.min(axis=0) / spacing_px).astype(int) - MARGIN
+        high = np.ceil(xy.max(axis=0) / spacing_px).astype(int) + MARGIN
+        columns, rows = (high - low + 1).tolist()
+        x, y = low.tolist()
+        return cls(x, y, spacing_px, rows, columns)
 
-    def basis_1d(
-        self, position: Float64, origin: float, count: int
+    def cut(self, rows: slice, columns: slice) -> ControlLattice:
+        """Some of its rows and columns; slices with both ends, counted from its first point."""
+        return ControlLattice(
+            self.first_x + columns.start,
+            self.first_y + rows.start,
+            self.spacing_px,
+            rows.stop - rows.start,
+            columns.stop - columns.start,
+        )
+
+    def basis_x(self, x: Float64) -> tuple[npt.NDArray[np.int64], Float64]:
+        """(N,) first of the four columns that tell of each x, and their weights (N, 4)."""
+        return self._basis_1d(x, self.first_x, self.columns)
+
+    def basis_y(self, y: Float64) -> tuple[npt.NDArray[np.int64], Float64]:
+        """(N,) first of the four rows that tell of each y, and their weights (N, 4)."""
+        return self._basis_1d(y, self.first_y, self.rows)
+
+    def _basis_1d(
+        self, position: Float64, first: int, count: int
     ) -> tuple[npt.NDArray[np.int64], Float64]:
-        """First of four control points, and the four weights, for positions along one axis.
-
-        Beyond the lattice the position is held at its border: a spline must not extrapolate.
-        """
-        u = np.clip((position - origin) / self.spacing_px, 1.0, count - 2 - 1e-9)
-        first = np.floor(u).astype(np.int64)
-        t = u - first
+        # Beyond the lattice it is held at its border: a spline must not extrapolate.
+        u = np.clip(position / self.spacing_px, first + 1.0, first + count - 2 - 1e-9)
+        cell = np.floor(u).astype(np.int64)
+        t = u - cell
         weights = np.stack(
             [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=-1
         )
-        return first - 1, weights / 6
+        return cell - first - 1, weights / 6
 
     def basis(self, xy: Float64) -> sparse.csr_matrix:
         """(N, rows * columns) sparse weights of the control points at points (N, 2)."""
-        first_x, weights_x = self.basis_1d(xy[:, 0], self.origin_x, self.columns)
-        first_y, weights_y = self.basis_1d(xy[:, 1], self.origin_y, self.rows)
+        first_x, weights_x = self.basis_x(xy[:, 0])
+        first_y, weights_y = self.basis_y(xy[:, 1])
         four = np.arange(4)
         index = (first_y[:, None] + four)[:, :, None] * self.columns
         index = index + (first_x[:, None] + four)[:, None, :]
@@ -100,16 +119,26 @@ class Field:
             + self.affine[:, 2, None, None]
         )
         if self.lattice is not None and self.control is not None:
-            across = _dense_basis(
-                *self.lattice.basis_1d(x, self.lattice.origin_x, self.lattice.columns),
-                self.lattice.columns,
-            )
-            down = _dense_basis(
-                *self.lattice.basis_1d(y, self.lattice.origin_y, self.lattice.rows),
-                self.lattice.rows,
-            )
-            dense = dense + down @ self.control @ across.T
+            # By the points that are needed alone, so that a part of the field gives the same bits.
+            columns, across = _dense_basis(*self.lattice.basis_x(x))
+            rows, down = _dense_basis(*self.lattice.basis_y(y))
+            control = np.ascontiguousarray(self.control[:, rows, columns])
+            dense = dense + down @ control @ across.T
         return dense.astype(np.float32)
+
+    def within(self, x0: int, y0: int, width: int, height: int) -> Field:
+        """The field with the control points alone that a window of the optical grid needs.
+
+        Anywhere in the window it has the bits of the whole.
+        """
+        if self.lattice is None or self.control is None:
+            return self
+        first_x, _ = self.lattice.basis_x(np.array([x0, x0 + width - 1], float))
+        first_y, _ = self.lattice.basis_y(np.array([y0, y0 + height - 1], float))
+        rows = _with_border(first_y, self.lattice.rows)
+        columns = _with_border(first_x, self.lattice.columns)
+        control = np.ascontiguousarray(self.control[:, rows, columns])
+        return replace(self, lattice=self.lattice.cut(rows, columns), control=control)
 
     def best_affine(self, width: int, height: int) -> Float64:
         """(2, 3) affine, optical (x, y) -> sar (x, y), closest to the field over an image."""
@@ -128,7 +157,8 @@ class Field:
         }
         if self.lattice is not None and self.control is not None:
             lattice = self.lattice
-            arrays["lattice"] = np.array([lattice.origin_x, lattice.origin_y, lattice.spacing_px])
+            origin = np.array([lattice.first_x, lattice.first_y]) * lattice.spacing_px
+            arrays["lattice"] = np.array([*origin, lattice.spacing_px])
             arrays["control"] = self.control
         return arrays
 
@@ -140,7 +170,8 @@ class Field:
             return cls(kind, affine)
         control = np.asarray(arrays["control"], float)
         x, y, spacing = np.asarray(arrays["lattice"], float).tolist()
-        return cls(kind, affine, ControlLattice(x, y, spacing, *control.shape[1:]), control)
+        first = round(x / spacing), round(y / spacing)
+        return cls(kind, affine, ControlLattice(*first, spacing, *control.shape[1:]), control)
 
 
 def _difference(count: int, order: int) -> sparse.csr_matrix:
@@ -148,7 +179,15 @@ def _difference(count: int, order: int) -> sparse.csr_matrix:
     return sparse.csr_matrix(matrix)
 
 
-def _dense_basis(first: npt.NDArray[np.int64], weights: Float64, count: int) -> Float64:
-    dense = np.zeros((len(first), count))
-    np.put_along_axis(dense, first[:, None] + np.arange(4), weights, axis=1)
-    return dense
+def _dense_basis(first: npt.NDArray[np.int64], weights: Float64) -> tuple[slice, Float64]:
+    """Which control points tell of some positions, and their weights (positions, points)."""
+    needed = slice(int(first.min()), int(first.max()) + 4)
+    dense = np.zeros((len(first), needed.stop - needed.start))
+    np.put_along_axis(dense, first[:, None] - needed.start + np.arange(4), weights, axis=1)
+    return needed, dense
+
+
+def _with_border(first: npt.NDArray[np.int64], count: int) -> slice:
+    """Control points for positions whose first ones are between two; one more on either side, so
+    that no position is held at a border that the whole lattice has not."""
+    return slice(max(0, int(first[0]) - 1), min(count, int(first[1]) + 5))

@@ -8,7 +8,7 @@ neighbours do not give its answer away. The same unseen residuals decide accepta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,8 +20,9 @@ from tar_engine.config import FitConfig
 from tar_engine.fields.consensus import draw_similarities, msac_support, polish_affine
 from tar_engine.fields.field import Field
 from tar_engine.fields.matches import Matches
-from tar_engine.fields.robust import robust_weight
-from tar_engine.fields.smoother import Smoother, Solved
+from tar_engine.fields.parts import Parts, SolveParts, one_by_one
+from tar_engine.fields.rungs import Rung, assign_folds, fit_rung, solve_affine, solve_shift
+from tar_engine.fields.smoother import one_blas_thread
 
 Float64 = npt.NDArray[np.float64]
 
@@ -51,11 +52,14 @@ class Fit:
     unseen_px: Float64
 
 
-def fit(matches: Matches, config: FitConfig | None = None) -> Fit:
+@one_blas_thread()
+def fit(matches: Matches, config: FitConfig | None = None, solve: SolveParts = one_by_one) -> Fit:
     """Fit the ladder to a pair's matches.
 
     Args:
         matches: any number, in one pixel frame; those of infinite error are ignored.
+        solve: applies a function to the parts of a large field, here or elsewhere; to the bit the
+            same, wherever that is.
 
     A refusal is a `Verdict` with its reason, never an exception.
     """
@@ -65,9 +69,7 @@ def fit(matches: Matches, config: FitConfig | None = None) -> Fit:
     seen = matches.select(used)
     if (too_few := _too_few(seen, config)) is not None:
         return Fit(Field("shift", np.eye(2, 3)), too_few, unseen_px)
-    start = robust_affine(seen, config)
-    ladder = fit_ladder(seen, start, config)
-    rung = simplest_sufficient_rung(ladder, seen.confidence, config)
+    rung = fit_ladder(seen, robust_affine(seen, config), config, solve)
     unseen_px[used] = rung.unseen_px
     return Fit(rung.field, _verdict(seen, rung.field, rung.unseen_px, config), unseen_px)
 
@@ -99,15 +101,6 @@ def _too_few(seen: Matches, config: FitConfig) -> Verdict | None:
     return refuse(f"only {count} matches, at least {config.min_matches} are needed", count)
 
 
-@dataclass(frozen=True)
-class Rung:
-    """One step of the ladder: its field, and (N,) float64 how far each match lies from the field
-    of this kind that the other blocks make."""
-
-    field: Field
-    unseen_px: Float64
-
-
 def robust_affine(matches: Matches, config: FitConfig) -> Float64:
     """(2, 3) affine that most of the confidence agrees with."""
     optical = torch.from_numpy(matches.optical_xy)[None]
@@ -122,92 +115,36 @@ def robust_affine(matches: Matches, config: FitConfig) -> Float64:
     return np.asarray(polish_affine(best, optical, sar, weight, tolerance_px)[0].numpy())
 
 
-def fit_ladder(seen: Matches, start: Float64, config: FitConfig) -> list[Rung]:
-    """Every rung of the ladder, from the simplest on."""
-    displacement = seen.sar_xy - seen.optical_xy
+def fit_ladder(seen: Matches, start: Float64, config: FitConfig, solve: SolveParts) -> Rung:
+    """The simplest rung that is good enough; of smooth fields, as stiff as is good enough."""
     fold = assign_folds(seen.optical_xy, config)
-    solvers: list[Solver] = [partial(_shift, seen), partial(_affine, seen)]
-    if config.stiffness:
-        smoother = Smoother(seen, start, config)
-        solvers += [partial(smoother.solve, stiffness=stiffness) for stiffness in config.stiffness]
-    rungs = []
-    for solve in solvers:
-        field, weight = solve_robustly(solve, seen, start, config)
-        unseen_px = np.full(len(seen), np.nan)
-        for number in range(config.folds):
-            out = fold == number
-            if out.any() and (~out).sum() >= config.min_matches // 2:
-                # The weights were found with all matches; a fold has no other part in its field.
-                predicted = solve(np.where(out, 0.0, weight)).displacement
-                unseen_px[out] = np.hypot(*(displacement - predicted)[out].T)
-        rungs.append(Rung(field, unseen_px))
-    return rungs
+    rungs = [
+        fit_rung(partial(kind, seen), seen, fold, start, config)
+        for kind in (solve_shift, solve_affine)
+    ]
+    unseen_px = [rung.unseen_px for rung in rungs]
+    if not config.stiffness:
+        return rungs[simplest_sufficient(unseen_px, seen.confidence, config)]
+    parts = Parts(seen, fold, start, config)
+    tried = parts.try_stiffness(solve)
+    unseen_px += parts.unseen_by_stiffness(tried)
+    chosen = simplest_sufficient(unseen_px, seen.confidence, config)
+    return rungs[chosen] if chosen < 2 else parts.solve(tried, chosen - 2, solve)
 
 
-def assign_folds(optical_xy: Float64, config: FitConfig) -> npt.NDArray[np.int64]:
-    """(N,) which fold each match is held out with.
+def simplest_sufficient(
+    unseen_px: Sequence[Float64], confidence: Float64, config: FitConfig
+) -> int:
+    """The first rung whose cost on unseen matches, (N,) each, is within `gain` of the least.
 
-    Blocks are numbered so that no two neighbours share a fold.
+    By the matches on which all were tried.
     """
-    block = np.floor(optical_xy / config.block_px).astype(np.int64)
-    fold = (block[:, 0] + 2 * block[:, 1]) % config.folds
-    return fold if len(np.unique(fold)) > 1 else np.arange(len(optical_xy)) % config.folds
-
-
-def simplest_sufficient_rung(
-    ladder: Sequence[Rung], confidence: Float64, config: FitConfig
-) -> Rung:
-    """The first rung whose cost on unseen matches is within `gain` of the least."""
-
-    def cost(rung: Rung) -> float:
-        known = np.isfinite(rung.unseen_px)
-        if not known.any():
-            return np.inf
-        penalty = np.minimum(rung.unseen_px[known], config.far_px)
-        return float(np.average(penalty, weights=confidence[known]))
-
-    costs = [cost(rung) for rung in ladder]
-    most = min(costs) * (1 + config.gain)
-    return next(rung for rung, value in zip(ladder, costs, strict=True) if value <= most)
-
-
-Solver = Callable[[Float64], Solved]  # from the weight (N,) of each match
-
-
-def solve_robustly(
-    solve: Solver, seen: Matches, start: Float64, config: FitConfig
-) -> tuple[Field, Float64]:
-    """A field by reweighted least squares whose tolerance falls step by step; the last weights."""
-    displacement = seen.sar_xy - seen.optical_xy
-    field = Field("affine", start)
-    solved = Solved(field, field.at(seen.optical_xy))
-    weight = seen.confidence
-    first_px, last_px = config.start_tolerance_px / 2, config.tolerance_px
-    for tolerance_px in np.geomspace(first_px, last_px, config.reweightings):
-        residual = displacement - solved.displacement
-        trust = robust_weight((residual**2).sum(axis=1), tolerance_px)
-        weight = (seen.confidence + config.unconfirmed) * trust
-        solved = solve(weight)
-    return solved.field, weight
-
-
-def _shift(seen: Matches, weight: Float64) -> Solved:
-    shift = np.average(seen.sar_xy - seen.optical_xy, axis=0, weights=weight + 1e-12)
-    field = Field("shift", np.column_stack([np.eye(2), shift]))
-    return Solved(field, np.broadcast_to(shift, seen.optical_xy.shape))
-
-
-def _affine(seen: Matches, weight: Float64) -> Solved:
-    field = Field("affine", _weighted_affine(seen, weight))
-    return Solved(field, field.at(seen.optical_xy))
-
-
-def _weighted_affine(seen: Matches, weight: Float64) -> Float64:
-    centre = np.average(seen.optical_xy, axis=0, weights=weight + 1e-12)
-    design = np.column_stack([seen.optical_xy - centre, np.ones(len(seen))])
-    root = np.sqrt(weight)[:, None]
-    solution = np.linalg.lstsq(design * root, seen.sar_xy * root, rcond=None)[0].T
-    return np.column_stack([solution[:, :2], solution[:, 2] - solution[:, :2] @ centre])
+    known = np.isfinite(unseen_px).all(axis=0)
+    if not confidence[known].any():
+        return 0
+    penalty = np.minimum(np.stack(unseen_px)[:, known], config.far_px)
+    costs = np.average(penalty, axis=1, weights=confidence[known])
+    return int(np.argmax(costs <= costs.min() * (1 + config.gain)))
 
 
 def _verdict(seen: Matches, field: Field, residual: Float64, config: FitConfig) -> Verdict:

@@ -66,11 +66,31 @@ class NodeGrid:
         places = xy.T[::-1] / NODE_PX
         return np.asarray(ndimage.map_coordinates(values, places, order=1, mode="nearest"))
 
-    def on_window(self, values: Floats, x0: int, y0: int, width: int, height: int) -> Float64:
-        """Values (rows, columns) at every pixel of a window, (height, width), likewise."""
-        rows, columns = np.arange(y0, y0 + height), np.arange(x0, x0 + width)
-        places = np.meshgrid(rows / NODE_PX, columns / NODE_PX, indexing="ij")
-        return np.asarray(ndimage.map_coordinates(values, places, order=1, mode="nearest"))
+
+@dataclass(frozen=True)
+class NodeMap:
+    """Values (rows, columns) on nodes of a region's lattice, or on some of its rows and columns."""
+
+    values: Floats
+    first_row: int = 0
+    first_column: int = 0
+
+    def on_window(self, x0: int, y0: int, width: int, height: int) -> Floats:
+        """At every pixel of a window, (height, width), bilinear; beyond the nodes, the nearest."""
+        rows = np.arange(y0, y0 + height) / NODE_PX - self.first_row
+        columns = np.arange(x0, x0 + width) / NODE_PX - self.first_column
+        places = np.meshgrid(rows, columns, indexing="ij")
+        return np.asarray(ndimage.map_coordinates(self.values, places, order=1, mode="nearest"))
+
+    def within(self, x0: int, y0: int, width: int, height: int) -> NodeMap:
+        """No more of them than a window needs; anywhere in it the same, to the bit.
+
+        The window begins at no less than 0, and meets the nodes.
+        """
+        rows = _nodes_around(y0 / NODE_PX - self.first_row, height)
+        columns = _nodes_around(x0 / NODE_PX - self.first_column, width)
+        values = np.ascontiguousarray(self.values[rows, columns])
+        return NodeMap(values, self.first_row + rows.start, self.first_column + columns.start)
 
 
 @dataclass(frozen=True)
@@ -136,8 +156,7 @@ def field_through(displacement: Float64) -> Field:
         [ndimage.spline_filter(each, order=3, mode="mirror") for each in displacement]
     )
     control = np.pad(control, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)), mode="reflect")
-    origin = -MARGIN * NODE_PX
-    lattice = ControlLattice(origin, origin, NODE_PX, *control.shape[1:])
+    lattice = ControlLattice(-MARGIN, -MARGIN, NODE_PX, *control.shape[1:])
     return Field("smooth", np.eye(2, 3), lattice, control)
 
 
@@ -154,6 +173,11 @@ def smooth_nearest(values: Float64) -> Float64:
     """A Gaussian mean over nodes that repeats the edge."""
     sigma = (0,) * (values.ndim - 2) + (REACH_NODES, REACH_NODES)
     return np.asarray(ndimage.gaussian_filter(values, sigma, mode="nearest"), np.float64)
+
+
+def _nodes_around(first: float, size_px: int) -> slice:
+    """The nodes along one axis that pixels from `first` (in nodes) on lie between."""
+    return slice(math.floor(first), math.floor(first + (size_px - 1) / NODE_PX) + 2)
 
 
 def affine_at(affine: Float64, grid: NodeGrid) -> Float64:

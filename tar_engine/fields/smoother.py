@@ -1,24 +1,31 @@
-"""The smooth field: a spline through uncertain matches, as stiff as is asked for.
+"""The smooth field on one lattice: a spline through uncertain matches, as stiff as is asked for.
 
-A cubic B-spline on a lattice, penalised by its differences (P-splines, Eilers and Marx 1996).
+A cubic B-spline, penalised by its differences (P-splines, Eilers and Marx 1996). What the matches
+of one cell between control points say of its 4 x 4 is summed up before it is laid into the system:
+their places stay while weights and stiffness change.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import solveh_banded
+from threadpoolctl import ThreadpoolController
 
-from tar_engine.config import FitConfig
 from tar_engine.fields.field import ControlLattice, Field
 from tar_engine.fields.matches import Matches
 
 Float64 = npt.NDArray[np.float64]
+
+RIDGE = 1e-6  # of a control point's usual weight; where nothing is known the start is kept
+# Of a cell's 16 control points, every two of them once.
+PAIRS = [(later, earlier) for later in range(16) for earlier in range(later + 1)]
 
 
 class Solved(NamedTuple):
@@ -29,121 +36,84 @@ class Solved(NamedTuple):
 
 
 class Smoother:
-    """Penalised least squares on one lattice of control points, for changing weights.
+    """Penalised least squares on a lattice that holds all matches, for changing weights.
 
-    A large lattice is solved in overlapping parts: what a control point is told by matches further
-    off than `config.overlap_points` cannot be seen, and work and memory then grow with the area
-    alone.
+    Work grows with the lattice's area times the square of its columns.
     """
 
-    def __init__(self, matches: Matches, start: Float64, config: FitConfig):
-        self.start = Field("affine", start)
+    def __init__(self, matches: Matches, start: Float64, lattice: ControlLattice):
+        self.start, self.lattice = Field("affine", start), lattice
         self.from_start = self.start.at(matches.optical_xy)
         self.beyond = matches.sar_xy - matches.optical_xy - self.from_start
-        self.lattice = ControlLattice.over(matches.optical_xy, config.spacing_px)
-        self.basis = self.lattice.basis(matches.optical_xy)
-        place = self.basis.indices.reshape(-1, 16)[:, 0].astype(np.int64)
-        row, column = np.divmod(place, self.lattice.columns)  # of the first of a match's 4 x 4
-        self.parts = [
-            Part(down, across, np.flatnonzero(down.holds(row) & across.holds(column)))
-            for down in Span.of(self.lattice.rows, config)
-            for across in Span.of(self.lattice.columns, config)
-        ]
+        self.basis = lattice.basis(matches.optical_xy)
+        value = self.basis.data.reshape(-1, 16)
+        row, column = np.divmod(self.basis.indices.reshape(-1, 16)[:, 0], lattice.columns)
+        cell = row.astype(np.int64) * (lattice.columns - 3) + column
+        self.by_cell = np.argsort(cell, kind="stable")
+        cells = (lattice.rows - 3) * (lattice.columns - 3)
+        self.cell_ends = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=cells))])
+        value = value[self.by_cell]
+        later, earlier = np.array(PAIRS).T
+        self.products = value.take(later, axis=1) * value.take(earlier, axis=1)
 
-    def solve(self, weight: Float64, stiffness: float) -> Solved:
+    def solve(self, weight: Float64, stiffness: float, usual: float) -> Solved:
         """The field beyond the start for matches of weight (N,), float64.
 
-        stiffness: the bending penalty, relative to the matches' mean weight; not 0.
+        stiffness: the bending penalty, relative to `usual`, the weight that a control point's
+        matches have together; neither is 0.
         """
-        weight = weight / max(float(weight.mean()), 1e-12)
-        # Stiffness is per match, so that it means the same at every density of matches.
-        density = len(weight) / self.basis.shape[1]
-        control = np.empty((self.lattice.rows, self.lattice.columns, 2))
-        for part in self.parts:
-            found = self._solve_part(part, weight, stiffness * density, 1e-6 * density)
-            control[part.down.core, part.across.core] = found
-        at_matches = self.from_start + self.basis @ control.reshape(-1, 2)
-        control = np.ascontiguousarray(control.transpose(2, 0, 1))
+        bands = self._system(weight)
+        for offset, diagonal in bending_bands(self.lattice.rows, self.lattice.columns).items():
+            bands[: len(diagonal), offset] += usual * stiffness * diagonal
+        bands[:, 0] += usual * RIDGE
+        wanted = self.basis.T @ (weight[:, None] * self.beyond)
+        found = solveh_banded(
+            bands.T, wanted, overwrite_ab=True, overwrite_b=True, lower=True, check_finite=False
+        )
+        shape = self.lattice.rows, self.lattice.columns, 2
+        control = np.ascontiguousarray(found.reshape(shape).transpose(2, 0, 1))
+        at_matches = self.from_start + self.basis @ found
         return Solved(Field("smooth", self.start.affine, self.lattice, control), at_matches)
 
-    def _solve_part(self, part: Part, weight: Float64, bend: float, ridge: float) -> Float64:
-        """(rows, columns, 2) control values of a part's core."""
-        count, columns = part.down.size * part.across.size, part.across.size
-        value = self.basis.data.reshape(-1, 16)[part.matches]
-        place = self.basis.indices.reshape(-1, 16)[part.matches].astype(np.int64)
-        row, column = np.divmod(place, self.lattice.columns)
-        place = (row - part.down.start) * columns + column - part.across.start
-        first, second = np.tril_indices(16)
-        bands = bend * bending_bands(part.down.size, columns)
-        # Entry (i, j) of the symmetric system, i >= j, lies at [i - j, j].
-        at = (place[:, first] - place[:, second]) * count + place[:, second]
-        product = value[:, first] * value[:, second] * weight[part.matches, None]
-        bands += np.bincount(at.ravel(), product.ravel(), minlength=bands.size).reshape(bands.shape)
-        bands[0] += ridge
-        pulled = value * weight[part.matches, None]
-        wanted = np.stack(
-            [
-                np.bincount(place.ravel(), (pulled * beyond[:, None]).ravel(), minlength=count)
-                for beyond in self.beyond[part.matches].T
-            ],
-            axis=-1,
+    def _system(self, weight: Float64) -> Float64:
+        """(points, 3 * columns + 4): what the matches say of control points j and j + offset."""
+        rows, columns = self.lattice.rows, self.lattice.columns
+        places = np.arange(len(weight))
+        summed = sparse.csr_matrix(
+            (weight[self.by_cell], places, self.cell_ends),
+            shape=(len(self.cell_ends) - 1, len(weight)),
         )
-        found = solveh_banded(bands, wanted, lower=True, check_finite=False)
-        return np.asarray(found.reshape(part.down.size, columns, 2)[part.down.own, part.across.own])
+        by_cell = (summed @ self.products).reshape(rows - 3, columns - 3, len(PAIRS))
+        told = np.zeros((4, 7, rows, columns))  # by how far down, and across (+ 3), the later lies
+        for product, (later, earlier) in zip(np.moveaxis(by_cell, 2, 0), PAIRS, strict=True):
+            (y, x), (down, across) = divmod(earlier, 4), divmod(later, 4)
+            told[down - y, across - x + 3, y : y + rows - 3, x : x + columns - 3] += product
+        bands = np.zeros((rows * columns, 3 * columns + 4))
+        for down in range(4):
+            for across in range(-3 if down else 0, 4):
+                # Added: on a narrow lattice two of them are equally far apart, at other points.
+                bands[:, down * columns + across] += told[down, across + 3].ravel()
+        return bands
 
 
-@dataclass(frozen=True)
-class Span:
-    """Control points along one axis that are solved together, and those of them that are kept."""
-
-    start: int
-    stop: int
-    first_kept: int
-    end_kept: int
-
-    @classmethod
-    def of(cls, count: int, config: FitConfig) -> list[Span]:
-        """Spans that keep each of `count` points once."""
-        core, overlap = config.core_points, config.overlap_points
-        if count <= core + 2 * overlap:
-            return [cls(0, count, 0, count)]
-        ends = [(first, min(first + core, count)) for first in range(0, count, core)]
-        return [cls(max(0, a - overlap), min(count, b + overlap), a, b) for a, b in ends]
-
-    @property
-    def size(self) -> int:
-        return self.stop - self.start
-
-    @property
-    def core(self) -> slice:
-        """Of all points, those that are kept."""
-        return slice(self.first_kept, self.end_kept)
-
-    @property
-    def own(self) -> slice:
-        """The same, counted from the start."""
-        return slice(self.first_kept - self.start, self.end_kept - self.start)
-
-    def holds(self, first: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Whether four points from `first` on all lie in it."""
-        return (first >= self.start) & (first + 4 <= self.stop)
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Linear algebra of NumPy and SciPy on one thread: several go on spinning while others need
+    the cores, and the last bits depend on how many they are."""
+    with _blas_threads().limit(limits=1, user_api="blas"):
+        yield
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of the lattice, and the matches (their indexes) that tell it something."""
-
-    down: Span
-    across: Span
-    matches: npt.NDArray[np.intp]
+@functools.cache
+def _blas_threads() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 @functools.lru_cache(maxsize=8)
-def bending_bands(rows: int, columns: int) -> Float64:
-    """Bending energy of a lattice as a lower banded matrix, (3 * columns + 4, rows * columns)."""
-    bending = ControlLattice(0.0, 0.0, 1.0, rows, columns).bending()
+def bending_bands(rows: int, columns: int) -> dict[int, Float64]:
+    """Bending energy of a lattice: the lower diagonals of its matrix, by how far below the main."""
+    bending = ControlLattice(0, 0, 1.0, rows, columns).bending()
     lower = sparse.tril(bending.T @ bending).tocoo()
-    bands = np.zeros((3 * columns + 4, rows * columns))  # a match's 4 x 4 points lie that far apart
-    bands[lower.row - lower.col, lower.col] = lower.data
-    bands.setflags(write=False)
-    return bands
+    offsets = np.unique(lower.row - lower.col)
+    whole = lower.tocsr()
+    return {int(offset): whole.diagonal(-int(offset)) for offset in offsets}

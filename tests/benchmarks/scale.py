@@ -7,7 +7,8 @@ The region is generated, and the engine is a stand-in that sleeps `MATCH_S` and 
 matches as a full tile has; reading returns images of the real size without opening a file. All
 else is the program's own: tiles, Dask, workers as processes, collecting. Every row has its own
 process, so that its peak of memory is its own. `--fields` fits one smooth field to the matches of
-so many tiles, by the engine itself.
+so many tiles, by the engine itself; `--shared TILES WORKERS` does so on a worker that shares its
+parts with others.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ from unittest.mock import patch
 
 import numpy as np
 import psutil
+from distributed import Future
 
 import flows.register_region  # noqa: F401  (a run's driver holds Prefect and the engine too)
 from catalog.archives.items import Scene
 from catalog.archives.pairs import Pair
 from catalog.grid import Lattice, lattice_for
+from flows.cluster.peers import among_peers
+from flows.cluster.stream import run_one
 from flows.cluster.workers import cluster
 from flows.plan.groups import Group
 from flows.plan.plan import Plan
@@ -39,14 +43,16 @@ from flows.stages import match as estimate
 from flows.stages.fit import fit_group
 from flows.stages.group_matches import Collected, EngineSpan, TileMatches
 from flows.stages.match import HALO_PX, TILE_PX, Tile, TileImages, match_group
+from tar_engine.fields.fit import Fit, fit
 from tar_engine.fields.matches import Matches
+from tar_engine.fields.parts import SolveParts, one_by_one
 from tests.support.scenes import scene
 
 MATCH_S = 0.02  # what the stand-in sleeps
 MATCHES = (TILE_PX // 16) ** 2  # of a full tile: one per cell of 16 px
 ROWS = [(tiles, 2) for tiles in (100, 1000, 10_000, 20_000)]
 ROWS += [(2000, workers) for workers in (1, 2, 3, 4)]
-FIELDS = (25, 100, 225, 400)
+FIELDS = (25, 100, 225, 484)
 GRANULE_KM, FRAME_KM = 110.0, 200.0  # sides of Sentinel-2 granules and Sentinel-1 frames
 WEST, SOUTH = 9.0, 45.0
 KM_PER_DEGREE = 111.0
@@ -58,15 +64,19 @@ def main() -> None:
     parser.add_argument("--row", nargs=2, type=int, metavar=("TILES", "WORKERS"))
     parser.add_argument("--field", type=int, metavar="TILES")
     parser.add_argument("--fields", action="store_true")
+    parser.add_argument("--shared", nargs=2, type=int, metavar=("TILES", "WORKERS"))
     args = parser.parse_args()
     if args.row:
         print(row(*args.row), flush=True)
     elif args.field:
         print(field_row(args.field), flush=True)
+    elif args.shared:
+        print(shared_row(*args.shared), flush=True)
     elif args.fields:
-        print("one smooth field by the engine, one thread\n")
+        print(f"one smooth field by the engine, one thread; load {os.getloadavg()[0]:.1f}\n")
         print(
-            "| tiles | matches | fit, s | memory of the process, MiB |\n|---|---|---|---|",
+            "| tiles | matches | fit, s | of it CPU, s | memory of the process, MiB |\n"
+            "|---|---|---|---|---|",
             flush=True,
         )
         for tiles in FIELDS:
@@ -96,7 +106,8 @@ def row(tiles: int, workers: int) -> str:
     """One line of the table: a group of so many tiles through `match_group`."""
     plan, group = generated(tiles)
     started = time.monotonic()
-    count = len(estimate.group_tiles(plan.lattice, group))
+    tiles_of_group = estimate.group_tiles(plan.lattice, group)
+    count = len(tiles_of_group)
     planned_s = time.monotonic() - started
     with (
         cluster(workers=workers) as pool,
@@ -108,7 +119,7 @@ def row(tiles: int, workers: int) -> str:
         # Every worker imports torch with its first task; that is no cost of a tile.
         pool.client.run(import_flows)
         started, cpu_started = time.monotonic(), time.process_time()
-        matched = match_group(pool, plan, group, bar, Collected())
+        matched = match_group(pool, plan, group, tiles_of_group, bar, Collected())
         took_s, cpu_s = time.monotonic() - started, time.process_time() - cpu_started
         largest = max(pool.client.run(resident_mib).values())
     assert len(matched.counts) == count, next(iter(matched.failed.values()))
@@ -122,20 +133,48 @@ def row(tiles: int, workers: int) -> str:
 
 
 def field_row(tiles: int) -> str:
-    """One line of the second table: terrain-like displacements, half a pixel of noise."""
+    """One line of the second table: the field of `terrain_matches`."""
     plan, group = generated(tiles)
+    matches = terrain_matches(tiles)
+    started, cpu_started = time.monotonic(), time.process_time()
+    fit_group(group, matches, plan.lattice)
+    took_s, cpu_s = time.monotonic() - started, time.process_time() - cpu_started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return f"| {tiles} | {len(matches)} | {took_s:.1f} | {cpu_s:.1f} | {peak:.0f} |"
+
+
+def shared_row(tiles: int, workers: int) -> str:
+    """What one worker alone, and then one that shares with the others, takes for such a field."""
+    matches, found, told = terrain_matches(tiles), [], [f"{tiles} tiles"]
+    with cluster(workers=workers) as pool:
+        pool.client.run(import_flows)
+        for name, solve in (("alone", one_by_one), (f"shared by {workers}", among_peers)):
+
+            def submit(solve: SolveParts = solve) -> Future[Fit]:
+                there = pool.client.scatter(matches, hash=False)
+                return pool.run(fit, there, None, solve)
+
+            started, cpu_started = time.monotonic(), sum(pool.client.run(cpu_s).values())
+            found.append(run_one(pool, submit, name))
+            took_s, cpu = time.monotonic() - started, sum(pool.client.run(cpu_s).values())
+            largest = max(pool.client.run(peak_mib).values())
+            told.append(
+                f"{name} {took_s:.1f} s, {cpu - cpu_started:.1f} s of CPU, "
+                f"largest worker {largest:.0f} MiB"
+            )
+    alone, shared = (np.asarray(each.field.control) for each in found)
+    return "; ".join([*told, f"the same to the bit: {np.array_equal(alone, shared)}"])
+
+
+def terrain_matches(tiles: int) -> Matches:
+    """Of a square of so many tiles: terrain-like displacements, half a pixel of noise."""
     random = np.random.default_rng(0)
     side = round(math.sqrt(tiles)) * TILE_PX
     cells = np.arange(8, side, 16, dtype=np.float64)
     xy = np.stack(np.meshgrid(cells, cells), -1).reshape(-1, 2)
     terrain = 3 * np.sin(xy[:, 0] / 90) * np.cos(xy[:, 1] / 130)
     sar_xy = xy + np.stack([terrain, np.full(len(xy), 0.8)], -1) + random.normal(0, 0.5, xy.shape)
-    matches = Matches(xy, sar_xy, np.full(len(xy), 0.8), np.full(len(xy), 0.5))
-    started = time.monotonic()
-    fit_group(group, matches, plan.lattice)
-    took_s = time.monotonic() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return f"| {tiles} | {len(xy)} | {took_s:.1f} | {peak:.0f} |"
+    return Matches(xy, sar_xy, np.full(len(xy), 0.8), np.full(len(xy), 0.5))
 
 
 def generated(tiles: int) -> tuple[Plan, Group]:
@@ -208,6 +247,16 @@ def match_one(tile: Tile, images: TileImages) -> TileMatches:
 def import_flows() -> None:
     """Done by a worker's first task otherwise."""
     import flows.stages.match  # noqa: F401
+
+
+def cpu_s() -> float:
+    """Of the worker that is asked, so far."""
+    return time.process_time()
+
+
+def peak_mib() -> float:
+    """Of the worker that is asked."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def resident_mib() -> float:

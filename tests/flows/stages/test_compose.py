@@ -41,7 +41,8 @@ from flows.stages.compose import (
 )
 from flows.stages.estimate import GroupEstimate, PairVerdict
 from flows.stages.fit import abstain_without_optical
-from tar_engine.fields.field import Field
+from tar_engine.fields.field import ControlLattice, Field
+from tar_engine.fields.nodes import NodeMap
 from tests.support.scenes import CORNER, NOON, UTM, noise, same, scene_of, write_raster
 
 SIDE = 96
@@ -86,7 +87,7 @@ def layer_of(
 ) -> Layer:
     """A layer whose error is the same everywhere, falling by a tenth towards the right edge."""
     nodes = np.tile(np.linspace(error_px, 0.9 * error_px, 5, dtype=np.float32), (5, 1))
-    return Layer(optical, sar, field, nodes, frozenset(accepted), frozenset(refused))
+    return Layer(optical, sar, field, NodeMap(nodes), frozenset(accepted), frozenset(refused))
 
 
 def stacked(canvas: xr.Dataset, *names: str) -> np.ndarray:
@@ -303,19 +304,23 @@ def test_native_numbers_of_two_baselines_are_kept_exactly(tmp_path: Path, lattic
         assert np.array_equal(np.rint((seen - offset) / 0.0001), numbers), name
 
 
-def test_a_shard_is_the_same_in_blocks(
+def test_a_shard_is_the_same_in_blocks_and_from_a_cut_of_its_fields(
     tmp_path: Path, lattice: Lattice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layer = layer_of(
-        (raster(tmp_path, "o", noise((3, SIDE, SIDE))),),
-        (raster(tmp_path, "s", noise((1, SIDE, SIDE))),),
-        shift(0.5, 0.25),
-        0.4,
-        [("o", "s")],
-    )
-    whole = compose(job_of(lattice, layer))
+    control = np.random.default_rng(3).normal(0, 2, (2, 14, 14))
+    bent = Field("smooth", np.eye(2, 3), ControlLattice(-4, -4, 24.0, 14, 14), control)
+    optical = (raster(tmp_path, "o", noise((3, SIDE, SIDE))),)
+    sar = (raster(tmp_path, "s", noise((1, SIDE, SIDE))),)
+    layer = layer_of(optical, sar, bent, 0.4, [("o", "s")])
+    job = job_of(lattice, layer, replace(layer, field=None, error_px=None))
+    whole = compose(job)
     monkeypatch.setattr("flows.stages.compose.BLOCK_PX", 40)
-    assert compose(job_of(lattice, layer)).identical(whole)
+    assert compose(job).identical(whole)
+    assert compose(job.cut()).identical(whole)
+    field = job.cut().layers[0].field
+    assert field is not None
+    assert field.control is not None
+    assert field.control[0].size < control[0].size
 
 
 def test_layers_carry_what_became_of_each_pair(tmp_path: Path) -> None:

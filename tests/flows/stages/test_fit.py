@@ -9,6 +9,7 @@ import numpy as np
 
 from catalog.archives.pairs import Pair
 from catalog.grid import Lattice, lattice_for
+from flows.cluster.peers import among_peers
 from flows.plan.groups import Group
 from flows.stages.estimate import (
     GroupEstimate,
@@ -16,10 +17,11 @@ from flows.stages.estimate import (
     estimates_from_bytes,
     estimates_to_bytes,
 )
-from flows.stages.fit import fit_group
+from flows.stages.fit import LEAST_TILES_SHARED, fit_group, whoever_solves
 from tar_engine.config import FitConfig
 from tar_engine.fields.field import Field
 from tar_engine.fields.matches import Matches
+from tar_engine.fields.parts import one_by_one
 from tests.support.scenes import scene
 
 BBOX = (10.0, 50.0, 10.14, 50.06)
@@ -72,6 +74,11 @@ def test_a_foreign_pair_is_refused_and_does_not_bend_its_neighbour() -> None:
     alone = matches.optical_xy[~right]
     truth = (matches.sar_xy - matches.optical_xy)[~right]
     assert np.abs(estimate.field.at(alone) - truth).max() < 0.3
+
+
+def test_the_field_of_many_tiles_is_shared_with_other_workers() -> None:
+    assert whoever_solves(LEAST_TILES_SHARED) is among_peers
+    assert whoever_solves(LEAST_TILES_SHARED - 1) is one_by_one
 
 
 def test_no_match_is_a_refusal_with_a_reason() -> None:

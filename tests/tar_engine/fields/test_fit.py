@@ -93,7 +93,7 @@ def test_a_window_of_the_field_equals_its_points() -> None:
 
 
 def test_the_best_affine_of_a_smooth_field_is_its_plane() -> None:
-    lattice = ControlLattice(-96.0, -96.0, 48.0, 16, 16)
+    lattice = ControlLattice(-2, -2, 48.0, 16, 16)
     x = -96.0 + 48.0 * np.arange(16)
     control = np.stack([np.tile(0.01 * x, (16, 1)), np.full((16, 16), 2.0)])
     field = Field("smooth", np.eye(2, 3), lattice, control)
@@ -110,8 +110,8 @@ def test_a_field_survives_its_arrays() -> None:
 
 @given(u=st.floats(1.0, 6.9))
 def test_the_spline_is_scipy_s(u: float) -> None:
-    lattice = ControlLattice(0.0, 0.0, 10.0, 10, 10)
-    first, weights = lattice.basis_1d(np.array([u * 10]), 0.0, 10)
+    lattice = ControlLattice(0, 0, 10.0, 10, 10)
+    first, weights = lattice.basis_x(np.array([u * 10]))
     dense = np.zeros(10)
     dense[first[0] : first[0] + 4] = weights[0]
     knots = np.arange(-2, 12, dtype=float)
