@@ -115,6 +115,7 @@ def register_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
                 outcome = estimate_slot(run, outcome)
             if not outcome.slot.groups:
                 return outcome
+            run.workers.release_memory()  # of matching and fitting, before shards take theirs
             with run.clock("compose"):
                 # A day that lost scenes may be one that another request has published.
                 outcome = outcome if outcome.slot.published else compose_slot(run, outcome)

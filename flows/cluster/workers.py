@@ -21,6 +21,7 @@ import dask
 import torch
 from distributed import Client, Future, Nanny, Scheduler, SpecCluster
 
+from flows.cluster.heap import release_memory
 from tar_engine import Registrar
 
 GPU = {"GPU": 1}
@@ -82,6 +83,10 @@ class Workers:
     def run(self, function: Callable[..., Result], *args: Any) -> Future[Result]:
         """Run on a worker without a GPU; where all own one, on any."""
         return self._submit_beside_engines(function, *args)
+
+    def release_memory(self) -> None:
+        """Let every worker hand back what it freed (`heap`); one that does not answer keeps it."""
+        self.client.run(release_memory, on_error="ignore")
 
     def _submit_beside_engines(
         self, function: Callable[..., Result], *args: Any, priority: int = 0
