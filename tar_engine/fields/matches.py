@@ -49,8 +49,8 @@ class Matches:
             np.concatenate([part.error_px for part in parts]),
         )
 
-    def select(self, chosen: npt.NDArray[np.bool_]) -> Matches:
-        """The matches where `chosen` (N,) is true."""
+    def select(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Matches:
+        """The matches where `chosen` (N,) is true, or of these indexes."""
         return Matches(
             self.optical_xy[chosen],
             self.sar_xy[chosen],

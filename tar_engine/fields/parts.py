@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -111,19 +111,24 @@ class Parts:
         self.seen, self.fold, self.start, self.config = seen, fold, start, config
         self.lattice = ControlLattice.over(seen.optical_xy, config.spacing_px)
         self.density = len(seen) / (self.lattice.rows * self.lattice.columns)
-        self._row, _ = self.lattice.basis_y(seen.optical_xy[:, 1])
-        self._column, _ = self.lattice.basis_x(seen.optical_xy[:, 0])
-        overlap = config.overlap_points
-        self.spans = list(
-            product(
-                Span.of(self.lattice.rows, config.core_rows, overlap),
-                Span.of(self.lattice.columns, config.core_columns, overlap),
-            )
-        )
+        row, _ = self.lattice.basis_y(seen.optical_xy[:, 1])
+        column, _ = self.lattice.basis_x(seen.optical_xy[:, 0])
+        acrosses = Span.of(self.lattice.columns, config.core_columns, config.overlap_points)
+        self.spans: list[tuple[Span, Span]] = []
+        # By part: indexes of the matches it holds, and for which of them it answers.
+        self.held: list[npt.NDArray[np.intp]] = []
+        self.answers: list[Mask] = []
+        for down in Span.of(self.lattice.rows, config.core_rows, config.overlap_points):
+            in_rows = np.flatnonzero(down.holds(row))
+            for across in acrosses:
+                held = in_rows[across.holds(column[in_rows])]
+                self.spans.append((down, across))
+                self.held.append(held)
+                self.answers.append(down.answers(row[held]) & across.answers(column[held]))
 
     def try_stiffness(self, solve: SolveParts) -> dict[int, list[Rung]]:
         """A rung for each stiffness on some parts, by their places."""
-        telling = [place for place in range(len(self.spans)) if self._answers(place).any()]
+        telling = [place for place in range(len(self.spans)) if self.answers[place].any()]
         count = max(LEAST_TRIED, len(telling) // TRIED_OF)
         some = sorted(sorted(telling, key=lambda place: place * GOLDEN % 1)[:count])
         found = solve(partial(fit_part, stiffness=self.config.stiffness), map(self.cut, some))
@@ -160,14 +165,13 @@ class Parts:
         """(N,) of every match by the part that answers for it; NaN where that is not there."""
         unseen_px = np.full(len(self.seen), np.nan)
         for place, rung in rungs.items():
-            answers = self._answers(place)
-            unseen_px[answers] = rung.unseen_px[answers[self._held(place)]]
+            answers = self.answers[place]
+            unseen_px[self.held[place][answers]] = rung.unseen_px[answers]
         return unseen_px
 
     def cut(self, place: int) -> Part:
         """One part with its matches."""
-        down, across = self.spans[place]
-        held = self._held(place)
+        (down, across), held = self.spans[place], self.held[place]
         lattice = self.lattice.cut(down.every, across.every)
         matches, fold = self.seen.select(held), self.fold[held]
         return Part(lattice, matches, fold, self.start, self.density, self.config)
@@ -175,21 +179,9 @@ class Parts:
     def _mean_weight(self, tried: Mapping[int, Rung]) -> float:
         """Of all matches: as much less than at first as it became in the parts that were tried."""
         at_first = prior_weight(self.seen, self.config)
-        held = [self._held(place) for place in tried]
-        before = sum(float(at_first[mine].sum()) for mine in held)
-        after = sum(
-            int(mine.sum()) * rung.mean_weight
-            for mine, rung in zip(held, tried.values(), strict=True)
-        )
+        before = sum(float(at_first[self.held[place]].sum()) for place in tried)
+        after = sum(len(self.held[place]) * rung.mean_weight for place, rung in tried.items())
         return float(at_first.mean()) * after / max(before, 1e-12)
-
-    def _held(self, place: int) -> Mask:
-        down, across = self.spans[place]
-        return down.holds(self._row) & across.holds(self._column)
-
-    def _answers(self, place: int) -> Mask:
-        down, across = self.spans[place]
-        return down.answers(self._row) & across.answers(self._column)
 
 
 @one_blas_thread()

@@ -12,6 +12,7 @@ from catalog.store.schema import LAYOVER_OR_SHADOW, REGISTERED, SlotSchema
 from catalog.store.slot import SlotStore
 from flows.stages.compose import Layer, ShardJob, compose
 from tar_engine.fields.field import Field
+from tar_engine.fields.nodes import NodeMap
 from tests.support.grd import Radar, plateau
 from tests.support.grd_scene import write_scene
 from tests.support.scenes import NOON
@@ -21,7 +22,7 @@ UNMOVED = Field("shift", np.eye(2, 3))
 
 
 def layer_of(optical: Scene, sar: Scene) -> Layer:
-    error_px = np.full((5, 5), 0.2, np.float32)
+    error_px = NodeMap(np.full((5, 5), 0.2, np.float32))
     return Layer(
         (optical,), (sar,), UNMOVED, error_px, frozenset([(optical.id, sar.id)]), frozenset()
     )
