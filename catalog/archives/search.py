@@ -103,13 +103,19 @@ def search(
 def newest_processing(scenes: Iterable[Scene]) -> tuple[Scene, ...]:
     """Scenes by time then id, without repeated ids and superseded processings of one scene."""
     kept: list[Scene] = []
-    by_version = sorted({scene.id: scene for scene in scenes}.values(), key=_processing_version)
-    for scene in reversed(by_version):
-        newer = next((other for other in kept if _same_acquisition(scene, other)), None)
-        if newer is None:
-            kept.append(scene)
-        else:
-            logger.info("scene %s is superseded by %s", scene.id, newer.id)
+    for mates in _runs_in_time({scene.id: scene for scene in scenes}.values()):
+        newest_first = sorted(mates, key=_processing_version, reverse=True)
+        footprints = shapely.STRtree([scene.footprint for scene in newest_first])
+        newer: dict[int, Scene] = {}
+        for place, scene in enumerate(newest_first):
+            near = footprints.query(scene.footprint)
+            rivals = [newer[other] for other in sorted(near) if other in newer]
+            winner = next((other for other in rivals if _same_acquisition(scene, other)), None)
+            if winner is None:
+                newer[place] = scene
+            else:
+                logger.info("scene %s is superseded by %s", scene.id, winner.id)
+        kept += newer.values()
     return tuple(sorted(kept, key=lambda scene: (scene.datetime, scene.id)))
 
 
@@ -174,6 +180,18 @@ def _open_client(api_url: str) -> Client:
         allowed_methods=None,  # a search is a POST, and repeating it is harmless
     )
     return Client.open(api_url, stac_io=StacApiIO(max_retries=retry), timeout=TIMEOUT_SECONDS)
+
+
+def _runs_in_time(scenes: Iterable[Scene]) -> Iterator[list[Scene]]:
+    """The scenes in order of time, cut where the next is too late to be the same acquisition."""
+    run: list[Scene] = []
+    for scene in sorted(scenes, key=lambda scene: scene.datetime):
+        if run and scene.datetime - run[-1].datetime > SAME_SENSING_TIME:
+            yield run
+            run = []
+        run.append(scene)
+    if run:
+        yield run
 
 
 def _same_acquisition(scene: Scene, other: Scene) -> bool:

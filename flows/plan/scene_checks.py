@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import shapely
+
 from catalog.archives.items import Scene
 from catalog.archives.pairs import Unpaired
 from catalog.errors import SceneReadError
 from catalog.pixels.sanity import examine
 from catalog.pixels.scene import odd_heights, probe
+from flows.plan.days import DEM_MARGIN_DEGREES
 
 CHECKS_AT_ONCE = 16
 
@@ -58,12 +61,21 @@ def _check(scene: Scene) -> tuple[Scene, str | None, tuple[str, ...]]:
     if scene.unusable:
         return scene, None, ()  # pairing gives that reason
     try:
-        scene = probe(scene)
         found = examine(scene)
+        if found.footprint is not None:
+            scene = replace(scene, footprint=found.footprint)
+        scene = probe(replace(scene, terrain=terrain_under(scene)))
         heights = odd_heights(scene)
     except SceneReadError as error:
         return scene, f"cannot be read: {error}", ()
-    if found.footprint is not None:
-        scene = replace(scene, footprint=found.footprint)
     excluded = f"is excluded: {found.excluded}" if found.excluded else None
     return scene, excluded, (*found.warnings, *([heights] if heights else []))
+
+
+def terrain_under(scene: Scene) -> tuple[Scene, ...]:
+    """Of the tiles of a DEM, those under a scene and a little around it; at sea, the nearest."""
+    if not scene.terrain:
+        return ()
+    tiles = shapely.STRtree([tile.footprint for tile in scene.terrain])
+    under = sorted(tiles.query(scene.footprint.buffer(DEM_MARGIN_DEGREES)))
+    return tuple(scene.terrain[place] for place in under or [tiles.nearest(scene.footprint)])

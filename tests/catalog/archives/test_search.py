@@ -11,13 +11,14 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 import catalog.archives.search
+from catalog.archives.items import Scene
 from catalog.archives.search import catalog_api, newest_processing, search
 from catalog.errors import ArgumentError, SearchError
 from tests.support.loopback import serving
@@ -231,6 +232,22 @@ def test_each_acquisition_comes_once_in_its_newest_processing() -> None:
     ]
     numbered = [scene("S2A_11SLT_20201104_0_L2A"), scene("S2A_11SLT_20201104_1_L2A")]
     assert [each.id for each in newest_processing(numbered)] == ["S2A_11SLT_20201104_1_L2A"]
+
+
+def test_only_scenes_of_one_place_and_moment_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of a DEM share their date, and the passes of years their ground."""
+    compared: list[str] = []
+    same = catalog.archives.search._same_acquisition
+
+    def count(one: Scene, other: Scene) -> bool:
+        compared.append(one.id)
+        return same(one, other)
+
+    monkeypatch.setattr(catalog.archives.search, "_same_acquisition", count)
+    tiles = [scene(f"tile {n}", (n % 20, n // 20, n % 20 + 1, n // 20 + 1)) for n in range(400)]
+    passes = [scene(f"pass {n}", when=NOON + timedelta(days=n)) for n in range(1, 400)]
+    assert len(newest_processing([*tiles, *passes])) == 799
+    assert len(compared) <= 8 * 799
 
 
 @needs_real_data
