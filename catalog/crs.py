@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyproj
 
 from catalog.errors import ArgumentError
@@ -47,7 +48,8 @@ def default_resolution(crs: pyproj.CRS) -> float:
 
 
 def utm_crs(west: float, south: float, east: float, north: float) -> pyproj.CRS:
-    """The UTM zone at the centre of a box in degrees, WGS 84.
+    """The UTM zone at the centre of a box in degrees, WGS 84; west is greater than east where it
+    crosses the antimeridian.
 
     Raises ArgumentError for a box that reaches beyond UTM.
     """
@@ -57,5 +59,14 @@ def utm_crs(west: float, south: float, east: float, north: float) -> pyproj.CRS:
             "north or EPSG:3031 in the south",
             argument="crs",
         )
-    zone = min(int(((west + east) / 2 + 180) // 6) + 1, 60)
+    middle = (west + east) / 2 if west < east else (west + east) / 2 + 180
+    zone = int((middle + 180) // 6) % 60 + 1
     return pyproj.CRS.from_epsg((32600 if south + north >= 0 else 32700) + zone)
+
+
+def is_torn_at_antimeridian(crs: pyproj.CRS, latitude: float) -> bool:
+    """Whether ground on both sides of the antimeridian lies apart on a map."""
+    to_crs = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    x, y = to_crs.transform([179.997, 179.999, -179.999], [latitude] * 3)
+    beside, across = np.hypot(np.diff(x), np.diff(y))
+    return not across < 10 * beside

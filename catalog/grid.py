@@ -19,8 +19,15 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
-from catalog.crs import crs_code, default_resolution, parse_crs, utm_crs
+from catalog.crs import (
+    crs_code,
+    default_resolution,
+    is_torn_at_antimeridian,
+    parse_crs,
+    utm_crs,
+)
 from catalog.errors import ArgumentError
+from catalog.longitudes import TURN, as_geojson_has_it, in_one_piece
 
 LONLAT = "EPSG:4326"
 # Longest edge, in degrees, of an outline before it is transformed: a hundredth of a degree of a
@@ -29,11 +36,14 @@ OUTLINE_STEP_DEGREES = 0.01
 # More pixels than this is a typing error in the bounding box or the resolution, not a region:
 # 4e10 pixels are 2 000 km by 2 000 km at 10 m.
 MAX_LATTICE_PIXELS = 4e10
+# West is so much greater than east in a box across the antimeridian; else they were mixed up.
+LEAST_CROSSING_DEGREES = 180.0
 # infra/SCALE.md has the table this was chosen by.
 SHARD_PX = 2048
 
 BBox = tuple[float, float, float, float]
-"""(west, south, east, north) in degrees of longitude and latitude."""
+"""(west, south, east, north) in degrees of longitude and latitude; west is greater than east in a
+box across the antimeridian."""
 
 
 @dataclass(frozen=True)
@@ -233,13 +243,15 @@ class Lattice:
         return shapely.transform(dense, lambda lonlat: self.px_from_lonlat(lonlat.T).T)
 
     def lonlat_extent(self) -> BaseGeometry:
-        """The lattice's outline as a lon/lat polygon."""
+        """The lattice's outline as a lon/lat polygon, in one piece across the antimeridian."""
         height, width = self.shape
         corners = np.array([[0, 0], [0, height], [width, height], [width, 0], [0, 0]]) - 0.5
         outline = shapely.segmentize(shapely.Polygon(corners), max(self.shape) / 64)
         to_lonlat = pyproj.Transformer.from_crs(self.crs, LONLAT, always_xy=True)
-        return shapely.transform(
-            outline, lambda xy: np.stack(to_lonlat.transform(*self.crs_from_px(xy.T)), axis=1)
+        return in_one_piece(
+            shapely.transform(
+                outline, lambda xy: np.stack(to_lonlat.transform(*self.crs_from_px(xy.T)), axis=1)
+            )
         )
 
     def fingerprint(self) -> dict[str, Any]:
@@ -268,6 +280,12 @@ def lattice_for(
     """
     west, south, east, north = validated_bbox(bbox)
     target = utm_crs(west, south, east, north) if crs is None else parse_crs(crs)
+    if west > east and is_torn_at_antimeridian(target, (south + north) / 2):
+        raise ArgumentError(
+            f"crs {crs} ({target.name}) is torn at the antimeridian, which bbox {list(bbox)} "
+            "crosses; leave the crs out, or choose one that goes on there",
+            argument="crs",
+        )
     if resolution is None:
         resolution = default_resolution(target)
     if not (math.isfinite(resolution) and resolution > 0):
@@ -276,7 +294,7 @@ def lattice_for(
             argument="resolution",
         )
     to_crs = pyproj.Transformer.from_crs(LONLAT, target, always_xy=True)
-    bounds = to_crs.transform_bounds(west, south, east, north, densify_pts=64)
+    bounds = to_crs.transform_bounds(*region_outline(bbox).bounds, densify_pts=64)
     if not all(math.isfinite(value) for value in bounds):
         raise ArgumentError(
             f"bbox {list(bbox)} cannot be expressed in {target.name}; choose another crs",
@@ -298,6 +316,25 @@ def lattice_for(
     return Lattice(GeoBox((height, width), affine, target), shard_px)
 
 
+def region_outline(bbox: BBox) -> BaseGeometry:
+    """A box as a lon/lat polygon; across the antimeridian its longitudes go beyond 180.
+
+    Raises ArgumentError for a box that is none.
+    """
+    west, south, east, north = validated_bbox(bbox)
+    return shapely.box(west, south, east if west < east else east + TURN, north)
+
+
+def widened_bbox(bbox: BBox, degrees: float) -> BBox:
+    """A box with so much around it, but for what would reach over a pole or around the world."""
+    west, south, east, north = region_outline(bbox).bounds
+    west, east = west - degrees, east + degrees
+    south, north = max(south - degrees, -90.0), min(north + degrees, 90.0)
+    if east - west > TURN - LEAST_CROSSING_DEGREES:
+        return max(west, -180.0), south, min(east, 180.0), north
+    return as_geojson_has_it(shapely.box(west, south, east, north))[1]
+
+
 def validated_bbox(bbox: BBox) -> BBox:
     """The box itself, or an ArgumentError that says what is wrong with it."""
     if len(bbox) != 4 or not all(math.isfinite(value) for value in bbox):
@@ -311,10 +348,10 @@ def validated_bbox(bbox: BBox) -> BBox:
             "-90 to 90, in the order west south east north",
             argument="bbox",
         )
-    if west >= east:
+    if west >= east and west - east < LEAST_CROSSING_DEGREES:
         raise ArgumentError(
-            f"bbox west {west} must be less than east {east}; a region across the antimeridian "
-            "has to be run as two",
+            f"bbox west {west} must be less than east {east}, or, across the antimeridian, so much "
+            "greater that the box spans less than half of the world",
             argument="bbox",
         )
     if south >= north:

@@ -16,6 +16,7 @@ from shapely.geometry.base import BaseGeometry
 from catalog.archives.bands import choose_assets, is_raster
 from catalog.archives.providers import MSI_BANDS, PLAIN_STAC, POLARISATIONS, Access, Provider
 from catalog.errors import SearchError, shown
+from catalog.longitudes import in_one_piece
 
 READABLE_SCHEMES = ("", "file", "http", "https", "s3")
 # Sentinel-2's numbers are ten thousand times the reflectance; from processing baseline 04.00 on
@@ -90,7 +91,7 @@ class Scene:
     datetime: datetime
     """Sensing time, aware, UTC."""
     footprint: BaseGeometry
-    """Outline in longitude and latitude, degrees."""
+    """Outline in longitude and latitude, degrees; in one piece across the antimeridian."""
     assets: tuple[Asset, ...]
     """The rasters to read; empty when `unusable` says why there are none."""
     platform: str | None = None
@@ -317,5 +318,6 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry:
         outline = shapely.box(*corners[:2], *corners[half : half + 2])
     else:
         outline = shapely.geometry.shape(item["geometry"])
+    outline = in_one_piece(outline)
     sound: BaseGeometry = outline if outline.is_valid else shapely.make_valid(outline)
     return sound

@@ -16,7 +16,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from catalog.archives.items import Scene
-from catalog.grid import BBox, validated_bbox
+from catalog.grid import BBox, region_outline
 
 MIN_OVERLAP_SHARE = 0.05
 MAX_CLOUD_COVER = 100.0  # percent; 100 is off
@@ -89,7 +89,7 @@ def pair_scenes(
     `max_gap` is inclusive. `max_cloud_cover` is in percent; an unknown cover passes. `orbit` is an
     ORBIT_POLICY: what it leaves is ranked as said; an unknown orbit passes "best" alone.
     """
-    region = shapely.box(*validated_bbox(region_bbox))
+    region = region_outline(region_bbox)
     optical_faults = {scene.id: find_fault(scene, region, max_cloud_cover) for scene in optical}
     sar_faults = {
         scene.id: find_fault(scene, region, max_cloud_cover) or find_other_orbit(scene, orbit)

@@ -22,7 +22,7 @@ from catalog.archives.pairs import (
     find_fault,
     find_other_orbit,
 )
-from catalog.grid import BBox, validated_bbox
+from catalog.grid import BBox, region_outline
 
 MOST_PASSES = 8  # optical ones of a day: what those leave hidden, older ones rarely show
 
@@ -39,7 +39,7 @@ def choose_sar(
     of the pass's time, then of their own part of it, as long as each adds at least
     `min_added_share` of that part to what is taken. `orbit` is an ORBIT_POLICY.
     """
-    region = shapely.box(*validated_bbox(region_bbox))
+    region = region_outline(region_bbox)
     faults = {
         scene.id: find_fault(scene, region, MAX_CLOUD_COVER) or find_other_orbit(scene, orbit)
         for scene in sar
@@ -85,7 +85,7 @@ def pair_latest(
     passes only the newest MOST_PASSES with a pair are kept, however much of the ground is hidden in
     them. `max_cloud_cover` is in percent; an unknown cover passes. Left over are optical scenes.
     """
-    region = shapely.box(*validated_bbox(region_bbox))
+    region = region_outline(region_bbox)
     reasons = {scene.id: find_fault(scene, region, max_cloud_cover) for scene in optical}
     found = {
         scene.id: _pairs_of(scene, sar, region, min_overlap_share)

@@ -1,43 +1,36 @@
 """A STAC query becomes scenes.
 
-What an API may get wrong or cannot do is done here: retries, paging, repeated and reprocessed
-items, and the exact region and dates.
+What an API may get wrong or cannot do is done here and in `api`: retries, paging, repeated and
+reprocessed items, and the exact region and dates.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import shapely
-from pystac_client import Client, ConformanceClasses
-from pystac_client.exceptions import APIError
-from pystac_client.stac_api_io import StacApiIO
-from pystac_client.warnings import PystacClientWarning
-from requests import RequestException
-from urllib3 import Retry
 
 from catalog.archives import embedded
+from catalog.archives.api import fetch_items
 from catalog.archives.items import Scene, scene_from_item
 from catalog.archives.providers import PLAIN_STAC, Provider
 from catalog.errors import ArgumentError, SearchError, shown, without_secrets
-from catalog.grid import BBox, validated_bbox
-from catalog.retrying import ATTEMPTS, FIRST_WAIT_SECONDS
+from catalog.grid import BBox, region_outline
+from catalog.longitudes import TURN, facing
 
 logger = logging.getLogger(__name__)
 
-PAGE_SIZE = 100
-TIMEOUT_SECONDS = (10.0, 60.0)  # to connect, to answer
-RETRIES = ATTEMPTS - 1  # the first at once, or when the answer says to come again
-MAX_REPEATED_PAGES = 3  # with nothing new on them, one after the other
-RETRIED_STATUSES = (429, 500, 502, 503, 504)
+# What a footprint spans at most: 400 km of longitude, as in the extra wide mode of Sentinel-1.
+WIDEST_SCENE_DEGREES = 3.6  # at the equator
+MOST_REACH_DEGREES = 45.0  # near the poles
 # Two items of one pass whose footprints agree to this share are one scene, processed twice.
 SAME_FOOTPRINT_SHARE = 0.95
 SAME_SENSING_TIME = timedelta(seconds=10)
@@ -77,21 +70,22 @@ def search(
 ) -> tuple[Scene, ...]:
     """The scenes of a collection that touch `bbox` from `start` to `end`, both days included.
 
-    Sorted by time, then id; every scene once, in its newest processing. `bands` as for
+    Sorted by time, then id; every scene once, in its newest processing. Footprints are in the
+    longitudes of the region, in one piece across the antimeridian. `bands` as for
     `scene_from_item`.
 
-    Raises ArgumentError for a bad box or dates, SearchError when the API cannot be reached, is no
-    item search, does not know the collection or answers nonsense.
+    Raises ArgumentError for a bad box or dates, SearchError as `fetch_items`.
     """
-    west, south, east, north = validated_bbox(bbox)
+    region = region_outline(bbox)
     if end < start:
         raise ArgumentError(f"end {end} lies before start {start}", argument="end")
     first = datetime.combine(start, time.min, tzinfo=UTC)
     last = datetime.combine(end, time.max, tzinfo=UTC)
-    region = shapely.box(west, south, east, north)
 
-    items = _fetch_items(api_url, collection, bbox, first, last)
-    scenes = [scene_from_item(item, api_url, provider, bands) for item in items]
+    items = fetch_items(api_url, collection, query_boxes(bbox), first, last)
+    found = [scene_from_item(item, api_url, provider, bands) for item in items]
+    middle = region.centroid.x
+    scenes = [replace(scene, footprint=facing(scene.footprint, middle)) for scene in found]
     wanted = [
         scene
         for scene in scenes
@@ -119,67 +113,24 @@ def newest_processing(scenes: Iterable[Scene]) -> tuple[Scene, ...]:
     return tuple(sorted(kept, key=lambda scene: (scene.datetime, scene.id)))
 
 
-def _fetch_items(
-    api_url: str, collection: str, bbox: BBox, first: datetime, last: datetime
-) -> list[dict[str, Any]]:
-    try:
-        with warnings.catch_warnings():
-            # Conformance is checked below, and there it is an error rather than a warning.
-            warnings.simplefilter("ignore", PystacClientWarning)
-            client = _open_client(api_url)
-            if not client.conforms_to(ConformanceClasses.ITEM_SEARCH):
-                raise SearchError(
-                    f"{api_url} is no STAC API with item search (it does not declare that "
-                    "conformance class); give the address of an API's landing page",
-                    url=api_url,
-                )
-            known = sorted(found.id for found in client.get_collections())
-            if collection not in known:
-                raise SearchError(
-                    f"{api_url} has no collection {collection!r}; it has: "
-                    f"{', '.join(known) or 'none'}",
-                    url=api_url,
-                )
-            answer = client.search(
-                collections=[collection], bbox=bbox, datetime=(first, last), limit=PAGE_SIZE
-            )
-            return _unique_items(answer.pages_as_dicts(), api_url)
-    except (APIError, RequestException) as error:
-        raise SearchError(
-            f"the catalog {api_url} cannot be reached or failed to answer: {error}", url=api_url
-        ) from error
-    except SearchError:
-        raise
-    except Exception as error:
-        # pystac raises whatever its parsing runs into when an address answers something else.
-        raise SearchError(
-            f"{api_url} does not answer like a STAC API ({type(error).__name__}: {error})",
-            url=api_url,
-        ) from error
+def query_boxes(bbox: BBox) -> tuple[BBox, ...]:
+    """What to ask an API for, to find all that touches a box.
 
-
-def _unique_items(pages: Iterable[Mapping[str, Any]], api_url: str) -> list[dict[str, Any]]:
-    """The items of all pages, each once; a page may come again, but not for ever."""
-    found: dict[str, dict[str, Any]] = {}
-    repeated = 0
-    for page in pages:
-        known = len(found)
-        for item in page["features"]:
-            found.setdefault(item["id"], item)
-        repeated = repeated + 1 if page["features"] and len(found) == known else 0
-        if repeated == MAX_REPEATED_PAGES:
-            raise SearchError(f"{api_url} answers with the same page again and again", url=api_url)
-    return list(found.values())
-
-
-def _open_client(api_url: str) -> Client:
-    retry = Retry(
-        total=RETRIES,
-        backoff_factor=FIRST_WAIT_SECONDS,
-        status_forcelist=RETRIED_STATUSES,
-        allowed_methods=None,  # a search is a POST, and repeating it is harmless
+    Across the antimeridian a box is asked for in two. Near it an API may have footprints in the
+    wrong place, written as they are around the world or beyond 180 degrees; these are found by what
+    they have on the other side of it, so a footprint's width is asked for on both sides.
+    """
+    west, south, east, north = region_outline(bbox).bounds
+    highest = math.radians(max(abs(south), abs(north)))
+    reach = min(WIDEST_SCENE_DEGREES / max(math.cos(highest), 1e-9), MOST_REACH_DEGREES)
+    if east - west > TURN / 2 or (west > reach - 180 and east < 180 - reach):
+        return (bbox,)
+    if west + east < 0:
+        west, east = west + TURN, east + TURN
+    return (
+        (min(west, 180 - reach), south, 180.0, north),
+        (-180.0, south, max(east, 180 + reach) - TURN, north),
     )
-    return Client.open(api_url, stac_io=StacApiIO(max_retries=retry), timeout=TIMEOUT_SECONDS)
 
 
 def _runs_in_time(scenes: Iterable[Scene]) -> Iterator[list[Scene]]:

@@ -12,6 +12,7 @@ from scipy.ndimage import map_coordinates
 
 from catalog.errors import ArgumentError
 from catalog.grid import Lattice, Window
+from catalog.longitudes import longitudes_facing
 from catalog.pixels.rasters import Crop, RasterGrid
 from catalog.sentinel1.gcps import GcpGrid, gcp_grid_of, has_only_gcps, spline_of
 
@@ -47,11 +48,14 @@ def raster_from_lattice(lattice: Lattice, grid: Grid, positions_xy: Floats) -> F
     same_crs = grid.crs.equals(lattice.crs, ignore_axis_order=True)
     project = pyproj.Transformer.from_crs(lattice.crs, grid.crs, always_xy=True)
     inverse = ~grid.transform
+    middle, _ = grid.transform @ (grid.shape[1] / 2, grid.shape[0] / 2)
 
     def exact(xy_px: Floats) -> Floats:
         x, y = lattice.crs_from_px(xy_px)
         if not same_crs:
             x, y = project.transform(x, y)
+        if grid.crs.is_geographic:
+            x = longitudes_facing(x, middle)
         columns = inverse.a * x + inverse.b * y + inverse.c - 0.5
         rows = inverse.d * x + inverse.e * y + inverse.f - 0.5
         return np.stack([columns, rows])

@@ -13,7 +13,6 @@ from typing import Any
 import dask.array
 import numpy as np
 import rioxarray  # noqa: F401  (gives xarray objects their .rio accessor)
-import shapely
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -21,7 +20,7 @@ from zarr.storage import FsspecStore, LocalStore
 
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError
-from catalog.grid import BBox, Lattice, Window, validated_bbox
+from catalog.grid import BBox, Lattice, Window, region_outline
 from catalog.store.days import DayOrDays, published_groups
 from catalog.store.layout import (
     MULTISCALES,
@@ -239,7 +238,7 @@ def _require_one_grid(slots: Sequence[xr.Dataset], url: str) -> None:
 def _cut_to_box(mosaic: xr.Dataset, transform: Sequence[float], bbox: BBox, url: str) -> xr.Dataset:
     """The pixels that a box in longitude and latitude touches."""
     lattice = Lattice(_geobox(mosaic, transform))
-    window = lattice.window_of(shapely.box(*validated_bbox(bbox)))
+    window = lattice.window_of(region_outline(bbox))
     if window is None:
         extent = [round(edge, 4) for edge in lattice.lonlat_extent().bounds]
         raise ArgumentError(

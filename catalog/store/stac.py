@@ -25,7 +25,8 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog.archives.items import Scene
 from catalog.archives.pairs import Pair
-from catalog.grid import Lattice
+from catalog.grid import Lattice, region_outline
+from catalog.longitudes import as_geojson_has_it, facing
 from catalog.store.days import ITEM_ASSET
 from catalog.store.schema import Packing
 from catalog.store.slot import SlotStore, validated_region
@@ -54,13 +55,13 @@ def slot_item(
     scenes of a SAR slot: its time is theirs, and it shows their ground too.
     """
     optical = [pair.optical for pair in pairs]
-    footprint = _footprint(lattice, [*optical, *sar])
+    footprint, box = as_geojson_has_it(_footprint(lattice, [*optical, *sar]))
     times = [scene.datetime for scene in (*optical, *(pair.sar for pair in pairs), *sar)]
     gsd = _resolution_m(lattice)
     item = pystac.Item(
         id=f"{slot.region}-{slot.slot}",
         geometry=json.loads(shapely.to_geojson(footprint)),
-        bbox=list(footprint.bounds),
+        bbox=list(box),
         datetime=min(scene.datetime for scene in sar or optical),
         start_datetime=min(times),
         end_datetime=max(times),
@@ -234,14 +235,22 @@ def _cube(items: Sequence[pystac.Item]) -> tuple[dict[str, Dimension], dict[str,
 
 def _extent(items: Sequence[pystac.Item]) -> pystac.Extent:
     """From the first to the last, in space and in time."""
-    west, south, east, north = zip(*(item.bbox or () for item in items), strict=True)
+    boxes = [_outline_of(item) for item in items]
+    middle = boxes[0].centroid.x
+    _, extent = as_geojson_has_it(shapely.union_all([facing(box, middle) for box in boxes]))
     times = [item.common_metadata for item in items]
     starts = [each.start_datetime for each in times if each.start_datetime]
     ends = [each.end_datetime for each in times if each.end_datetime]
     return pystac.Extent(
-        pystac.SpatialExtent([[min(west), min(south), max(east), max(north)]]),
+        pystac.SpatialExtent([list(extent)]),
         pystac.TemporalExtent([[min(starts), max(ends)]]),
     )
+
+
+def _outline_of(item: pystac.Item) -> BaseGeometry:
+    """The box of an item, in one piece."""
+    west, south, east, north = item.bbox or []
+    return region_outline((west, south, east, north))
 
 
 def _summaries(items: Sequence[pystac.Item]) -> dict[str, Any]:
@@ -288,5 +297,6 @@ def _title(slot: SlotStore, pairs: Sequence[Pair], sar: Sequence[Scene]) -> str:
 
 def _footprint(lattice: Lattice, scenes: Sequence[Scene]) -> BaseGeometry:
     """What the slot can show: the scenes that it is made for, within the region."""
-    seen = shapely.union_all([scene.footprint for scene in scenes])
-    return shapely.set_precision(seen.intersection(lattice.lonlat_extent()), COORDINATE_GRID)
+    extent = lattice.lonlat_extent()
+    seen = shapely.union_all([facing(scene.footprint, extent.centroid.x) for scene in scenes])
+    return shapely.set_precision(seen.intersection(extent), COORDINATE_GRID)

@@ -17,7 +17,7 @@ from catalog.archives.providers import Provider, elevations_of, provider_named
 from catalog.archives.sar_days import choose_sar, pair_latest
 from catalog.archives.search import catalog_api, search
 from catalog.errors import SearchError
-from catalog.grid import BBox
+from catalog.grid import BBox, widened_bbox
 from catalog.sentinel1.orbits import find_orbit_file
 from flows.plan.request import RegionRequest
 
@@ -95,11 +95,7 @@ def find_dem_tiles(
 
     Raises `SearchError`, also when there is none.
     """
-    west, south, east, north = bbox
-    around = (
-        max(west - DEM_MARGIN_DEGREES, -180.0), max(south - DEM_MARGIN_DEGREES, -90.0),
-        min(east + DEM_MARGIN_DEGREES, 180.0), min(north + DEM_MARGIN_DEGREES, 90.0),
-    )  # fmt: skip
+    around = widened_bbox(bbox, DEM_MARGIN_DEGREES)
     tiles = search(api_url, collection, around, *ANY_DAY, elevations_of(provider))
     unusable = next((tile for tile in tiles if tile.unusable), None)
     if unusable is not None:

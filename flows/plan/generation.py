@@ -13,12 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import shapely
-
 from catalog.archives.items import Scene
 from catalog.archives.pairs import Pair
 from catalog.archives.providers import PLAIN_STAC
-from catalog.grid import Lattice
+from catalog.grid import Lattice, region_outline
 from catalog.store.publish import generation_name
 from flows.plan.groups import Group, common_bands, group_day, group_pairs
 from flows.plan.request import InName, RegionRequest
@@ -110,7 +108,7 @@ def plan_slot(
     `sar` are all the SAR scenes of a SAR slot, with and without a pair; an optical slot has none.
     `memory` are the versions, by name, that the day is registered by.
     """
-    region = shapely.box(*request.bbox)
+    region = region_outline(request.bbox)
     groups = group_day(pairs, sar, region) if sar else group_pairs(pairs, region)
     settings = configuration(request)
     content = {

@@ -11,14 +11,12 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-import shapely
-
 from catalog.archives.items import Scene
 from catalog.archives.pairs import Pair, Unpaired, orbit_of, sar_orbits
 from catalog.archives.providers import provider_named
 from catalog.archives.signing import require_package
 from catalog.errors import CatalogError
-from catalog.grid import Lattice, lattice_for
+from catalog.grid import Lattice, lattice_for, region_outline
 from catalog.store.publish import published_generation, published_properties
 from catalog.store.slot import SlotStore, check_writable
 from flows.cluster.workers import DispatchError, check_scheduler
@@ -93,7 +91,7 @@ def plan_region(request: RegionRequest, weights_sha256: str) -> Plan:
     found_optical, found_sar = find_scenes(request)
     checked = check_scenes([*found_optical, *found_sar])
     optical, sar = checked.scenes[: len(found_optical)], checked.scenes[len(found_optical) :]
-    hidden = find_hidden(_without(optical, checked.unusable), shapely.box(*request.bbox))
+    hidden = find_hidden(_without(optical, checked.unusable), region_outline(request.bbox))
     days = make_days(
         _without(optical, [*checked.unusable, *hidden]), _without(sar, checked.unusable), request
     )

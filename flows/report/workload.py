@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import shapely
-
 from catalog.archives.sizes import file_sizes
-from catalog.grid import Lattice, Shard
+from catalog.grid import Lattice, Shard, region_outline
 from catalog.store.layout import overview_factors
 from catalog.store.overviews import overview_shards
 from flows.plan.generation import SlotPlan
@@ -74,7 +72,7 @@ def estimate_workload(plan: Plan) -> Workload:
     """
     groups = [group for slot in plan.unfinished for group in slot.groups]
     scenes = {scene.id: scene for group in groups for scene in group.scenes}
-    sizes = file_sizes(tuple(scenes.values()), shapely.box(*plan.request.bbox))
+    sizes = file_sizes(tuple(scenes.values()), region_outline(plan.request.bbox))
     tiles, shards = count_steps(plan)
     pixels = sum(count_pixels(plan, slot) for slot in plan.unfinished)
     rates, workers = find_rates(plan), known_workers(plan)

@@ -11,7 +11,8 @@ from http.server import ThreadingHTTPServer
 @contextmanager
 def serving(server: ThreadingHTTPServer) -> Iterator[str]:
     """Let a server answer; yields its host:port."""
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    # Looks every so often, in seconds, whether it shall end.
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield f"127.0.0.1:{server.server_port}"
     finally:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+import catalog.archives.api
 import catalog.archives.search
 from catalog.archives.items import Scene
 from catalog.archives.search import catalog_api, newest_processing, search
@@ -77,7 +78,7 @@ def test_a_file_is_served_and_searched(tmp_path: Path) -> None:
 
 
 def test_all_pages_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog.archives.search, "PAGE_SIZE", 3)
+    monkeypatch.setattr(catalog.archives.api, "PAGE_SIZE", 3)
     path = write_items(
         tmp_path, *(item(f"i{n}", f"{n}.tif", box=(n, 0.0, n + 1.0, 1.0)) for n in range(11))
     )
@@ -106,7 +107,7 @@ def test_bad_arguments_are_named_before_anything_is_asked() -> None:
 
 
 def test_an_unreachable_api_is_a_search_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog.archives.search, "RETRIES", 1)
+    monkeypatch.setattr(catalog.archives.api, "RETRIES", 1)
     with pytest.raises(SearchError, match=r"127\.0\.0\.1:9.*cannot be reached") as caught:
         search(API, "optical", WORLD, DAY, DAY)
     assert caught.value.url == API
@@ -114,7 +115,7 @@ def test_an_unreachable_api_is_a_search_error(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_catalogs_token_stays_out_of_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog.archives.search, "RETRIES", 0)
+    monkeypatch.setattr(catalog.archives.api, "RETRIES", 0)
     with (
         pytest.raises(SearchError, match=r"http://127\.0\.0\.1:9/stac cannot be reached") as caught,
         catalog_api("http://127.0.0.1:9/stac?token=S3CRET") as url,
@@ -144,7 +145,7 @@ def test_what_is_no_api_is_a_search_error() -> None:
 
 
 def test_transient_failures_are_retried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(catalog.archives.search, "RETRIES", 2)
+    monkeypatch.setattr(catalog.archives.api, "RETRIES", 2)
     with catalog_api(write_items(tmp_path, item("a", "a.tif"))) as real:
         with urllib.request.urlopen(real, timeout=5) as response:
             landing = response.read().decode()

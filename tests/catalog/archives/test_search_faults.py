@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-import catalog.archives.search
+import catalog.archives.api
 from catalog.archives.search import catalog_api, search
 from catalog.errors import SearchError
 from tests.support.loopback import serving
@@ -108,7 +108,7 @@ def searched(folder: Path, count: int, delay_s: float) -> tuple[list[str], list[
 def test_each_scene_comes_once_from_an_awkward_api(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog.archives.search, "PAGE_SIZE", 10)
+    monkeypatch.setattr(catalog.archives.api, "PAGE_SIZE", 10)
     ids, answered, _ = searched(tmp_path, 100, SHORT_SECONDS)
     assert ids == [f"i{n:04}" for n in range(100)]
     assert answered[0] == "503"
@@ -119,7 +119,7 @@ def test_each_scene_comes_once_from_an_awkward_api(
 def test_a_page_that_comes_for_ever_is_a_search_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog.archives.search, "PAGE_SIZE", 5)
+    monkeypatch.setattr(catalog.archives.api, "PAGE_SIZE", 5)
     with (
         catalog_api(many_items(tmp_path, 40)) as real,
         awkward_api(real, delay_s=0.0, repeat=2, stuck=True) as (url, _),
