@@ -1,11 +1,12 @@
 """Whether a scene is what its item says: data where it should be, numbers that can be reflectance.
 
-Looks at a thin sample of every asset, so it costs a few small requests. What it finds is either a
-reason not to use the scene, or a warning.
+Looks at a thin sample of every asset, so it costs a few small requests. What it finds is a reason
+not to use the scene, a warning, or where the scene has data, if that is not where its item says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -21,6 +22,7 @@ from shapely.geometry.base import BaseGeometry
 from catalog.archives.items import Asset, Scene
 from catalog.archives.providers import MSI_BANDS
 from catalog.grid import LONLAT
+from catalog.longitudes import facing, in_one_piece, longitudes_facing
 from catalog.pixels.rasters import read_asset
 from catalog.sentinel1.gcps import gcp_grid_of, has_only_gcps, lonlat_of, outline_of
 
@@ -29,7 +31,12 @@ POINTS = 5  # along a side, of a large raster without overviews: every point cos
 SMALL_PX = 2048  # along a side; up to here no overviews are needed
 LEAST_SAMPLES = 16  # fewer prove nothing
 
-LEAST_DATA_SHARE = 0.5  # of a footprint; less is a border, and no scene
+# Of a footprint may be empty, by its author's rounding. More is a promise of ground that is not
+# there, as by items that tell the square of their tile.
+MOST_EMPTY_SHARE = 0.1
+# Of its data a footprint may leave out. Edges that are straight in longitude and latitude are not
+# straight in the raster: at 80 degrees north, four corners leave out 2 %.
+MOST_LEFT_OUT_SHARE = 0.002
 # Over dark water and in deep shadow, atmospheric correction goes some hundredths below nothing. An
 # offset subtracted twice takes a tenth from all: vegetation, dark in visible light, goes lower.
 LOWEST_REFLECTANCE = -0.03
@@ -46,7 +53,7 @@ class Examination:
     excluded: str | None = None
     warnings: tuple[str, ...] = ()
     footprint: BaseGeometry | None = None
-    """The outline of its raster, where its item's contradicts it; longitude and latitude."""
+    """The outline of its data, where its item's is another; longitude and latitude."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,8 @@ class _Sample:
     """(2, N), degrees."""
     outline: BaseGeometry
     """Of the raster, longitude and latitude."""
+    seen: BaseGeometry
+    """The outline of its data, longitude and latitude, too large by a sample at most."""
     corner: tuple[float, float]
     """(x, y) where the raster begins, in its CRS."""
     pixel: float
@@ -76,32 +85,50 @@ class _Sample:
 def examine(scene: Scene) -> Examination:
     """Sample every asset and compare it with the item. Raises SceneReadError."""
     samples = [
-        read_asset(scene, asset, partial(_take_sample, asset=asset)) for asset in scene.assets
+        read_asset(scene, asset, partial(_take_sample, scene=scene, asset=asset))
+        for asset in scene.assets
     ]
-    contradiction = next(
-        filter(None, (_footprint_contradiction(scene, sample) for sample in samples)), None
-    )
-    outline = samples[0].outline if contradiction else None
-    footprint = scene.footprint if outline is None else outline
-    faults = (_coverage_fault(sample, footprint) or _offset_fault(sample) for sample in samples)
+    faults = (_empty_fault(sample) or _offset_fault(sample) for sample in samples)
+    excluded = next(filter(None, faults), None)
+    if excluded:
+        return Examination(excluded)
+    footprint, contradiction = _believed_footprint(scene, samples)
     moved = next(filter(None, map(_origin_contradiction, samples)), None)
-    warnings = tuple(filter(None, (contradiction, moved)))
-    return Examination(next(filter(None, faults), None), warnings, outline)
+    return Examination(None, tuple(filter(None, (contradiction, moved))), footprint)
 
 
-def _coverage_fault(sample: _Sample, footprint: BaseGeometry) -> str | None:
-    """Nothing there, or a border where the footprint promises ground."""
-    if not sample.data.any():
-        return f"every pixel looked at in its asset {sample.asset.key} is zero or no data"
-    inside = _inside(sample, footprint)
+def _empty_fault(sample: _Sample) -> str | None:
+    if sample.data.any():
+        return None
+    return f"every pixel looked at in its asset {sample.asset.key} is zero or no data"
+
+
+def _believed_footprint(
+    scene: Scene, samples: Sequence[_Sample]
+) -> tuple[BaseGeometry | None, str | None]:
+    """Where a scene has data, if its item says otherwise, and what to tell of that."""
+    # Dark water is zero in single bands.
+    fullest = max(samples, key=lambda sample: sample.data.mean())
+    contradictions = (_footprint_contradiction(scene, sample) for sample in samples)
+    if why := next(filter(None, contradictions), None):
+        return fullest.seen, why
+    if why := _empty_promise(scene, fullest):
+        return scene.footprint & fullest.seen, why
+    left_out = 1 - _inside(fullest, scene.footprint)[fullest.data].mean()
+    return (fullest.seen if left_out > MOST_LEFT_OUT_SHARE else None), None
+
+
+def _empty_promise(scene: Scene, sample: _Sample) -> str | None:
+    """A footprint where much is no data."""
+    inside = _inside(sample, scene.footprint)
     if inside.sum() < LEAST_SAMPLES:
         return None
     empty = 1.0 - sample.data[inside].mean()
-    if empty <= 1.0 - LEAST_DATA_SHARE:
+    if empty <= MOST_EMPTY_SHARE:
         return None
     return (
-        f"{empty:.0%} of its footprint is zero or no data in its asset {sample.asset.key}: a "
-        "border, and no scene"
+        f"{empty:.0%} of its item's geometry is zero or no data in its asset {sample.asset.key}; "
+        "it is used where it has data"
     )
 
 
@@ -165,7 +192,7 @@ def _inside(sample: _Sample, footprint: BaseGeometry) -> NDArray[np.bool_]:
     return np.asarray(shapely.contains_xy(footprint, *sample.lonlat), np.bool_)
 
 
-def _take_sample(source: DatasetReader, asset: Asset) -> _Sample:
+def _take_sample(source: DatasetReader, scene: Scene, asset: Asset) -> _Sample:
     indexes = list(range(1, len(asset.bands) + 1))
     height, width = source.shape
     if source.overviews(1) or max(height, width) <= SMALL_PX:
@@ -189,25 +216,61 @@ def _take_sample(source: DatasetReader, asset: Asset) -> _Sample:
     columns, rows = np.meshgrid(_middles(width, shape[1]), _middles(height, shape[0]))
     pixels = np.stack([columns.ravel(), rows.ravel()])
     zero = (stored == 0).all(axis=0)
+    data = np.isfinite(values).any(axis=0) & ~zero
+    seen = _hull(pixels[:, data], (height, width), shape)
+    middle = 0.0 if scene.footprint.is_empty else scene.footprint.centroid.x
     transform = source.transform
     if has_only_gcps(source):
         grid = gcp_grid_of(source)
         # Whatever transform its item tells is made up: the file has none.
         asset = replace(asset, transform=None)
-        return _Sample(
-            asset, values, zero, lonlat_of(grid, pixels), outline_of(grid), (0.0, 0.0), 0.0
-        )
+        lonlat = partial(lonlat_of, grid)
+        outline, corner, pixel = outline_of(grid), (0.0, 0.0), 0.0
+    else:
+        lonlat = partial(_lonlat_of, source)
+        outline = _on_earth(shapely.box(0, 0, width, height), lonlat)
+        corner, pixel = (transform.c, transform.f), abs(transform.a)
+    longitudes, latitudes = lonlat(pixels)
+    return _Sample(
+        asset,
+        values,
+        zero,
+        np.stack([longitudes_facing(longitudes, middle), latitudes]),
+        facing(outline, middle),
+        facing(_on_earth(seen, lonlat), middle),
+        corner,
+        pixel,
+    )
+
+
+def _hull(
+    pixels: NDArray[np.float64], size: tuple[int, int], samples: tuple[int, int]
+) -> BaseGeometry:
+    """What lies between sampled pixels (2, N) of a raster, and a sample's width around it."""
+    height, width = size
+    across, down = width / samples[1], height / samples[0]
+    reach = 1.5 * np.array([[across], [down]])
+    corners = [pixels + reach * np.array([[x], [y]]) for x in (-1, 1) for y in (-1, 1)]
+    hull = shapely.MultiPoint(np.concatenate(corners, axis=1).T).convex_hull
+    return hull & shapely.box(0, 0, width, height)
+
+
+def _lonlat_of(source: DatasetReader, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Longitude and latitude of pixel positions, both (2, N), corners at integers."""
     crs = pyproj.CRS.from_wkt(source.crs.to_wkt())
     to_lonlat = pyproj.Transformer.from_crs(crs, LONLAT, always_xy=True)
+    return np.stack(to_lonlat.transform(*(source.transform @ (pixels[0], pixels[1]))))
 
-    def lonlat(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = transform @ (xy[0], xy[1])
-        return np.stack(to_lonlat.transform(x, y))
 
-    frame = shapely.segmentize(shapely.box(0, 0, width, height), max(height, width) / 16)
-    outline = shapely.transform(frame, lambda xy: lonlat(xy.T).T)
-    corner = transform.c, transform.f
-    return _Sample(asset, values, zero, lonlat(pixels), outline, corner, abs(transform.a))
+def _on_earth(
+    outline: BaseGeometry, lonlat: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> BaseGeometry:
+    """An outline in pixels, from their corners, in longitude and latitude."""
+    if outline.is_empty:
+        return outline
+    left, top, right, bottom = outline.bounds
+    dense = shapely.segmentize(outline, max(right - left, bottom - top) / 16)
+    return in_one_piece(shapely.transform(dense, lambda xy: lonlat(xy.T).T))
 
 
 def _read(

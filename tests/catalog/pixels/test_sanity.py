@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 import pytest
+import rasterio
 import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from catalog.archives.items import Scene, scene_from_item
 from catalog.archives.providers import provider_named
+from catalog.grid import Lattice
+from catalog.longitudes import as_geojson_has_it, facing, in_one_piece
 from catalog.pixels import sanity
 from catalog.pixels.sanity import examine
 from tests.support.archives import CONVENTIONS, write_scene
@@ -58,24 +65,37 @@ def test_an_offset_that_would_be_subtracted_twice_is_found(tmp_path: Path, kind:
     assert "its numbers have no offset left to subtract" in found.excluded
 
 
-def test_an_empty_scene_and_a_border_are_found(tmp_path: Path) -> None:
+def test_an_empty_scene_is_found(tmp_path: Path) -> None:
     nothing = {band: np.full((240, 240), np.nan) for band in NIR_TOO}
-    found = examine(scene_by("planetary computer", tmp_path / "a", reflectance=nothing))
+    found = examine(scene_by("planetary computer", tmp_path, reflectance=nothing))
     assert found.excluded == "every pixel looked at in its asset B04 is zero or no data"
+
+
+def test_the_square_of_a_tile_is_used_where_it_has_data(tmp_path: Path) -> None:
+    """As items tell it of granules at the edge of a swath."""
     bordered = ground("forest")
     for values in bordered.values():
         values[60:, :] = np.nan
-    found = examine(scene_by("copernicus", tmp_path / "b", reflectance=bordered))
-    assert found.excluded is not None
-    assert "74% of its footprint is zero or no data in its asset B04_10m" in found.excluded
+    scene = scene_by("copernicus", tmp_path, reflectance=bordered)
+    found = examine(scene)
+    assert found.excluded is None
+    (warning,) = found.warnings
+    assert "74% of its item's geometry is zero or no data in its asset B04_10m" in warning
+    _, south, _, north = scene.footprint.bounds
+    assert found.footprint is not None
+    _, lowest, _, highest = found.footprint.bounds
+    assert highest == pytest.approx(north, abs=1e-4)
+    assert (north - lowest) / (north - south) == pytest.approx(0.26, abs=0.02)
 
 
-def test_zeros_that_no_one_declared_are_a_border_too(tmp_path: Path) -> None:
+def test_zeros_that_no_one_declared_are_no_ground_either(tmp_path: Path) -> None:
     values = noise((1, 300, 300))
     values[:, :, 100:] = 0
-    found = examine(scene_of(write_raster(tmp_path / "x.tif", values), ("vh",)))
-    assert found.excluded is not None
-    assert "67% of its footprint" in found.excluded
+    scene = scene_of(write_raster(tmp_path / "x.tif", values), ("vh",))
+    found = examine(scene)
+    assert "67% of its item's geometry" in found.warnings[0]
+    assert found.footprint is not None
+    assert found.footprint.area / scene.footprint.area == pytest.approx(0.34, abs=0.02)
 
 
 def test_a_narrow_swath_in_its_own_footprint_is_sound(tmp_path: Path) -> None:
@@ -86,8 +106,56 @@ def test_a_narrow_swath_in_its_own_footprint_is_sound(tmp_path: Path) -> None:
     scene = scene_by("earth search, applied", tmp_path, reflectance=values)
     west, south, east, north = scene.footprint.bounds
     narrow = shapely.box(west, south, west + (east - west) / 6, north)
-    found = examine(type(scene)(**{**vars(scene), "footprint": narrow}))
-    assert found == sanity.Examination()
+    found = examine(replace(scene, footprint=narrow))
+    assert found.excluded is None
+    assert not found.warnings
+
+
+def test_four_corners_far_north_leave_out_no_data(tmp_path: Path) -> None:
+    """Their edges are straight in longitude and latitude, those of the raster on its map."""
+    path = write_raster(
+        tmp_path / "x.tif", noise((1, 400, 400)), crs="EPSG:32633", corner=(5e5, 8.9e6), pixel=600.0
+    )
+    scene = scene_of(path, ("vh",))
+    corners = corners_of(path)
+    found = examine(replace(scene, footprint=shapely.Polygon(corners)))
+    assert found.footprint is not None
+    assert found.excluded is None
+    assert not found.warnings
+    lattice = Lattice(GeoBox((400, 400), Affine(600, 0, 5e5, 0, -600, 8.9e6), "EPSG:32633"))
+    assert lattice.mask_of(shapely.Polygon(corners), lattice.window).mean() < 0.985
+    assert lattice.mask_of(found.footprint, lattice.window).mean() > 0.9999
+
+
+@pytest.mark.parametrize("how", ["around the world", "split", "beyond 180"])
+def test_a_raster_across_the_antimeridian_agrees_with_its_item(tmp_path: Path, how: str) -> None:
+    path = write_raster(
+        tmp_path / "x.tif", noise((1, 300, 300)), crs="EPSG:32660", corner=(7.135e5, 5.54e6)
+    )
+    whole = shapely.Polygon(corners_of(path))
+    footprint = {
+        "around the world": whole,
+        "split": as_geojson_has_it(in_one_piece(whole))[0],
+        "beyond 180": in_one_piece(whole),
+    }[how]
+    assert np.ptp(whole.bounds[::2]) > 359
+    for middle in (180.0, -180.0):
+        scene = scene_of(path, ("vh",))
+        scene = replace(scene, footprint=facing(in_one_piece(footprint), middle))
+        assert examine(scene) == sanity.Examination()
+
+
+def corners_of(path: Path) -> list[tuple[float, float]]:
+    """Longitude and latitude of a raster's corners."""
+    with rasterio.open(path) as source:
+        left, bottom, right, top = source.bounds
+        to_lonlat = pyproj.Transformer.from_crs(source.crs.to_wkt(), "EPSG:4326", always_xy=True)
+    return list(
+        zip(
+            *to_lonlat.transform([left, right, right, left], [top, top, bottom, bottom]),
+            strict=True,
+        )
+    )
 
 
 def test_a_geometry_that_its_raster_contradicts_gives_way(tmp_path: Path) -> None:
@@ -133,7 +201,6 @@ def test_a_large_raster_without_overviews_costs_few_blocks(
 
     monkeypatch.setattr(sanity, "_read", read)
     monkeypatch.setattr(sanity, "SMALL_PX", 64)
-    excluded = examine(found).excluded
-    assert excluded is not None
-    assert "60% of its footprint" in excluded
+    (warning,) = examine(found).warnings
+    assert "60% of its item's geometry" in warning
     assert asked == [1] * 25
