@@ -130,7 +130,10 @@ class RegionRequest(BaseModel):
         InName.BY_CONTENT,
         Prompt(WHAT, "W S E N"),
         WithJsonSchema(BBOX_FORM, mode="validation"),
-    ] = Field(description="west, south, east, north in degrees")
+    ] = Field(
+        description="west, south, east, north in degrees; across the antimeridian west is greater "
+        "than east"
+    )
     start: Annotated[date, InName.BY_CONTENT, Prompt(WHAT, "YYYY-MM-DD")] = Field(
         description="first day of the mosaics, by the sun where their scenes are"
     )

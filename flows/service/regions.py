@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shapely.errors import ShapelyError
 
+from catalog.longitudes import as_geojson_has_it, facing, in_one_piece
 from flows.plan.request import RegionRequest, RequestError, prompt_of
 
 GIVEN_BY_THE_RUN = ("start", "end", "region")  # days; and the name is called `name` here
@@ -127,9 +128,11 @@ def _bbox_of(geometry: Any, folder: Path, has_bbox: bool) -> tuple[float, ...]:
             geometry = json.loads((folder / geometry).read_text(encoding="utf-8"))
         parts = geometry.get("features", [geometry])
         shapes = [shapely.geometry.shape(part.get("geometry", part)) for part in parts]
-        bounds = shapely.GeometryCollection(shapes).bounds
+        whole = [in_one_piece(part) for part in shapes]
+        beside = [facing(part, whole[0].centroid.x) for part in whole]
+        _, bounds = as_geojson_has_it(shapely.GeometryCollection(beside))
     except OSError as error:
         raise RequestError(f"geometry: {error.strerror or error}: {geometry}") from error
-    except (ValueError, TypeError, KeyError, AttributeError, ShapelyError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ShapelyError) as error:
         raise RequestError(f"geometry: is no GeoJSON ({error})") from error
     return tuple(float(edge) for edge in bounds)

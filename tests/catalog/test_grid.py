@@ -15,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import ArgumentError
-from catalog.grid import Lattice, Window, lattice_for, validated_bbox
+from catalog.grid import (
+    Lattice,
+    Window,
+    lattice_for,
+    region_outline,
+    validated_bbox,
+    widened_bbox,
+)
+from catalog.longitudes import facing
 
 BOX = (-118.08, 33.72, -117.80, 33.96)
 LATTICE = lattice_for(BOX)
@@ -149,6 +157,45 @@ def test_touching_and_distant_geometries_have_no_window() -> None:
 
 def test_extent_holds_the_box() -> None:
     assert LATTICE.lonlat_extent().buffer(1e-9).contains(shapely.box(*BOX))
+
+
+@pytest.mark.parametrize("latitude", [-75.0, 0.5, 60.0, 83.0])
+@pytest.mark.parametrize(("west", "east"), [(179.9, -179.7), (179.5, -179.95), (179.0, 180.0)])
+def test_a_region_across_the_antimeridian_is_one_lattice_in_one_zone(
+    west: float, east: float, latitude: float
+) -> None:
+    box = west, latitude, east, latitude + 0.1
+    region = region_outline(box)
+    lattice = lattice_for(box)
+    middle = region.centroid.x
+    assert lattice.crs_code in (
+        f"EPSG:32{'6' if latitude > 0 else '7'}{'60' if middle < 180 else '01'}",
+    )
+    extent = facing(lattice.lonlat_extent(), middle)
+    assert extent.buffer(1e-6).contains(region)
+    assert extent.area < 1.5 * region.area
+    assert lattice.window_of(region) == lattice.window
+    for longitudes in (region, facing(region, 0.0), facing(region, 359.0)):
+        seen = lattice.mask_of(longitudes, lattice.window)
+        assert seen.mean() == pytest.approx(region.area / extent.area, rel=0.05)
+
+
+def test_a_map_that_is_torn_at_the_antimeridian_cannot_show_it() -> None:
+    box = (179.9, 70.0, -179.9, 70.1)
+    for crs, resolution in (("EPSG:4326", 1e-4), ("EPSG:3857", 10.0)):
+        with pytest.raises(ArgumentError, match="torn at the antimeridian") as caught:
+            lattice_for(box, crs=crs, resolution=resolution)
+        assert caught.value.argument == "crs"
+    height, width = lattice_for(box, crs="EPSG:3413").shape
+    assert max(height, width) < 2000
+
+
+def test_a_box_is_widened_across_the_antimeridian_and_up_to_the_pole() -> None:
+    assert widened_bbox((1.0, 2.0, 3.0, 4.0), 0.5) == (0.5, 1.5, 3.5, 4.5)
+    assert widened_bbox((-180.0, 80.0, -179.0, 90.0), 0.5) == (179.5, 79.5, -178.5, 90.0)
+    assert widened_bbox((179.0, -90.0, 179.75, -80.0), 0.5) == (178.5, -90.0, -179.75, -79.5)
+    assert widened_bbox((179.0, 1.0, -179.0, 2.0), 0.5) == (178.5, 0.5, -178.5, 2.5)
+    assert widened_bbox((-180.0, 1.0, 179.9, 2.0), 0.5) == (-180.0, 0.5, 180.0, 2.5)
 
 
 def test_lattices_survive_pickling_and_fingerprints_tell_them_apart() -> None:

@@ -14,15 +14,19 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+import shapely
 
 import catalog.archives.api
 import catalog.archives.search
 from catalog.archives.items import Scene
 from catalog.archives.search import catalog_api, newest_processing, search
 from catalog.errors import ArgumentError, SearchError
+from catalog.longitudes import as_geojson_has_it
 from tests.support.loopback import serving
+from tests.support.quirky_api import Quirks, quirky_api
 from tests.support.scenes import (
     DAY,
     NOON,
@@ -84,6 +88,47 @@ def test_all_pages_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     with catalog_api(path) as url:
         assert len(search(url, "optical", WORLD, DAY, DAY)) == 11
+
+
+def place(how: str, west: float, east: float) -> dict[str, Any]:
+    """Geometry and box of a scene as archives write it, which may cross the antimeridian."""
+    whole = shapely.box(west, 50.0, east, 50.5)
+    cut, box = as_geojson_has_it(whole)
+    written = cut
+    if west < 180 < east and how != "split":
+        around = shapely.box(east - 360, 50.0, west, 50.5)
+        written = whole if how == "beyond 180" else around
+    return {"geometry": shapely.geometry.mapping(written), "bbox": list(box)}
+
+
+@pytest.mark.parametrize("how", ["split", "beyond 180", "around the world"])
+def test_scenes_across_the_antimeridian_are_found_however_they_are_written(
+    tmp_path: Path, how: str
+) -> None:
+    ends = {"across": (179.2, 180.5), "east": (180.2, 181.4), "west": (177.0, 178.9)}
+    items = [item(name, "x.tif") | place(how, *edges) for name, edges in ends.items()]
+    elsewhere = item("elsewhere", "x.tif", box=(0.0, 50.0, 1.0, 50.5))
+    with catalog_api(write_items(tmp_path, *items, elsewhere)) as url:
+        for west, east, names in (
+            (179.6, -179.8, ["across", "east"]),
+            (179.3, 179.5, ["across"]),
+            (-179.9, -179.6, ["across", "east"]),
+            (178.0, 180.0, ["across", "west"]),
+        ):
+            found = search(url, "optical", (west, 50.0, east, 50.5), DAY, DAY)
+            assert sorted(each.id for each in found) == names
+            assert len({each.solar_day for each in found}) == 1
+            for each in found:
+                first, last = ends[each.id]
+                assert each.footprint.geom_type == "Polygon"
+                assert each.footprint.area == pytest.approx((last - first) * 0.5)
+
+
+def test_a_box_alone_may_cross_the_antimeridian_too() -> None:
+    only_box = item("a", "x.tif") | {"geometry": None, "bbox": [179.5, 50.0, -179.5, 50.5]}
+    with quirky_api([only_box], Quirks()) as (url, _):
+        (found,) = search(url, "optical", (179.9, 50.0, -179.9, 50.1), DAY, DAY)
+    assert found.footprint.bounds == (179.5, 50.0, 180.5, 50.5)
 
 
 def test_an_unknown_collection_is_told_with_the_known_ones(tmp_path: Path) -> None:

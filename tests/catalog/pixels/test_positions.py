@@ -37,3 +37,26 @@ def test_a_window_is_placed_as_its_positions_are_in_any_order() -> None:
     unknown = raster_from_lattice(lattice, grid, shuffled)
     assert np.isnan(unknown).sum() == 2
     assert np.isnan(unknown[:, 3, 4]).all()
+
+
+def test_rasters_in_degrees_go_on_across_the_antimeridian() -> None:
+    """One raster across it, and one on each side of it, as the tiles of a DEM."""
+    lattice = lattice_for((179.9, 50.0, -179.9, 50.1), resolution=100.0)
+    longitudes = pyproj.Transformer.from_crs(lattice.crs, "EPSG:4326", always_xy=True).transform(
+        *lattice.crs_from_px(lattice.window.positions())
+    )[0]
+    whole, west, east = (
+        raster_from_lattice(lattice, grid_in_degrees(corner), lattice.window.positions())[0]
+        for corner in (179.5, 179.0, -180.0)
+    )
+    expected = np.where(longitudes < 0, longitudes + 360, longitudes)
+    np.testing.assert_allclose((whole + 0.5) / 100 + 179.5, expected, atol=1e-4)
+    on_west, on_east = ((x > -0.5) & (x < 99.5) for x in (west, east))
+    assert np.array_equal(on_west, ~on_east)
+    assert np.array_equal(on_east, longitudes < 0)
+
+
+def grid_in_degrees(west: float) -> RasterGrid:
+    """A degree squared, a hundredth of a degree a pixel."""
+    transform = Affine(0.01, 0, west, 0, -0.01, 50.5)
+    return RasterGrid(pyproj.CRS.from_epsg(4326), transform, (100, 100))

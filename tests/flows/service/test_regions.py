@@ -77,6 +77,17 @@ def test_a_geometry_gives_its_box_inline_or_from_a_file(
         assert region.fields["bbox"] == (1, 2, 3, 5)
 
 
+def test_a_geometry_across_the_antimeridian_gives_a_box_across_it(tmp_path: Path) -> None:
+    parts = [[[179, 1], [180, 1], [180, 2], [179, 1]], [[-180, 1], [-178, 1], [-180, 2], [-180, 1]]]
+    split = {"type": "MultiPolygon", "coordinates": [[ring] for ring in parts]}
+    around = {"type": "Polygon", "coordinates": [[[179, 1], [-178, 1], [-178, 2], [179, 1]]]}
+    beside = {"features": [{"geometry": {"type": "Polygon", "coordinates": [r]}} for r in parts]}
+    for geometry in (split, around, beside):
+        (region,) = load_regions(written(tmp_path, {"name": "a", "geometry": geometry}))
+        assert region.fields["bbox"] == (179, 1, -178, 2)
+        assert region.request(date(2024, 6, 1), date(2024, 6, 1)).bbox == (179, 1, -178, 2)
+
+
 def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
     (tmp_path / "items.json").write_text("{}")
     file = written(
