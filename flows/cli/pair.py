@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +30,7 @@ from shapely.geometry.base import BaseGeometry
 from catalog.archives.items import Asset, Scene
 from catalog.archives.pairs import Pair
 from catalog.grid import LONLAT, Lattice, Window
+from catalog.longitudes import facing, in_one_piece
 from catalog.pixels.resample import resample
 from catalog.pixels.scene import source_window
 from catalog.sentinel1.gcps import gcp_fault, gcp_grid_of, has_only_gcps, outline_of
@@ -107,7 +108,9 @@ def _register_located(
     if optical.transform.b or optical.transform.d:
         raise RequestError("optical: its grid is rotated against its CRS; warp it north-up first")
     lattice = Lattice(GeoBox(optical.shape, optical.transform, optical.crs.to_wkt()))
-    scenes = _scene(optical, "optical"), _scene(sar, "sar")
+    first, second = _scene(optical, "optical"), _scene(sar, "sar")
+    beside = facing(second.footprint, first.footprint.centroid.x)
+    scenes = first, replace(second, footprint=beside)
     overlap = scenes[0].footprint & scenes[1].footprint
     if overlap.is_empty:
         return _refusal("the two rasters do not overlap"), ()
@@ -226,7 +229,7 @@ def _footprint(raster: Any, name: str) -> BaseGeometry:
     footprint: BaseGeometry = shapely.transform(
         outline, lambda xy: np.stack(to_lonlat.transform(*xy.T), axis=1)
     )
-    return footprint
+    return in_one_piece(footprint)
 
 
 def _image(raster: Any) -> Floats:

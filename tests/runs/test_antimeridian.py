@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyproj
 import pystac
 import pytest
+import rasterio
 import xarray as xr
 from distributed import Client
 from shapely.geometry import box, mapping, shape
@@ -19,6 +21,7 @@ from catalog.longitudes import as_geojson_has_it, facing, in_one_piece
 from flows.cli import demo_region
 from flows.cli.demo import error_against_truth
 from flows.cli.demo_region import DemoRegion, write_region
+from flows.cli.pair import register_files
 from flows.register_region import register_region
 from flows.report.schema import Report
 from tests.support.regions import request_of
@@ -109,3 +112,15 @@ def test_items_and_collection_are_cut_at_the_antimeridian(
     assert whole.geom_type == "Polygon"
     lattice = lattice_for(region.bbox)
     assert whole.symmetric_difference(lattice.lonlat_extent()).area < 1e-3 * whole.area
+
+
+def test_a_raster_across_the_antimeridian_does_not_span_the_world(
+    region: DemoRegion, tmp_path: Path
+) -> None:
+    folder, far = region.catalog.parent, tmp_path / "far.tif"
+    with rasterio.open(folder / "S1-DEMO-NORTH.tif") as raster:
+        profile, values = raster.profile | {"driver": "GTiff", "crs": "EPSG:32632"}, raster.read()
+    with rasterio.open(far, "w", **profile) as raster:
+        raster.write(values)
+    result = register_files(folder / "S2-DEMO-WEST.tif", far, tmp_path / "out.tif")
+    assert (result.accepted, result.reason) == (False, "the two rasters do not overlap")
