@@ -26,7 +26,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
 from catalog.archives.items import Asset, Scene
-from catalog.archives.providers import POLARISATIONS
+from catalog.archives.providers import MSI_BANDS, POLARISATIONS
 from catalog.errors import SceneReadError, raise_portably, shown, without_secrets
 from catalog.pixels.open_files import file_of, is_open, open_raster
 from catalog.retrying import attempts_at, retry
@@ -177,6 +177,8 @@ def read_on_grid(
     nodata = source.nodata if asset.nodata is None else asset.nodata
     if nodata is None and np.issubdtype(np.dtype(source.dtypes[0]), np.floating):
         nodata = np.nan  # floats without a declared nodata value may still hold NaN
+    if has_undeclared_padding(source, asset):
+        nodata = 0.0
     with WarpedVRT(
         source,
         crs=geobox.crs.to_wkt(),
@@ -254,7 +256,7 @@ def read_crop(
             out_dtype="float32",
             resampling=Resampling.average,
         )
-    nodata = asset.nodata
+    nodata = 0.0 if has_undeclared_padding(source, asset) else asset.nodata
     if nodata is None and source.count == 1 and crop.factor == 1:
         # Of an only band, not averaged, the values tell all that its mask would.
         nodata = source.nodata if source.mask_flag_enums[0] == [MaskFlags.nodata] else None
@@ -269,6 +271,17 @@ def read_crop(
     if _zero_is_nodata(source, asset):
         np.copyto(values, np.nan, where=(values == 0).all(axis=0))
     return to_physical(values, asset)
+
+
+def has_undeclared_padding(source: DatasetReader, asset: Asset) -> bool:
+    """Whether zeros are no data though nothing says so: in numbers of 16 bits that count from 1.
+
+    Those are the digital numbers of radar and the bands of Sentinel-2, in which zero is what was
+    not seen.
+    """
+    counted = np.dtype(source.dtypes[0]) == np.uint16
+    told = asset.nodata is not None or MaskFlags.all_valid not in source.mask_flag_enums[0]
+    return counted and not told and set(asset.bands) <= {*POLARISATIONS, *MSI_BANDS}
 
 
 def has_padding_to_keep_out(source: DatasetReader, asset: Asset, geobox: GeoBox) -> bool:
@@ -294,6 +307,11 @@ def _require_sound(source: DatasetReader, scene: Scene, asset: Asset) -> None:
         fault = gcp_fault(source)
     elif source.crs is None:
         fault = "has no coordinate reference system"
+    if any("complex" in kind for kind in source.dtypes):
+        fault = (
+            f"holds complex numbers ({source.dtypes[0]}), as a single look complex product (SLC) "
+            "does; what can be registered is detected backscatter, as of GRD or RTC"
+        )
     if fault is None and source.count < len(asset.bands):
         fault = f"has {source.count} bands where its item promises {', '.join(asset.bands)}"
     if fault:

@@ -23,7 +23,7 @@ from catalog.archives.items import Asset, Scene
 from catalog.archives.providers import MSI_BANDS
 from catalog.grid import LONLAT
 from catalog.longitudes import facing, in_one_piece, longitudes_facing
-from catalog.pixels.rasters import read_asset
+from catalog.pixels.rasters import has_undeclared_padding, read_asset
 from catalog.sentinel1.gcps import gcp_grid_of, has_only_gcps, lonlat_of, outline_of
 
 SAMPLE_PX = 128  # longest side of a sample that overviews serve
@@ -71,6 +71,8 @@ class _Sample:
     """Of the raster, longitude and latitude."""
     seen: BaseGeometry
     """The outline of its data, longitude and latitude, too large by a sample at most."""
+    undeclared: bool
+    """Whether it holds zeros that count as no data though nothing says so."""
     corner: tuple[float, float]
     """(x, y) where the raster begins, in its CRS."""
     pixel: float
@@ -94,7 +96,8 @@ def examine(scene: Scene) -> Examination:
         return Examination(excluded)
     footprint, contradiction = _believed_footprint(scene, samples)
     moved = next(filter(None, map(_origin_contradiction, samples)), None)
-    return Examination(None, tuple(filter(None, (contradiction, moved))), footprint)
+    warnings = (contradiction, moved, _undeclared_padding(samples))
+    return Examination(None, tuple(filter(None, warnings)), footprint)
 
 
 def _empty_fault(sample: _Sample) -> str | None:
@@ -172,6 +175,17 @@ def _footprint_contradiction(scene: Scene, sample: _Sample) -> str | None:
     return None
 
 
+def _undeclared_padding(samples: Sequence[_Sample]) -> str | None:
+    """Zeros that are taken for no data by what the numbers are."""
+    padded = [sample.asset.key for sample in samples if sample.undeclared]
+    if not padded:
+        return None
+    return (
+        f"neither its item nor its files say what stands for no data in {', '.join(padded)}; "
+        "zeros count as that"
+    )
+
+
 def _origin_contradiction(sample: _Sample) -> str | None:
     """A `proj:transform` that is not the file's."""
     declared = sample.asset.transform
@@ -238,6 +252,7 @@ def _take_sample(source: DatasetReader, scene: Scene, asset: Asset) -> _Sample:
         np.stack([longitudes_facing(longitudes, middle), latitudes]),
         facing(outline, middle),
         facing(_on_earth(seen, lonlat), middle),
+        bool(zero.any()) and not has_only_gcps(source) and has_undeclared_padding(source, asset),
         corner,
         pixel,
     )

@@ -8,18 +8,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 
 from catalog import retrying
 from catalog.archives.items import Asset
 from catalog.errors import SceneReadError
 from catalog.grid import lattice_for
 from catalog.pixels import rasters
+from catalog.pixels.sanity import examine
 from catalog.pixels.scene import probe, source_window
 from tests.support.loopback import serving
 from tests.support.scenes import (
     NOON,
+    UTM,
     aligned_lattice,
     noise,
     read_window,
@@ -90,6 +94,20 @@ def test_rasters_without_georeference_are_refused(tmp_path: Path) -> None:
     flat = write_raster(tmp_path / "flat.tif", noise((1, 20, 20)))
     with pytest.raises(SceneReadError, match="1 bands where its item promises vv, vh"):
         probe(scene("x", assets=(Asset("vh", str(flat), ("vv", "vh")),)))
+
+
+@pytest.mark.parametrize("kind", ["complex_int16", "complex64"])
+def test_complex_numbers_are_refused_by_name(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "slc.tif"
+    placed = {"crs": UTM, "transform": Affine(10, 0, 5e5, 0, -10, 4e6)}
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, height=20, width=20, dtype=kind, **placed
+    ) as raster:
+        raster.write(np.full((1, 20, 20), 3 + 4j, "complex64"))
+    single_look = scene("S1-SLC", assets=(Asset("vv", str(path), ("vv",)),))
+    for read in (probe, examine):
+        with pytest.raises(SceneReadError, match=rf"S1-SLC: .*complex numbers \({kind}\)"):
+            read(single_look)
 
 
 @contextmanager

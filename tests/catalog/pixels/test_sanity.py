@@ -16,12 +16,20 @@ from odc.geo.geobox import GeoBox
 
 from catalog.archives.items import Scene, scene_from_item
 from catalog.archives.providers import provider_named
-from catalog.grid import Lattice
+from catalog.grid import Lattice, Window
 from catalog.longitudes import as_geojson_has_it, facing, in_one_piece
 from catalog.pixels import sanity
 from catalog.pixels.sanity import examine
+from catalog.pixels.scene import source_window
 from tests.support.archives import CONVENTIONS, write_scene
-from tests.support.scenes import noise, scene_of, write_raster
+from tests.support.scenes import (
+    UTM,
+    aligned_lattice,
+    noise,
+    read_window,
+    scene_of,
+    write_raster,
+)
 
 RGB = ("red", "green", "blue")
 NIR_TOO = (*RGB, "nir")
@@ -96,6 +104,33 @@ def test_zeros_that_no_one_declared_are_no_ground_either(tmp_path: Path) -> None
     assert "67% of its item's geometry" in found.warnings[0]
     assert found.footprint is not None
     assert found.footprint.area / scene.footprint.area == pytest.approx(0.34, abs=0.02)
+
+
+@pytest.mark.parametrize("band", ["vv", "red"])
+def test_padding_of_digital_numbers_that_nothing_declares_is_told_and_no_data(
+    tmp_path: Path, band: str
+) -> None:
+    values = 500 + noise((1, 64, 64), "uint16")
+    values[:, :, :8] = 0
+    scene = scene_of(write_raster(tmp_path / "x.tif", values), (band,))
+    *_, warning = examine(scene).warnings
+    assert warning.endswith("no data in data; zeros count as that")
+    for shift in (0, 0.5):  # on its own pixels, and between them
+        lattice = aligned_lattice() if shift == 0 else halfway_lattice()
+        seen = read_window([scene], lattice, lattice.window, (band,))[0, 4:-4, 4:-4]
+        assert np.isnan(seen[:, :3]).all()
+        assert np.nanmin(seen) > 500
+        found = source_window(scene, lattice, lattice.window.positions())
+        assert found is not None
+        assert np.isnan(found[0][0, :, :8]).all()
+    declared = scene_of(tmp_path / "x.tif", (band,), nodata=65535.0)
+    assert read_window([declared], aligned_lattice(), Window(0, 0, 64, 64), (band,)).min() == 0
+    assert not [told for told in examine(declared).warnings if "zeros count" in told]
+
+
+def halfway_lattice() -> Lattice:
+    a, b, c, d, e, f = aligned_lattice().transform
+    return Lattice(GeoBox((64, 64), Affine(a, b, c + a / 2, d, e, f + e / 2), UTM))
 
 
 def test_a_narrow_swath_in_its_own_footprint_is_sound(tmp_path: Path) -> None:
