@@ -42,6 +42,15 @@ MOST_LEFT_OUT_SHARE = 0.002
 LOWEST_REFLECTANCE = -0.03
 MOST_BELOW = 0.1  # share of pixels
 LOWEST_MEDIAN = -0.02
+# Where bright ground hides that, the dark end of all numbers tells it, or of the ground that its
+# scene classes call dark: dark areas, shadows, vegetation and water. An offset that was not
+# subtracted adds a tenth to all: the dark end of every band is that, and no vegetation is dark.
+# Beside borders and bright edges the overviews of JPEG 2000 swing, and are darker still.
+DARK_CLASSES, VISIBLE = (2, 3, 4, 6), ("blue", "green", "red")
+DARK_END, DARK_END_OF_CLASSES = 0.05, 0.1  # share of the pixels that are darker
+LOWEST_DARK_END, LOWEST_DARK_END_OF_CLASSES = -0.05, -0.03
+OFFSET_DARK_END = (0.09, 0.13)
+FEWEST_BANDS = 3  # of which all have to say so
 # Footprints are rounded, and boxes around tilted rasters are larger than these.
 LEAST_SHARED = 0.7
 
@@ -96,7 +105,12 @@ def examine(scene: Scene) -> Examination:
         return Examination(excluded)
     footprint, contradiction = _believed_footprint(scene, samples)
     moved = next(filter(None, map(_origin_contradiction, samples)), None)
-    warnings = (contradiction, moved, _undeclared_padding(samples))
+    warnings = (
+        contradiction,
+        moved,
+        _undeclared_padding(samples),
+        _odd_dark_end(samples, _dark_ground(scene)),
+    )
     return Examination(None, tuple(filter(None, warnings)), footprint)
 
 
@@ -151,6 +165,61 @@ def _offset_fault(sample: _Sample) -> str | None:
                 "its item says"
             )
     return None
+
+
+def _dark_ground(scene: Scene) -> NDArray[np.bool_] | None:
+    """(N,): which samples show ground that is dark in visible light; None where nothing tells."""
+    if scene.mask is None or scene.mask.kind != "scene classes":
+        return None
+    asset = scene.mask.asset
+    classes = read_asset(scene, asset, partial(_take_sample, scene=scene, asset=asset)).values[0]
+    return np.isin(classes, DARK_CLASSES)
+
+
+def _odd_dark_end(samples: Sequence[_Sample], dark: NDArray[np.bool_] | None) -> str | None:
+    """Reflectances whose darkest look as if an offset was subtracted twice, or not at all."""
+    scaled = [sample for sample in samples if sample.asset.scale < 1]
+    subtracts = any(sample.asset.offset < 0 for sample in scaled)
+    everywhere = _dark_ends(scaled, DARK_END)
+    in_classes = {} if dark is None else _dark_ends(scaled, DARK_END_OF_CLASSES, dark)
+    in_classes = {band: end for band, end in in_classes.items() if band in VISIBLE}
+    low, high = OFFSET_DARK_END
+    twice = {band: end for band, end in everywhere.items() if end < LOWEST_DARK_END}
+    twice |= {band: end for band, end in in_classes.items() if end < LOWEST_DARK_END_OF_CLASSES}
+    if subtracts and twice:
+        band, end = min(twice.items(), key=lambda each: each[1])
+        return (
+            f"the darkest of its reflectances in {band} are {end:.2f}: the offset that is "
+            "subtracted may be subtracted already"
+        )
+    if subtracts or min(len(everywhere), len(in_classes) or FEWEST_BANDS) < FEWEST_BANDS:
+        return None
+    if (
+        all(end > low for end in in_classes.values())
+        if in_classes
+        else all(low < end < high for end in everywhere.values())
+    ):
+        return (
+            f"its reflectances are {min(everywhere.values()):.2f} and more in every band, as if an "
+            "offset was not subtracted that nothing declares"
+        )
+    return None
+
+
+def _dark_ends(
+    samples: Sequence[_Sample], share: float, among: NDArray[np.bool_] | None = None
+) -> dict[str, float]:
+    """By band of Sentinel-2, the reflectance that a share of the pixels is darker than."""
+    ends = {}
+    for sample in samples:
+        if among is not None and among.shape != sample.data.shape:
+            continue  # sampled elsewhere
+        chosen = sample.data if among is None else sample.data & among
+        if chosen.sum() >= LEAST_SAMPLES:
+            for band, values in zip(sample.asset.bands, sample.values, strict=True):
+                if band in MSI_BANDS:
+                    ends[band] = float(np.quantile(values[chosen], share))
+    return ends
 
 
 def _footprint_contradiction(scene: Scene, sample: _Sample) -> str | None:

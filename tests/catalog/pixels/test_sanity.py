@@ -73,6 +73,59 @@ def test_an_offset_that_would_be_subtracted_twice_is_found(tmp_path: Path, kind:
     assert "its numbers have no offset left to subtract" in found.excluded
 
 
+def with_dark_ground(kind: str, width: int = 24) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Reflectances of a kind of ground with a river and trees in it, and its scene classes."""
+    values, classes = ground(kind), np.full((240, 240), 11 if kind == "snow" else 5, np.uint8)
+    for columns, dark, number in ((slice(width), "sea", 6), (slice(width, 2 * width), "forest", 4)):
+        classes[:, columns] = number
+        for band, other in ground(dark).items():
+            values[band][:, columns] = other[:, columns]
+    return values, classes
+
+
+@pytest.mark.parametrize("kind", ["snow", "desert"])
+@pytest.mark.parametrize("told", [True, False])
+def test_an_offset_subtracted_twice_is_warned_of_over_bright_ground(
+    tmp_path: Path, kind: str, told: bool
+) -> None:
+    """By what is dark in it, or, without scene classes, by the darkest of all."""
+    values, classes = with_dark_ground(kind, width=10)
+    scene = scene_by(
+        "earth search, not applied", tmp_path, reflectance=values,
+        classes=classes if told else None, added=0,
+    )  # fmt: skip
+    found = examine(scene)
+    assert found.excluded is None
+    (warning,) = found.warnings
+    assert "the offset that is subtracted may be subtracted already" in warning
+
+
+@pytest.mark.parametrize("kind", ["desert", "field"])
+@pytest.mark.parametrize("told", [True, False])
+def test_an_offset_that_was_not_subtracted_is_warned_of(
+    tmp_path: Path, kind: str, told: bool
+) -> None:
+    values, classes = with_dark_ground(kind)
+    scene = scene_by(
+        "earth search, applied", tmp_path, reflectance=values,
+        classes=classes if told else None, added=1000,
+    )  # fmt: skip
+    (warning,) = examine(scene).warnings
+    assert "as if an offset was not subtracted" in warning
+
+
+@pytest.mark.parametrize(
+    "convention", ["earth search, applied", "planetary computer", "copernicus"]
+)
+@pytest.mark.parametrize("kind", ["snow", "field"])
+def test_dark_ground_that_is_as_dark_as_it_should_be_is_not_told(
+    tmp_path: Path, convention: str, kind: str
+) -> None:
+    values, classes = with_dark_ground(kind)
+    found = examine(scene_by(convention, tmp_path, reflectance=values, classes=classes))
+    assert found == sanity.Examination()
+
+
 def test_an_empty_scene_is_found(tmp_path: Path) -> None:
     nothing = {band: np.full((240, 240), np.nan) for band in NIR_TOO}
     found = examine(scene_by("planetary computer", tmp_path, reflectance=nothing))
