@@ -26,7 +26,8 @@ def in_one_piece(geometry: BaseGeometry) -> BaseGeometry:
     An edge longer than half a turn is taken the short way, and a ring around a pole holds the pole.
     """
     west, south, east, north = geometry.bounds
-    if not east - west > TURN / 2 or north - south > TALLEST_SCENE_DEGREES:  # true for NaN: empty
+    # False for NaN, which is the width of nothing.
+    if not TURN / 2 < east - west < math.inf or north - south > TALLEST_SCENE_DEGREES:
         return geometry
     first, *others = (_unrolled(part) for part in shapely.get_parts(geometry))
     beside = [facing(part, _middle(first)) for part in others]

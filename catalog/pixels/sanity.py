@@ -349,12 +349,13 @@ def _lonlat_of(source: DatasetReader, pixels: NDArray[np.float64]) -> NDArray[np
 def _on_earth(
     outline: BaseGeometry, lonlat: Callable[[NDArray[np.float64]], NDArray[np.float64]]
 ) -> BaseGeometry:
-    """An outline in pixels, from their corners, in longitude and latitude."""
+    """A polygon without holes in pixels, from their corners, in longitude and latitude."""
     if outline.is_empty:
         return outline
     left, top, right, bottom = outline.bounds
     dense = shapely.segmentize(outline, max(right - left, bottom - top) / 16)
-    return in_one_piece(shapely.transform(dense, lambda xy: lonlat(xy.T).T))
+    ring = shapely.get_coordinates(dense)[:-1]  # splines give one point twice with other ulps
+    return in_one_piece(shapely.Polygon(lonlat(ring.T).T))
 
 
 def _read(

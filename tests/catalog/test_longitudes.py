@@ -94,3 +94,27 @@ def test_longitudes_are_moved_by_whole_turns(degrees: float, longitude: float) -
     (moved,) = longitudes_facing(np.array([degrees]), longitude)
     assert abs(moved - longitude) <= 180 + 1e-9
     assert (moved - degrees) / 360 == pytest.approx(round((moved - degrees) / 360), abs=1e-9)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-400, 400), st.floats(-90, 90) | st.just(0.0)), min_size=4, max_size=9
+    ),
+    st.sampled_from(["Polygon", "MultiPolygon", "LineString", "GeometryCollection"]),
+)
+def test_whatever_an_archive_serves_as_geometry_is_taken(
+    ring: list[tuple[float, float]], kind: str
+) -> None:
+    polygon = Polygon(ring)
+    geometry = {
+        "Polygon": polygon,
+        "MultiPolygon": MultiPolygon([polygon, box(179, 0, 180, 1)]),
+        "LineString": shapely.LineString(ring),
+        "GeometryCollection": shapely.GeometryCollection([polygon, shapely.Point(-180, 0)]),
+    }[kind]
+    try:
+        whole = in_one_piece(geometry)
+    except shapely.errors.ShapelyError:
+        assert not geometry.is_valid  # rings that cross themselves cannot always be joined
+        return
+    assert np.isfinite(whole.bounds).all()
