@@ -40,9 +40,10 @@ def facing(geometry: BaseGeometry, longitude: float) -> BaseGeometry:
         return geometry
     moved = _turned(geometry, round((longitude - _middle(geometry)) / TURN))
     west, _, east, _ = moved.bounds
-    if east - west <= TURN / 2:
+    ground = [part for part in shapely.get_parts(moved) if part.area > 0]
+    if east - west <= TURN / 2 or not ground:
         return moved
-    around = shapely.union_all([_turned(moved, turns) for turns in (-1, 0, 1)])
+    around = shapely.union_all([_turned(part, turns) for part in ground for turns in (-1, 0, 1)])
     half = shapely.box(longitude - TURN / 2, -90, longitude + TURN / 2, 90)
     return around.intersection(half)
 
@@ -59,12 +60,13 @@ def as_geojson_has_it(
     west, south, east, north = geometry.bounds
     first = math.floor((west + TURN / 2) / TURN)
     last = math.ceil((east + TURN / 2) / TURN) - 1
+    # Turned around the world, an edge at the antimeridian may end an ulp beyond it.
+    box = max(west - TURN * first, -TURN / 2), south, min(east - TURN * last, TURN / 2), north
     if first == last:
-        whole = _turned(geometry, -first)
-        return whole, whole.bounds
+        return _turned(geometry, -first), box
     world = shapely.box(-TURN / 2, -90, TURN / 2, 90)
     parts = [_turned(geometry, -turns) & world for turns in range(first, last + 1)]
-    return shapely.union_all(parts), (west - TURN * first, south, east - TURN * last, north)
+    return shapely.union_all(parts), box
 
 
 def _unrolled(part: BaseGeometry) -> BaseGeometry:
@@ -77,7 +79,7 @@ def _unrolled(part: BaseGeometry) -> BaseGeometry:
     for ring in part.interiors:
         hole = _unrolled_ring(ring.coords)
         holes.append(hole - [TURN * round((hole[0, 0] - middle) / TURN), 0])
-    whole = shapely.Polygon(shell, holes)
+    whole = shapely.make_valid(shapely.Polygon(shell, holes))
     return whole if whole.area > 0 else part  # a belt around the world
 
 

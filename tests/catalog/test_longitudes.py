@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hypothesis
 import numpy as np
 import pytest
 import shapely
@@ -48,10 +49,10 @@ def test_cut_and_joined_again_it_is_the_same_ground(
     assert (bottom, top) == (south, south + height)
     assert right - left + (360 if left > right else 0) == pytest.approx(width, abs=1e-9)
     assert cut.area == pytest.approx(scene.area, abs=1e-7)
-    assert shapely.box(-180, -90, 180, 90).contains(cut)
+    assert shapely.box(-180, -90, 180, 90).buffer(1e-9).contains(cut)
     again = facing(in_one_piece(cut), longitude)
     assert abs(again.centroid.x - longitude) <= 180 + width
-    assert again.symmetric_difference(facing(scene, longitude)).area < 1e-7
+    assert facing(again, scene.centroid.x).symmetric_difference(scene).area < 1e-7
 
 
 @given(west=st.floats(-180, 170), width=st.floats(0.01, 9), south=st.floats(-80, 70))
@@ -96,9 +97,10 @@ def test_longitudes_are_moved_by_whole_turns(degrees: float, longitude: float) -
     assert (moved - degrees) / 360 == pytest.approx(round((moved - degrees) / 360), abs=1e-9)
 
 
+@hypothesis.settings(max_examples=300)
 @given(
-    st.lists(
-        st.tuples(st.floats(-400, 400), st.floats(-90, 90) | st.just(0.0)), min_size=4, max_size=9
+    st.lists(st.tuples(st.integers(-800, 800), st.integers(-180, 180)), min_size=4, max_size=9).map(
+        lambda ring: [(x / 2, y / 2) for x, y in ring]
     ),
     st.sampled_from(["Polygon", "MultiPolygon", "LineString", "GeometryCollection"]),
 )
@@ -112,9 +114,7 @@ def test_whatever_an_archive_serves_as_geometry_is_taken(
         "LineString": shapely.LineString(ring),
         "GeometryCollection": shapely.GeometryCollection([polygon, shapely.Point(-180, 0)]),
     }[kind]
-    try:
-        whole = in_one_piece(geometry)
-    except shapely.errors.ShapelyError:
-        assert not geometry.is_valid  # rings that cross themselves cannot always be joined
-        return
+    whole = in_one_piece(geometry)
     assert np.isfinite(whole.bounds).all()
+    if whole.is_valid:
+        assert facing(whole, 180.0).area < np.inf
