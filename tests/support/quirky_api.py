@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.support.loopback import serving
+from tests.support.loopback import answer, serving
 
 CONFORMS_TO = [
     "https://api.stacspec.org/v1.0.0/core",
@@ -98,13 +98,7 @@ def quirky_api(
         def _answer(
             self, status: int, content: dict[str, Any], headers: dict[str, str] | None = None
         ) -> None:
-            body = json.dumps(content).encode()
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            answer(self, status, json.dumps(content).encode(), headers or {})
 
         def log_message(self, *_: object) -> None:
             pass

@@ -16,7 +16,7 @@ import pytest
 import catalog.archives.api
 from catalog.archives.search import catalog_api, search
 from catalog.errors import SearchError
-from tests.support.loopback import serving
+from tests.support.loopback import answer, serving
 from tests.support.scenes import DAY, WORLD, item, write_items
 
 LONG_SECONDS, SHORT_SECONDS = 2.0, 0.02
@@ -69,11 +69,7 @@ def awkward_api(
             return json.dumps(content).encode()
 
         def _answer(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/geo+json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            answer(self, status, body, {"Content-Type": "application/geo+json"})
 
         def log_message(self, *_: object) -> None:
             pass
