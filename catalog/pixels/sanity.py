@@ -32,8 +32,9 @@ SMALL_PX = 2048  # along a side; up to here no overviews are needed
 LEAST_SAMPLES = 16  # fewer prove nothing
 
 # Of a footprint may be empty, by its author's rounding. More is a promise of ground that is not
-# there, as by items that tell the square of their tile.
+# there, as by items that tell the square of their tile; from half of it on it is told.
 MOST_EMPTY_SHARE = 0.1
+LEAST_TOLD_SHARE = 0.5
 # Of its data a footprint may leave out. Edges that are straight in longitude and latitude are not
 # straight in the raster: at 80 degrees north, four corners leave out 2 %.
 MOST_LEFT_OUT_SHARE = 0.002
@@ -129,24 +130,16 @@ def _believed_footprint(
     contradictions = (_footprint_contradiction(scene, sample) for sample in samples)
     if why := next(filter(None, contradictions), None):
         return fullest.seen, why
-    if why := _empty_promise(scene, fullest):
-        return scene.footprint & fullest.seen, why
-    left_out = 1 - _inside(fullest, scene.footprint)[fullest.data].mean()
+    inside = _inside(fullest, scene.footprint)
+    empty = 1 - fullest.data[inside].mean() if inside.sum() >= LEAST_SAMPLES else 0.0
+    if empty > MOST_EMPTY_SHARE:
+        told = (
+            f"{empty:.0%} of its item's geometry is zero or no data in its asset "
+            f"{fullest.asset.key}; it is used where it has data"
+        )
+        return scene.footprint & fullest.seen, told if empty > LEAST_TOLD_SHARE else None
+    left_out = 1 - inside[fullest.data].mean()
     return (fullest.seen if left_out > MOST_LEFT_OUT_SHARE else None), None
-
-
-def _empty_promise(scene: Scene, sample: _Sample) -> str | None:
-    """A footprint where much is no data."""
-    inside = _inside(sample, scene.footprint)
-    if inside.sum() < LEAST_SAMPLES:
-        return None
-    empty = 1.0 - sample.data[inside].mean()
-    if empty <= MOST_EMPTY_SHARE:
-        return None
-    return (
-        f"{empty:.0%} of its item's geometry is zero or no data in its asset {sample.asset.key}; "
-        "it is used where it has data"
-    )
 
 
 def _offset_fault(sample: _Sample) -> str | None:
