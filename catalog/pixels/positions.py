@@ -105,7 +105,7 @@ def _spline_mapping(lattice: Lattice, grid: GcpGrid) -> Callable[[Floats], Float
 
     def exact(xy_px: Floats) -> Floats:
         x, y = project.transform(*lattice.crs_from_px(xy_px))
-        ground = np.column_stack([np.ravel(x), np.ravel(y)])
+        ground = np.column_stack([np.ravel(grid.near(x)), np.ravel(y)])
         known: NDArray[np.bool_] = np.all(np.isfinite(ground), axis=1, keepdims=True)
         values = spline(np.where(known, ground, grid.xy[0]))
         values[~known[:, 0]] = np.nan

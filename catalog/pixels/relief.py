@@ -105,7 +105,8 @@ def view_by_control_points(
     splines = spline_of(grid), spline_through(grid.xy, seen)
 
     def exact(xy_px: Floats) -> Floats:
-        ground = np.stack(project.transform(*lattice.crs_from_px(xy_px)), axis=-1)
+        x, y = project.transform(*lattice.crs_from_px(xy_px))
+        ground = np.stack([grid.near(x), y], axis=-1)
         known = np.isfinite(ground).all(axis=-1)
         ground = np.where(known[..., None], ground, grid.xy[0])
         told = [spline(ground.reshape(-1, 2)) for spline in splines]

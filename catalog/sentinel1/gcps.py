@@ -12,7 +12,7 @@ points, it makes of the heights too, and `terrain` takes it out again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -24,6 +24,7 @@ from scipy.interpolate import RBFInterpolator
 from shapely.geometry.base import BaseGeometry
 
 from catalog.grid import LONLAT
+from catalog.longitudes import longitudes_facing
 
 FEWEST_POINTS = 4
 # Assets of one scene have one grid of points, but each file may round it differently: a decimetre.
@@ -36,7 +37,7 @@ class GcpGrid:
     """The ground control points of a raster.
 
     `points` are (column, row, x, y, height): pixel CORNERS at integers, as GDAL counts them; x, y
-    in `crs`, metres above the ellipsoid.
+    in `crs`, metres above the ellipsoid. Longitudes go on across the antimeridian.
     """
 
     crs: pyproj.CRS
@@ -63,6 +64,10 @@ class GcpGrid:
         """(N,) metres above the ellipsoid."""
         return np.array([point[4] for point in self.points])
 
+    def near(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """CRS x of positions; longitudes are those around the points', not a turn away."""
+        return longitudes_facing(x, self.points[0][2]) if self.crs.is_geographic else x
+
     def agrees_with(self, other: object) -> bool:
         """Whether two rasters have their pixels in the same places."""
         if not isinstance(other, GcpGrid) or self.shape != other.shape or self.crs != other.crs:
@@ -82,11 +87,11 @@ def has_only_gcps(source: DatasetReader) -> bool:
 def gcp_grid_of(source: DatasetReader) -> GcpGrid:
     """The control points of an open raster that `has_only_gcps` and no `gcp_fault`."""
     points, crs = source.gcps
-    return GcpGrid(
-        pyproj.CRS.from_wkt(crs.to_wkt()),
-        tuple((p.col, p.row, p.x, p.y, 0.0 if p.z is None else float(p.z)) for p in points),
-        source.shape,
-    )
+    told = tuple((p.col, p.row, p.x, p.y, 0.0 if p.z is None else float(p.z)) for p in points)
+    grid = GcpGrid(pyproj.CRS.from_wkt(crs.to_wkt()), told, source.shape)
+    x = grid.near(grid.xy[:, 0]).tolist()
+    whole = tuple((col, row, x[n], y, z) for n, (col, row, _, y, z) in enumerate(told))
+    return replace(grid, points=whole)
 
 
 def gcp_fault(source: DatasetReader) -> str | None:
@@ -106,8 +111,8 @@ def gcp_fault(source: DatasetReader) -> str | None:
         )
     if grid.crs.is_geographic:
         longitude, latitude = grid.xy.T
-        if np.ptp(longitude) > 180 or np.abs(longitude).max() > 180:
-            return "has ground control points across the antimeridian, which is not supported"
+        if np.ptp(longitude) > 180:
+            return "has ground control points around a pole, which is not supported"
         if np.abs(latitude).max() > 90:
             return "has ground control points beyond the poles: longitude and latitude are swapped"
     return None

@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from rasterio.control import GroundControlPoint
 from rasterio.transform import GCPTransformer
 
 from catalog.archives.items import Asset
 from catalog.errors import SceneReadError
-from catalog.grid import Window, lattice_for
+from catalog.grid import Lattice, Window, lattice_for
 from catalog.pixels.positions import raster_from_lattice
 from catalog.pixels.sanity import Examination, examine
 from catalog.pixels.scene import probe, source_window
-from catalog.sentinel1.gcps import gcp_grid_of, metres_per_column, outline_of
+from catalog.sentinel1.gcps import gcp_fault, gcp_grid_of, metres_per_column, outline_of
 from tests.support.grd import Radar, flat, lonlat_of, mountains, region, write_grd
 from tests.support.scenes import REAL_SCENES, noise, scene, write_raster
 
@@ -79,8 +81,7 @@ def corners(*lonlat: tuple[float, float]) -> list[GroundControlPoint]:
         (corners((10, 46), (11, 46), (10, 45), (11, 45))[:3], "span no surface"),
         (corners((10, 46), (11, 46), (12, 46), (13, 46)), "span no surface"),
         (corners((10, 46), (10, 46), (10, 45), (11, 45)), "span no surface"),
-        (corners((179.5, 46), (-179.5, 46), (179.5, 45), (-179.5, 45)), "antimeridian"),
-        (corners((179.5, 46), (180.5, 46), (179.5, 45), (180.5, 45)), "antimeridian"),
+        (corners((-150, 88), (-50, 88), (50, 88), (150, 88.5)), "around a pole"),
         (corners((46, 110), (46, 111), (45, 110), (45, 111)), "swapped"),
         (corners((10, 46), (11, 46), (10, float("nan")), (11, 45)), "not finite"),
     ],
@@ -116,6 +117,39 @@ def test_a_geometry_that_the_points_contradict_gives_way(tmp_path: Path) -> None
     )
     assert found.footprint is not None
     assert found.footprint.buffer(1e-3).contains(shapely.box(*region(2.0)))
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_radar_image_across_the_antimeridian_is_placed_as_elsewhere(
+    tmp_path: Path, wrapped: bool
+) -> None:
+    """The same points, turned so far that the antimeridian runs through them."""
+    radar = Radar(mountains, shape=(400, 400), points=(5, 5))
+    path = write_grd(tmp_path / "x.tif", radar, noise((1, 400, 400)))
+    with rasterio.open(path) as source:
+        grid, points = gcp_grid_of(source), source.gcps[0]
+    middle = float(grid.xy[:, 0].mean())
+    for point in points:
+        point.x += 180 - middle
+        point.x -= 360 if wrapped and point.x > 180 else 0
+    turned = write_raster(
+        tmp_path / "turned.tif", noise((1, 400, 400)), crs="EPSG:4326", gcps=points
+    )
+    with rasterio.open(turned) as source:
+        assert gcp_fault(source) is None
+        across = gcp_grid_of(source)
+    lattices = [
+        Lattice(GeoBox((40, 40), Affine(100, 0, -2e3, 0, -100, 5.17e6), f"+proj=tmerc +lon_0={at}"))
+        for at in (middle, 180)
+    ]
+    here, there = (
+        raster_from_lattice(lattice, each, lattice.window.positions())
+        for lattice, each in zip(lattices, (grid, across), strict=True)
+    )
+    np.testing.assert_allclose(there, here, atol=1e-4)
+    outline = outline_of(across)
+    assert outline.is_valid
+    assert outline.area == pytest.approx(outline_of(grid).area, rel=1e-6)
 
 
 def test_positions_far_from_the_raster_are_finite_and_off_it(tmp_path: Path) -> None:
