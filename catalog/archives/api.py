@@ -42,8 +42,8 @@ MAX_EMPTY_PAGES = 3  # one after the other; then it was the end, though links le
 
 def fetch_items(
     api_url: str, collection: str, boxes: Sequence[BBox], first: datetime, last: datetime
-) -> list[dict[str, Any]]:
-    """The items of a collection that an API finds in any of the boxes, each once, as plain dicts.
+) -> list[Any]:
+    """The items of a collection that an API finds in any of the boxes, each once, as they come.
 
     Raises SearchError when the API cannot be reached, is no item search, does not know the
     collection, gives fewer items than it says match, or answers nonsense.
@@ -60,7 +60,7 @@ def fetch_items(
                     url=api_url,
                 )
             _require_collection(client, collection, api_url)
-            found: dict[str, dict[str, Any]] = {}
+            found: dict[str, Any] = {}
             for box in boxes:
                 found |= _search_box(client, collection, box, first, last, api_url)
             return list(found.values())
@@ -143,12 +143,12 @@ def _require_collection(client: Client, collection: str, api_url: str) -> None:
 
 def _search_box(
     client: Client, collection: str, box: BBox, first: datetime, last: datetime, api_url: str
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Any]:
     """By id, the items found in one box. Raises SearchError when some of them do not come."""
     search = client.search(
         collections=[collection], bbox=box, datetime=(first, last), limit=PAGE_SIZE
     )
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Any] = {}
     matched: list[int] = []
     repeated = empty = 0
     for page in _pages(_io_of(client), search.url, search.get_parameters()):
