@@ -6,12 +6,13 @@ items, and the exact region and dates.
 
 from __future__ import annotations
 
+import json
 import logging
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, time, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +26,8 @@ from requests import RequestException
 from urllib3 import Retry
 
 from catalog.archives import embedded
-from catalog.archives.items import Scene, scene_from_item
+from catalog.archives.acquisitions import one_of_each
+from catalog.archives.items import Dropped, Scene, read_items
 from catalog.archives.providers import PLAIN_STAC, Provider
 from catalog.errors import ArgumentError, SearchError, shown, without_secrets
 from catalog.grid import BBox, validated_bbox
@@ -38,9 +40,18 @@ TIMEOUT_SECONDS = (10.0, 60.0)  # to connect, to answer
 RETRIES = ATTEMPTS - 1  # the first at once, or when the answer says to come again
 MAX_REPEATED_PAGES = 3  # with nothing new on them, one after the other
 RETRIED_STATUSES = (429, 500, 502, 503, 504)
-# Two items of one pass whose footprints agree to this share are one scene, processed twice.
-SAME_FOOTPRINT_SHARE = 0.95
-SAME_SENSING_TIME = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an archive has of a place and a time."""
+
+    scenes: tuple[Scene, ...]
+    """By time, then id; each acquisition once, in its newest processing."""
+    refused: tuple[Dropped, ...] = ()
+    """Items that are no valid ones."""
+    superseded: tuple[Dropped, ...] = ()
+    """Items that a newer processing replaces."""
 
 
 @contextmanager
@@ -77,11 +88,27 @@ def search(
 ) -> tuple[Scene, ...]:
     """The scenes of a collection that touch `bbox` from `start` to `end`, both days included.
 
-    Sorted by time, then id; every scene once, in its newest processing. `bands` as for
-    `scene_from_item`.
+    As `look_up`, whose other items it tells the log.
+    """
+    found = look_up(api_url, collection, bbox, start, end, provider, bands)
+    for dropped in (*found.refused, *found.superseded):
+        logger.warning("%s is left out: %s", dropped.id, dropped.reason)
+    return found.scenes
 
-    Raises ArgumentError for a bad box or dates, SearchError when the API cannot be reached, is no
-    item search, does not know the collection or answers nonsense.
+
+def look_up(
+    api_url: str,
+    collection: str,
+    bbox: BBox,
+    start: date,
+    end: date,
+    provider: Provider = PLAIN_STAC,
+    bands: Sequence[str] | None = None,
+) -> Found:
+    """What a collection has that touches `bbox` from `start` to `end`, both days included.
+
+    `bands` as for `scene_from_item`. Raises ArgumentError for a bad box or dates, SearchError when
+    the API cannot be reached, is no item search, does not know the collection or answers nonsense.
     """
     west, south, east, north = validated_bbox(bbox)
     if end < start:
@@ -91,31 +118,19 @@ def search(
     region = shapely.box(west, south, east, north)
 
     items = _fetch_items(api_url, collection, bbox, first, last)
-    scenes = [scene_from_item(item, api_url, provider, bands) for item in items]
+    scenes, refused = read_items(items, api_url, provider, bands)
     wanted = [
         scene
         for scene in scenes
         if first <= scene.datetime <= last and scene.footprint.intersects(region)
     ]
-    return newest_processing(wanted)
-
-
-def newest_processing(scenes: Iterable[Scene]) -> tuple[Scene, ...]:
-    """Scenes by time then id, without repeated ids and superseded processings of one scene."""
-    kept: list[Scene] = []
-    by_version = sorted({scene.id: scene for scene in scenes}.values(), key=_processing_version)
-    for scene in reversed(by_version):
-        newer = next((other for other in kept if _same_acquisition(scene, other)), None)
-        if newer is None:
-            kept.append(scene)
-        else:
-            logger.info("scene %s is superseded by %s", scene.id, newer.id)
-    return tuple(sorted(kept, key=lambda scene: (scene.datetime, scene.id)))
+    kept, superseded = one_of_each(wanted)
+    return Found(kept, refused, superseded)
 
 
 def _fetch_items(
     api_url: str, collection: str, bbox: BBox, first: datetime, last: datetime
-) -> list[dict[str, Any]]:
+) -> list[Any]:
     try:
         with warnings.catch_warnings():
             # Conformance is checked below, and there it is an error rather than a warning.
@@ -152,14 +167,16 @@ def _fetch_items(
         ) from error
 
 
-def _unique_items(pages: Iterable[Mapping[str, Any]], api_url: str) -> list[dict[str, Any]]:
+def _unique_items(pages: Iterable[Mapping[str, Any]], api_url: str) -> list[Any]:
     """The items of all pages, each once; a page may come again, but not for ever."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Any] = {}
     repeated = 0
     for page in pages:
         known = len(found)
         for item in page["features"]:
-            found.setdefault(item["id"], item)
+            # Whatever names it: an item without an id is told by whoever reads it.
+            named = isinstance(item, Mapping) and isinstance(item.get("id"), str)
+            found.setdefault(item["id"] if named else json.dumps(item), item)
         repeated = repeated + 1 if page["features"] and len(found) == known else 0
         if repeated == MAX_REPEATED_PAGES:
             raise SearchError(f"{api_url} answers with the same page again and again", url=api_url)
@@ -174,20 +191,3 @@ def _open_client(api_url: str) -> Client:
         allowed_methods=None,  # a search is a POST, and repeating it is harmless
     )
     return Client.open(api_url, stac_io=StacApiIO(max_retries=retry), timeout=TIMEOUT_SECONDS)
-
-
-def _same_acquisition(scene: Scene, other: Scene) -> bool:
-    if scene.platform != other.platform or scene.collection != other.collection:
-        return False
-    if abs(scene.datetime - other.datetime) > SAME_SENSING_TIME:
-        return False
-    union = scene.footprint.union(other.footprint).area
-    shared = scene.footprint.intersection(other.footprint).area
-    return bool(union > 0 and shared / union >= SAME_FOOTPRINT_SHARE)
-
-
-def _processing_version(scene: Scene) -> tuple[str, str]:
-    # Sentinel-2 product names carry the baseline as N0500; ids of archives without it end in a
-    # running number, so they order by themselves.
-    baseline = re.search(r"_N(\d{4})_", scene.source_product or scene.id)
-    return (baseline.group(1) if baseline else "", scene.id)

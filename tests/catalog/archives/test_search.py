@@ -18,17 +18,15 @@ from pathlib import Path
 import pytest
 
 import catalog.archives.search
-from catalog.archives.search import catalog_api, newest_processing, search
+from catalog.archives.search import catalog_api, search
 from catalog.errors import ArgumentError, SearchError
 from tests.support.loopback import serving
 from tests.support.scenes import (
     DAY,
-    NOON,
     REAL_ITEMS,
     WORLD,
     item,
     needs_real_data,
-    scene,
     write_items,
 )
 
@@ -213,24 +211,6 @@ def test_the_embedded_server_dies_with_a_killed_run(tmp_path: Path) -> None:
 def test_a_url_needs_no_server() -> None:
     with catalog_api("https://example.org/stac") as url:
         assert url == "https://example.org/stac"
-
-
-def test_each_acquisition_comes_once_in_its_newest_processing() -> None:
-    def product(baseline: str) -> str:
-        return f"S2A_MSIL2A_20201104T183541_{baseline}_R027_T11SLT_20201104T203551"
-
-    old = scene("x", source_product=product("N0209"))
-    new = scene("a", source_product=product("N0500"))
-    again = scene("a", source_product=product("N0500"))
-    neighbour = scene("y", (1, 0, 2, 1), source_product=product("N0209"))
-    later = scene("z", when=NOON.replace(hour=19), source_product=product("N0209"))
-    assert [each.id for each in newest_processing([old, new, neighbour, again, later])] == [
-        "a",
-        "y",
-        "z",
-    ]
-    numbered = [scene("S2A_11SLT_20201104_0_L2A"), scene("S2A_11SLT_20201104_1_L2A")]
-    assert [each.id for each in newest_processing(numbered)] == ["S2A_11SLT_20201104_1_L2A"]
 
 
 @needs_real_data
