@@ -215,7 +215,8 @@ def _read_item(item: Any, api_url: str, provider: Provider, bands: Sequence[str]
         raise
     except Exception as error:
         # Whatever a library makes of JSON from outside: one item must not end a search.
-        raise _ItemFault(f"{type(error).__name__}: {error}") from error
+        text = f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace").decode()
+        raise _ItemFault(f"it cannot be read ({text})") from error
 
 
 def _scene(

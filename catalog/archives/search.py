@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -75,6 +75,13 @@ def catalog_api(catalog: str) -> Iterator[str]:
         except SearchError as error:
             # People gave a file; the address it is served at for a moment tells them nothing.
             raise SearchError(str(error).replace(url, str(path)), url=str(path)) from error
+
+
+def refused_items(catalog: str, collections: Container[str]) -> tuple[Dropped, ...]:
+    """The items of an ItemCollection file that `catalog_api` does not serve; none of a URL's."""
+    if urlsplit(catalog).scheme in ("http", "https"):
+        return ()
+    return embedded.refused_items(Path(catalog.removeprefix("file://")), collections)
 
 
 def search(

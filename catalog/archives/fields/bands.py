@@ -130,7 +130,7 @@ def _bands(
         for word in spoken
     ):
         return tuple(word for word in spoken if word in known)
-    polarisations = asset.get("sar:polarizations") or properties.get("sar:polarizations") or ()
+    polarisations = asset.get("sar:polarizations") or properties.get("sar:polarizations") or []
     if len(polarisations) == 1 and "data" in (asset.get("roles") or ()):
         return (common_name(polarisations[0]),)
     return next((declared for declared in told if len(declared) > 1 and any(declared)), ())
@@ -143,7 +143,7 @@ def _polarisations_of_only(
     if len(rasters) != 1:
         return {}
     ((key, asset),) = rasters.items()
-    told = asset.get("sar:polarizations") or properties.get("sar:polarizations") or ()
+    told = asset.get("sar:polarizations") or properties.get("sar:polarizations") or []
     bands = tuple(name.lower() for name in told)
     return {key: bands} if set(bands) <= set(POLARISATIONS) else {}
 

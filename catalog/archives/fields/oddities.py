@@ -44,12 +44,14 @@ def _oddities(item: Any) -> Iterator[str]:
     yield from _odd_fields(item, ITEM, "its")
     if item.get("geometry") is None:
         yield from _odd_fields(item, PLACE, "it has no geometry, and its")
+    else:
+        yield from _odd_fields(item["geometry"], OUTLINE, "its geometry's")
     yield from _odd_fields(item["properties"], PROPERTIES, "its property")
     if not any(item["properties"].get(name) for name in ("datetime", "start_datetime")):
         yield "it tells no time: it has neither datetime nor start_datetime"
     for key, asset in item["assets"].items():
-        place = f"its asset {key}:"
-        if not (_is_text(key) and isinstance(asset, Mapping)):
+        place = f"its asset {key if _is_text(key) else _show(key)}:"
+        if not isinstance(asset, Mapping):
             yield f"{place} it is {_show(asset)}, not an object"
         yield from _odd_fields(asset, ASSET, place)
         for name in ("bands", "eo:bands", "raster:bands"):
@@ -142,6 +144,12 @@ ITEM: Mapping[str, Kind] = {
     "links": OBJECTS,
 }
 PLACE: Mapping[str, Kind] = {"bbox": CORNERS}
+OUTLINE: Mapping[str, Kind] = {
+    "type": Kind(
+        "Polygon or MultiPolygon", lambda value: value in ("Polygon", "MultiPolygon"), True
+    ),
+    "coordinates": Kind("a list", lambda value: isinstance(value, list | tuple), True),
+}
 PROPERTIES: Mapping[str, Kind] = {
     "datetime": TIME,
     "start_datetime": TIME,

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import catalog.archives.search
-from catalog.archives.search import catalog_api, search
+from catalog.archives.search import catalog_api, refused_items, search
 from catalog.errors import ArgumentError, SearchError
 from tests.support.loopback import serving
 from tests.support.scenes import (
@@ -71,6 +71,26 @@ def test_a_file_is_served_and_searched(tmp_path: Path) -> None:
     assert found[0].assets[0].bands == ("red", "green", "blue")
     assert found[0].datetime == datetime(2020, 11, 4, tzinfo=UTC)
     assert found[0].footprint.bounds == (10.0, 50.0, 10.1, 50.1)
+
+
+def test_odd_items_of_a_file_are_left_out_and_the_others_served(tmp_path: Path) -> None:
+    """Whatever the server cannot read, it cannot start with."""
+    sound = item("sound", "a.tif")
+    boxed = {**item("boxed", "b.tif", box=(11.0, 50.0, 11.1, 50.1)), "geometry": None}
+    odd = [
+        {**item("no shape", "c.tif"), "geometry": {"type": "Nonsense"}},
+        {**item("odd links", "c.tif"), "links": 7},
+        {**item("odd version", "c.tif"), "stac_version": 7},  # which nobody but the server reads
+        {**item("elsewhere", "c.tif", collection="other"), "assets": 7},
+        {**item("anywhere", "c.tif"), "collection": None},
+    ]
+    path = write_items(tmp_path, odd[0], sound, *odd[1:], boxed)
+    with catalog_api(path) as url:
+        assert [each.id for each in search(url, "optical", WORLD, DAY, DAY)] == ["boxed", "sound"]
+        assert search(url, "other", WORLD, DAY, DAY) == ()
+    told = {each.id: each.reason for each in refused_items(path, ["optical"])}
+    assert list(told) == ["no shape", "odd links", "odd version", "anywhere"]
+    assert "its links is 7, not a list of objects" in told["odd links"]
 
 
 def test_all_pages_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,8 +177,8 @@ def test_transient_failures_are_retried(monkeypatch: pytest.MonkeyPatch, tmp_pat
         (None, "cannot be read: No such file"),
         ("not json", "is not JSON"),
         ('{"type": "Feature"}', "not a STAC ItemCollection"),
-        ('{"features": [{"id": "x"}]}', "item x without collection"),
-        ('{"features": [7]}', "item that is no object"),
+        ('{"features": [{"id": "x"}]}', "no valid item: x is .* its properties is missing"),
+        ('{"features": [7]}', "it is 7, not an object"),
     ],
 )
 def test_a_bad_catalog_file_is_a_search_error(
