@@ -53,6 +53,10 @@ class Found:
     superseded: tuple[Dropped, ...] = ()
     """Items that a newer processing replaces."""
 
+    @property
+    def dropped(self) -> tuple[Dropped, ...]:
+        return self.refused + self.superseded
+
 
 @contextmanager
 def catalog_api(catalog: str) -> Iterator[str]:
@@ -98,7 +102,7 @@ def search(
     As `look_up`, whose other items it tells the log.
     """
     found = look_up(api_url, collection, bbox, start, end, provider, bands)
-    for dropped in (*found.refused, *found.superseded):
+    for dropped in found.dropped:
         logger.warning("%s is left out: %s", dropped.id, dropped.reason)
     return found.scenes
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.archives.items import Scene
+from catalog.archives.items import Dropped, Scene
+from catalog.archives.search import Found
 from flows.plan import days
-from flows.plan.days import Day, find_scenes, make_days
+from flows.plan.days import Day, Days, find_scenes, make_days
 from flows.plan.request import RegionRequest
 from tests.support.scenes import NOON, scene
 
@@ -29,14 +30,21 @@ def request(start: date, end: date, **changes: Any) -> RegionRequest:
 def archive(monkeypatch: pytest.MonkeyPatch, scenes: Sequence[Scene]) -> None:
     """Make the search find these scenes, as a real one would: by collection and UTC day."""
 
-    def search(
-        _: str, collection: str, __: object, start: date, end: date, *___: object
-    ) -> tuple[Scene, ...]:
-        return tuple(
-            s for s in scenes if s.collection == collection and start <= s.datetime.date() <= end
+    def look_up(_: str, collection: str, __: object, start: date, end: date, *___: object) -> Found:
+        return Found(
+            tuple(
+                s
+                for s in scenes
+                if s.collection == collection and start <= s.datetime.date() <= end
+            )
         )
 
-    monkeypatch.setattr(days, "search", search)
+    monkeypatch.setattr(days, "look_up", look_up)
+
+
+def days_of(asked: RegionRequest) -> Days:
+    found = find_scenes(asked)
+    return make_days(found.optical, found.sar, asked)
 
 
 def month() -> list[Scene]:
@@ -67,7 +75,7 @@ def test_a_moving_window_gives_every_day_the_same_pairs(
     for offset in range(30):
         start = first + timedelta(days=offset)
         asked = request(start, start + timedelta(days=length - 1))
-        made = make_days(*find_scenes(asked), asked)
+        made = days_of(asked)
         by_day: dict[date, set[tuple[str, str]]] = {}
         for each in made.days:
             for pair in each.pairs:
@@ -83,7 +91,7 @@ def test_partners_outside_the_window_are_found_and_their_leftovers_not_told(
 ) -> None:
     archive(monkeypatch, month())
     day = NOON.date() + timedelta(days=4)
-    made = make_days(*find_scenes(request(day, day)), request(day, day))
+    made = days_of(request(day, day))
     (only,) = made.days
     assert {pair.optical.id for pair in only.pairs} == {"O04"}
     assert all(pair.sar.solar_day != day for pair in only.pairs)
@@ -101,9 +109,8 @@ def test_a_pass_across_midnight_utc_is_one_day(monkeypatch: pytest.MonkeyPatch) 
     solar_day = pass_[0].solar_day
     assert solar_day == midnight.date() + timedelta(days=1)
     for start in (solar_day, solar_day - timedelta(days=1)):
-        optical, _ = find_scenes(request(start, solar_day))
-        assert {s.id for s in optical} == {"before", "after"}
-    assert find_scenes(request(midnight.date(), midnight.date()))[0] == ()
+        assert {s.id for s in find_scenes(request(start, solar_day)).optical} == {"before", "after"}
+    assert find_scenes(request(midnight.date(), midnight.date())).optical == ()
 
 
 @st.composite
@@ -134,11 +141,11 @@ def archives(draw: st.DrawFn) -> list[Scene]:
 def test_no_window_changes_what_a_day_is_made_of(
     scenes: list[Scene], slots: str, age: int, start: int, length: int
 ) -> None:
-    def days_of(start: int, length: int) -> dict[str, Day]:
+    def made_of(start: int, length: int) -> dict[str, Day]:
         first = NOON.date() + timedelta(days=start)
         asked = request(first, first + timedelta(days=length - 1), slots=slots,
                         max_optical_age_days=age, max_gap_days=2)  # fmt: skip
-        made = make_days(*find_scenes(asked), asked)
+        made = days_of(asked)
         told = {left.scene.id: left.scene for left in made.unpaired}
         assert all(asked.start <= each.solar_day <= asked.end for each in told.values())
         used = {id_ for day in made.days for id_ in day.scene_ids}
@@ -148,7 +155,7 @@ def test_no_window_changes_what_a_day_is_made_of(
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         archive(monkeypatch, scenes)
-        whole, part = days_of(0, 21), days_of(start, length)
+        whole, part = made_of(0, 21), made_of(start, length)
     first = NOON.date() + timedelta(days=start)
     span = {(first + timedelta(days=i)).isoformat() for i in range(length)}
     assert part == {slot: day for slot, day in whole.items() if slot in span}
@@ -164,7 +171,7 @@ def test_every_sar_day_is_a_slot_and_shows_nothing_older_than_asked(
         archive(monkeypatch, scenes)
         for slots in ("optical", "sar", "both"):
             asked = request(first, last, slots=slots, max_optical_age_days=age, max_gap_days=2)
-            made[slots] = {day.slot: day for day in make_days(*find_scenes(asked), asked).days}
+            made[slots] = {day.slot: day for day in days_of(asked).days}
     passes = {s.solar_day.isoformat() for s in scenes if s.collection == "s"}
     assert made["sar"].keys() == passes
     assert made["both"] == {**made["sar"], **made["optical"]}
@@ -173,3 +180,18 @@ def test_every_sar_day_is_a_slot_and_shows_nothing_older_than_asked(
         ages = {(date.fromisoformat(slot) - pair.optical.solar_day).days for pair in day.pairs}
         assert all(0 <= each <= age for each in ages)
         assert all((pair.optical.cloud_cover or 0) <= 80 for pair in day.pairs)
+
+
+def test_what_the_archive_has_twice_is_told_for_the_days_asked_for_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    day = NOON.date()
+    dropped = {
+        "inside": Dropped("inside", "a newer one", day),
+        "before": Dropped("before", "a newer one", day - timedelta(days=3)),
+        "somewhere": Dropped("somewhere", "is no valid STAC item"),
+    }
+    found = Found((), (dropped["somewhere"],), (dropped["before"], dropped["inside"]))
+    monkeypatch.setattr(days, "look_up", lambda *_: found)
+    told = {each.id for each in find_scenes(request(day, day)).dropped}
+    assert told == {"inside", "somewhere"}
