@@ -80,12 +80,8 @@ def _load_items(
             sound.append(served)
         else:
             name = item.get("collection") if isinstance(item, dict) else None
-            refused.append(
-                (
-                    name if isinstance(name, str) else None,
-                    Dropped(name_item(item, number), fault),
-                )
-            )
+            known = name if isinstance(name, str) and name.isprintable() else None
+            refused.append((known, Dropped(name_item(item, number), fault)))
     return sound, refused
 
 
@@ -124,9 +120,12 @@ def _prepare(item: Any, folder: Path) -> tuple[dict[str, Any] | None, str]:
     outline = item.get("geometry") or shapely.geometry.mapping(scenes[0].footprint)
     served = {**item, "type": "Feature", "geometry": outline, "assets": assets, "links": []}
     try:
-        rustac.migrate(served)  # reads it as the server does, which stops at the first it cannot
-    except rustac.RustacError as error:
-        return None, f"cannot be served: {error}"
+        # The server stops at the first item that it cannot read; this reads them as it does, NaN
+        # and infinity apart.
+        rustac.migrate(served)
+        json.dumps(served, allow_nan=False)
+    except (rustac.RustacError, ValueError) as error:
+        return None, f"is no valid STAC item: it cannot be served ({error})"
     return served, ""
 
 

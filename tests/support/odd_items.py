@@ -8,6 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from catalog.archives.items import read_items
+
 Path = tuple[str | int, ...]
 
 ANY_NUMBER = st.one_of(st.integers(), st.floats(), st.just(10**400))
@@ -65,3 +67,21 @@ def mutated(draw: st.DrawFn, item: dict[str, Any], times: int = 3) -> Any:
         if not isinstance(item, dict):
             break
     return item
+
+
+def odd_items(item: dict[str, Any], count: int) -> list[Any]:
+    """So many items, each the given one with one field of another kind: none of them is valid."""
+    values = [[], {}, 7.5, -1, True, "x", [7], {"x": 7}, [None], "", "\ud800", 1e300, None]
+    changed = [
+        replaced(item, path, value)
+        for path in places(item)
+        for value in values
+        if path and path[0] not in ("type", "stac_version")
+    ]
+    odd = []
+    for each in changed:
+        named = {**each, "id": f"odd {len(odd)}"} if isinstance(each.get("id"), str) else each
+        if read_items([named], "https://api")[1]:
+            odd.append(named)
+    assert len(odd) >= count
+    return odd[:: len(odd) // count][:count]
