@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import rustac
 import shapely
 
+from catalog.archives.fields.versions import as_utc
 from catalog.archives.items import Dropped, name_item, read_items
 from catalog.child_server import ending_with_parent, free_port, wait_for_answer
 from catalog.errors import SearchError
@@ -115,10 +116,19 @@ def _prepare(item: Any, folder: Path) -> tuple[dict[str, Any] | None, str]:
         key: {**asset, "href": _absolute_href(asset["href"], folder)}
         for key, asset in item["assets"].items()
     }
-    # A search by place finds no item without a geometry. Links point into the catalog the file was
-    # taken from; the API makes its own.
+    # A search by place finds no item without a geometry, and times have to have their zone. Links
+    # point into the catalog the file was taken from; the API makes its own.
     outline = item.get("geometry") or shapely.geometry.mapping(scenes[0].footprint)
-    served = {**item, "type": "Feature", "geometry": outline, "assets": assets, "links": []}
+    told = {name: item["properties"].get(name) for name in ("datetime", "start_datetime")}
+    times = {name: as_utc(text).isoformat() for name, text in told.items() if text}
+    served = {
+        **item,
+        "type": "Feature",
+        "geometry": outline,
+        "properties": {**item["properties"], **times},
+        "assets": assets,
+        "links": [],
+    }
     try:
         # The server stops at the first item that it cannot read; this reads them as it does, NaN
         # and infinity apart.

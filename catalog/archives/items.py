@@ -207,9 +207,9 @@ class _ItemFault(ValueError):
 
 
 def _read_item(item: Any, api_url: str, provider: Provider, bands: Sequence[str] | None) -> Scene:
-    if oddity := find_oddity(item):
-        raise _ItemFault(oddity)
     try:
+        if oddity := find_oddity(item):
+            raise _ItemFault(oddity)
         return _scene(item, api_url, provider, bands)
     except _ItemFault:
         raise

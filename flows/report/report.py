@@ -35,7 +35,7 @@ from flows.stages.estimate import PairVerdict, estimates_from_bytes
 from flows.stages.group_matches import EngineTime
 
 Row = Sequence[str | Text]
-ROWS_SHOWN = 40  # of a table on a terminal; report.json has them all
+ROWS_SHOWN = 40  # of a table or list on a terminal; report.json has them all
 NO_OPTICAL_SCENE = "–"  # in place of an id, where a SAR scene stands alone
 SCENES_SHOWN = 6  # that share one reason; as above
 
@@ -253,7 +253,7 @@ def _print_unpaired(console: Console, unpaired: Sequence[LeftOut]) -> None:
         scenes_of.setdefault(left.reason, []).append(left.scene)
     if scenes_of:
         console.print("\n[bold]Left out[/]")
-    for reason, scenes in scenes_of.items():
+    for reason, scenes in list(scenes_of.items())[:ROWS_SHOWN]:
         more = f" and {len(scenes) - SCENES_SHOWN} more" if len(scenes) > SCENES_SHOWN else ""
         # Reasons hold paths: they are neither broken over lines nor read as markup.
         console.print(
@@ -262,6 +262,8 @@ def _print_unpaired(console: Console, unpaired: Sequence[LeftOut]) -> None:
             markup=False,
             soft_wrap=True,
         )
+    if len(scenes_of) > ROWS_SHOWN:
+        console.print(f"  … and {len(scenes_of) - ROWS_SHOWN} more reasons, in report.json")
 
 
 def _show_pixels(value: float | None) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 # Neither controls nor halves of surrogate pairs: they reach file names, reports and terminals.
 UNUSABLE_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 LARGEST_NUMBER = 1e18
+LARGEST_COORDINATE = 1e6
 NOT_A_NUMBER = ("nan", "inf", "-inf")  # STAC's words for what JSON has no numbers for
 SHOWN_CHARACTERS = 40
 
@@ -106,6 +107,13 @@ def _all_hold(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(map(holds, value))
 
 
+def _are_positions(value: Any) -> bool:
+    """Lists, however deep, of numbers that can be degrees, or metres above the ground."""
+    if isinstance(value, list | tuple):
+        return all(map(_are_positions, value))
+    return _is_number(value) and abs(value) < LARGEST_COORDINATE
+
+
 def _is_object(value: Any) -> bool:
     return isinstance(value, Mapping)
 
@@ -148,7 +156,7 @@ OUTLINE: Mapping[str, Kind] = {
     "type": Kind(
         "Polygon or MultiPolygon", lambda value: value in ("Polygon", "MultiPolygon"), True
     ),
-    "coordinates": Kind("a list", lambda value: isinstance(value, list | tuple), True),
+    "coordinates": Kind("rings of positions", _are_positions, True),
 }
 PROPERTIES: Mapping[str, Kind] = {
     "datetime": TIME,
