@@ -13,23 +13,19 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from catalog.archives.fields.bands import bands_to_use, choose_assets, is_raster
+from catalog.archives.fields.numbers import lacks_baseline, meaning_of
 from catalog.archives.fields.oddities import find_oddity
 from catalog.archives.fields.versions import (
     as_utc,
-    baseline_of,
     processing_time,
     strip_of,
     version_of,
 )
-from catalog.archives.providers import MSI_BANDS, PLAIN_STAC, POLARISATIONS, Access, Provider
+from catalog.archives.providers import PLAIN_STAC, POLARISATIONS, Access, Provider
 from catalog.errors import SearchError, shown
 
 Moment = datetime  # by another name, for scenes have a field of that one
 READABLE_SCHEMES = ("", "file", "http", "https", "s3")
-# Sentinel-2's numbers are ten thousand times the reflectance; from processing baseline 04.00 on
-# they are a thousand more, whatever the sensing date: the past is processed anew.
-REFLECTANCE_SCALE = 0.0001
-BASELINE_OFFSET, FIRST_WITH_OFFSET = -1000.0, 4
 TERRAIN_CORRECTED = {"rtc", "gtc", "nrb"}  # the types of SAR products that are
 LARGEST_LATITUDE = 90.001
 SIDECARS = {
@@ -256,7 +252,7 @@ def _assets(
     if fault is not None:
         return (), fault
     first = next(iter(bands_of.values()))
-    if _is_scaled_by_baseline(provider, first) and _baseline_offset(item, provider) is None:
+    if lacks_baseline(item, first, provider):
         return (), (
             "its processing baseline is not told, so nobody knows whether its numbers carry an "
             "offset"
@@ -272,22 +268,15 @@ def _asset(
     key: str, bands: tuple[str, ...], item: Mapping[str, Any], api_url: str, provider: Provider
 ) -> Asset:
     asset = item["assets"][key]
-    declared = {**asset, **_first_band(asset, "raster:bands"), **_first_band(asset, "bands")}
-    nodata = declared.get("nodata")
-    scale = declared.get("raster:scale", declared.get("scale"))
-    offset = declared.get("raster:offset", declared.get("offset"))
-    if _is_scaled_by_baseline(provider, bands):
-        scale = REFLECTANCE_SCALE if scale is None else scale
-        offset = float(scale) * (_baseline_offset(item, provider) or 0.0)
-        nodata = 0 if nodata is None else nodata
+    meaning = meaning_of(asset, item, bands, provider)
     transform = asset.get("proj:transform") or item["properties"].get("proj:transform")
     return Asset(
         key=key,
         href=_absolute_href(asset["href"], item, api_url),
         bands=bands,
-        nodata=None if nodata is None else float(nodata),  # "nan" and "inf" are STAC's words
-        scale=1.0 if scale is None else float(scale),
-        offset=0.0 if offset is None else float(offset),
+        nodata=meaning.nodata,
+        scale=meaning.scale,
+        offset=meaning.offset,
         size_bytes=asset.get("file:size"),
         annotation=_sidecar("product", bands, item, api_url),
         calibration=_sidecar("calibration", bands, item, api_url),
@@ -344,20 +333,6 @@ def _is_terrain_corrected(item: Mapping[str, Any]) -> bool:
     return not TERRAIN_CORRECTED.isdisjoint(words)
 
 
-def _is_scaled_by_baseline(provider: Provider, bands: Sequence[str]) -> bool:
-    return provider.reflectance == "by baseline" and bands[0] in MSI_BANDS
-
-
-def _baseline_offset(item: Mapping[str, Any], provider: Provider) -> float | None:
-    """What has to be added to an item's stored numbers first; None where nothing tells."""
-    if provider.offset_applied and item["properties"].get(provider.offset_applied) is True:
-        return 0.0
-    baseline = baseline_of(item)
-    if baseline is None:
-        return None
-    return BASELINE_OFFSET if baseline[0] >= FIRST_WITH_OFFSET else 0.0
-
-
 def _is_readable(href: str) -> bool:
     # GDAL's own prefixes (/vsizip/...) and connection strings would reach past the file named.
     return urlsplit(href).scheme in READABLE_SCHEMES and not href.startswith("/vsi")
@@ -368,11 +343,6 @@ def _absolute_href(href: str, item: Mapping[str, Any], api_url: str) -> str:
         return href
     links = {link.get("rel"): link.get("href") for link in item.get("links", ())}
     return urljoin(links.get("self") or api_url, href)
-
-
-def _first_band(asset: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    values: Sequence[Any] = asset.get(key) or ({},)
-    return values[0] if isinstance(values[0], Mapping) else {}
 
 
 def _sensing_time(properties: Mapping[str, Any]) -> datetime:
