@@ -13,7 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from catalog.archives.fields.bands import bands_to_use, choose_assets, is_raster
-from catalog.archives.fields.numbers import lacks_baseline, meaning_of
+from catalog.archives.fields.numbers import has_mixed_bands, lacks_baseline, meaning_of
 from catalog.archives.fields.oddities import find_oddity
 from catalog.archives.fields.versions import (
     as_utc,
@@ -257,6 +257,9 @@ def _assets(
             "its processing baseline is not told, so nobody knows whether its numbers carry an "
             "offset"
         )
+    mixed = next((key for key in bands_of if has_mixed_bands(item["assets"][key])), None)
+    if mixed is not None:
+        return (), f"the bands of its asset {mixed} differ in scale or offset"
     assets = tuple(_asset(key, bands, item, api_url, provider) for key, bands in bands_of.items())
     refused = next((asset.href for asset in assets if not _is_readable(asset.href)), None)
     if refused is not None:

@@ -45,6 +45,19 @@ def meaning_of(
     )
 
 
+def has_mixed_bands(asset: Mapping[str, Any]) -> bool:
+    """Whether the bands of one file differ in scale or offset, which are read as those of all."""
+    told = {
+        (
+            key,
+            tuple(band.get(name) for name in ("raster:scale", "scale", "raster:offset", "offset")),
+        )
+        for key in ("raster:bands", "bands")
+        for band in asset.get(key) or ()
+    }
+    return len(told) > len({key for key, _ in told})
+
+
 def lacks_baseline(item: Mapping[str, Any], bands: Sequence[str], provider: Provider) -> bool:
     """Whether nothing tells if the numbers of these bands carry an offset."""
     return _is_scaled_by_baseline(provider, bands) and _baseline_offset(item, provider) is None

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.archives.items import Dropped, Scene
+from catalog.archives.faults import share_a_band
+from catalog.archives.items import Asset, Dropped, Scene
 from catalog.archives.search import Found
 from flows.plan import days
 from flows.plan.days import Day, Days, find_scenes, make_days
@@ -115,7 +116,7 @@ def test_a_pass_across_midnight_utc_is_one_day(monkeypatch: pytest.MonkeyPatch) 
 
 @st.composite
 def archives(draw: st.DrawFn) -> list[Scene]:
-    """Three weeks of passes, with gaps; optical ones more or less under cloud."""
+    """Three weeks of passes, with gaps; optical under cloud, SAR of one polarisation or another."""
     scenes = []
     for day in range(21):
         when = NOON + timedelta(days=day)
@@ -124,9 +125,11 @@ def archives(draw: st.DrawFn) -> list[Scene]:
             scenes.append(scene(f"O{day:02}", BBOX, when, collection="o", cloud_cover=cloud))
         for orbit, box in ((1, BBOX), (2, (0.3, 0.0, 1.0, 1.0))):
             if draw(st.integers(0, 3)) == 0:
+                bands = draw(st.sampled_from([("vh",), ("vh",), ("hh",), ("vv", "vh")]))
+                assets = tuple(Asset(band, f"/{band}.tif", (band,)) for band in bands)
                 scenes.append(
                     scene(f"S{day:02}-{orbit}", box, when + timedelta(hours=orbit), collection="s",
-                          relative_orbit=orbit)
+                          relative_orbit=orbit, assets=assets)
                 )  # fmt: skip
     return scenes
 
@@ -151,6 +154,8 @@ def test_no_window_changes_what_a_day_is_made_of(
         used = {id_ for day in made.days for id_ in day.scene_ids}
         inside = {s.id for s in scenes if asked.start <= s.solar_day <= asked.end}
         assert told.keys() == inside - used  # each is used, or its reason is told
+        for day in made.days:
+            assert share_a_band([*day.sar, *(pair.sar for pair in day.pairs)])
         return {day.slot: day for day in made.days}
 
     with pytest.MonkeyPatch.context() as monkeypatch:
