@@ -171,6 +171,8 @@ PROPERTIES: Mapping[str, Kind] = {
     "s2:processing_baseline": VERSION,
     "s2:generation_time": TIME,
     "processing:version": VERSION,
+    "processing:software": Kind("an object", _is_object),
+    "created": TIME,
     "processing:datetime": TIME,
     "product:type": TEXT,
     "sar:product_type": TEXT,

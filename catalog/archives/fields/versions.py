@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,19 +27,26 @@ def baseline_of(item: Mapping[str, Any]) -> tuple[int, int] | None:
 
 def version_of(item: Mapping[str, Any]) -> tuple[int, ...]:
     """The numbers of the baseline, or of whatever version is told; none where none is."""
-    told = str(item["properties"].get("processing:version") or "")
-    return baseline_of(item) or tuple(map(int, re.findall(r"[0-9]{1,9}", told)))
+    properties = item["properties"]
+    software = properties.get("processing:software") or {}
+    told = properties.get("processing:version") or [software[name] for name in sorted(software)]
+    return baseline_of(item) or tuple(map(int, re.findall(r"[0-9]{1,9}", str(told))))
 
 
 def processing_time(item: Mapping[str, Any]) -> datetime | None:
-    """When it was processed, aware, UTC: by its properties, or by the name of the product."""
+    """When it was processed, aware, UTC; if only its item tells a time, when that was made."""
     properties = item["properties"]
-    told = properties.get("processing:datetime") or properties.get("s2:generation_time")
     named = TIME_IN_NAME.search(_product_name(item))
-    try:
-        return as_utc(told or (named[1] if named else ""))
-    except ValueError:  # a name may end in anything
-        return None
+    told = (
+        properties.get("processing:datetime"),
+        properties.get("s2:generation_time"),
+        named[1] if named else None,
+        properties.get("created"),
+    )
+    for text in filter(None, told):
+        with suppress(ValueError):  # a name may end in anything
+            return as_utc(text)
+    return None
 
 
 def strip_of(item: Mapping[str, Any]) -> str | None:

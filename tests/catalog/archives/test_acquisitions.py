@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,8 @@ def product(made: str, baseline: str = "N0500") -> str:
         ("s2:processing_baseline", "05.09", "05.10"),
         ("s2:processing_baseline", "02.09", "5.0"),
         ("processing:version", "003.9", "003.71"),
+        ("processing:software", {"Sentinel-1 IPF": "003.9"}, {"Sentinel-1 IPF": "003.71"}),
+        ("created", "2021-01-01T00:00:00Z", "2022-01-01T00:00:00Z"),
         ("processing:datetime", "2021-01-01T00:00:00Z", "2021-01-01T00:00:01Z"),
         ("s2:generation_time", "2021-01-01T09:00:00+10:00", "2021-01-01T00:00:00Z"),
         ("s2:product_uri", product("20201104T203551"), product("20210104T203551")),
@@ -32,8 +35,8 @@ def product(made: str, baseline: str = "N0500") -> str:
         ("id", "S2A_11SLT_20201104_2_L2A", "S2A_11SLT_20201104_10_L2A"),
     ],
 )
-def test_the_newest_processing_is_taken(name: str, older: str, newer: str) -> None:
-    def read(id_: str, told: str) -> Scene:
+def test_the_newest_processing_is_taken(name: str, older: Any, newer: Any) -> None:
+    def read(id_: str, told: Any) -> Scene:
         made = item(told if name == "id" else id_, "/x.tif", **{name: told})
         return scene_from_item(made, "https://api")
 
