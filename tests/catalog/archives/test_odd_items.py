@@ -55,6 +55,8 @@ def sar() -> dict[str, Any]:
         platform="sentinel-1a", **{
             "sat:orbit_state": "descending", "sat:relative_orbit": 168, "sar:product_type": "GRD",
             "sar:polarizations": ["VV", "VH"], "processing:version": "003.71",
+            "processing:datetime": "2020-11-04T20:00:00Z", "created": "2020-11-05T00:00:00Z",
+            "processing:software": {"Sentinel-1 IPF": "003.71"},
             "start_datetime": "2020-11-04T18:35:41Z", "end_datetime": "2020-11-04T18:36:06Z",
         },
     )  # fmt: skip
