@@ -156,7 +156,7 @@ def _metres(key: str, asset: Mapping[str, Any]) -> float:
     """The side of a pixel as the asset has it; infinite where it has nothing of it."""
     named = (RESOLUTION.fullmatch(word) for word in _words(key))
     first = [(asset.get(name) or [{}])[0] for name in ("raster:bands", "bands")]
-    told = [
+    told: list[Any] = [
         *(float(match[1]) for match in named if match),
         *(
             each.get(name)
@@ -165,4 +165,5 @@ def _metres(key: str, asset: Mapping[str, Any]) -> float:
         ),
         *(abs(number) for number in (asset.get("proj:transform") or [])[:1]),
     ]
-    return next((float(metres) for metres in told if metres), math.inf)
+    numbers = (float(metres) for metres in told if isinstance(metres, int | float))
+    return next((metres for metres in numbers if metres > 0), math.inf)

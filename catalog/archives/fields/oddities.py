@@ -1,8 +1,8 @@
 """What is wrong with a STAC item, told before anything is read from it.
 
-An archive may serve any JSON in any field. What a scene is made from is held to its type here, so
-that whoever reads an item can rely on it; null counts as not told. Fields that nobody reads may
-hold anything.
+An archive may serve any JSON in any field. What decides what a scene is, is held to its type here,
+so that whoever reads an item can rely on it; null counts as not told. Fields that nobody reads may
+hold anything, and so may those that only help to choose, which whoever reads them checks.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def find_oddity(item: Any) -> str | None:
 
 
 def _oddities(item: Any) -> Iterator[str]:
-    """Whoever asks for the next one takes it that the places of those before are sound."""
+    """In an order in which each check relies on what those before it let pass."""
     if not isinstance(item, Mapping):
         yield f"it is {_show(item)}, not an object"
         return
@@ -122,12 +122,12 @@ NAME = Kind("text that names it", lambda value: _is_text(value) and bool(value.s
 TEXT = Kind("text", _is_text)
 TEXTS = Kind("a list of texts", _all_hold(_is_text))
 NUMBER = Kind("a number", _is_number)
-POSITIVE = Kind("a number above 0", lambda value: _is_number(value) and value > 0)
 FACTOR = Kind("a number other than 0", lambda value: _is_number(value) and value != 0)
 PERCENT = Kind("a number from 0 to 100", lambda value: _is_number(value) and 0 <= value <= 100)
 SIZE = Kind(
     "a number of bytes", lambda value: _is_number(value) and value >= 0 and value == int(value)
 )
+# Python reads the NaN of those who write it without quotation marks.
 NODATA = Kind("a number", lambda value: isinstance(value, float) or _is_nodata(value))
 TIME = Kind("a time", lambda value: _is_text(value) and _is_time(value))
 VERSION = Kind("a version", lambda value: _is_text(value) or _is_number(value))
@@ -172,13 +172,11 @@ PROPERTIES: Mapping[str, Kind] = {
     "s2:generation_time": TIME,
     "processing:version": VERSION,
     "processing:software": Kind("an object", _is_object),
-    "created": TIME,
     "processing:datetime": TIME,
     "product:type": TEXT,
     "sar:product_type": TEXT,
     "sar:polarizations": TEXTS,
     "proj:transform": TRANSFORM,
-    "gsd": POSITIVE,
 }
 NUMBERS_OF_PIXELS: Mapping[str, Kind] = {
     "nodata": NODATA,
@@ -186,9 +184,6 @@ NUMBERS_OF_PIXELS: Mapping[str, Kind] = {
     "offset": NUMBER,
     "raster:scale": FACTOR,
     "raster:offset": NUMBER,
-    "gsd": POSITIVE,
-    "raster:spatial_resolution": POSITIVE,
-    "spatial_resolution": POSITIVE,
 }
 ASSET: Mapping[str, Kind] = {
     "href": NAME,

@@ -43,8 +43,8 @@ def processing_time(item: Mapping[str, Any]) -> datetime | None:
         named[1] if named else None,
         properties.get("created"),
     )
-    for text in filter(None, told):
-        with suppress(ValueError):  # a name may end in anything
+    for text in told:
+        with suppress(TypeError, ValueError, OverflowError):  # a name may end in anything
             return as_utc(text)
     return None
 
@@ -55,8 +55,11 @@ def strip_of(item: Mapping[str, Any]) -> str | None:
     return named[1] if named else None
 
 
-def as_utc(text: str) -> datetime:
-    """A moment as ISO 8601 writes it; without a zone it counts as UTC. Raises ValueError."""
+def as_utc(text: Any) -> datetime:
+    """A moment as ISO 8601 writes it; without a zone it counts as UTC.
+
+    Raises TypeError, ValueError or OverflowError where it is none.
+    """
     moment = datetime.fromisoformat(text)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 

@@ -55,6 +55,7 @@ def test_bands_are_found_however_they_are_named(
         ({"B02_20m": {}}, {"B02_10m": {}}),
         ({"B02_20m": named("B02")}, {"B02_10m": named("B02")}),
         ({"a": named("B02") | {"gsd": 60}}, {"b": named("B02") | {"gsd": 10}}),
+        ({"a": named("B02") | {"gsd": "fine"}}, {"b": named("B02") | {"gsd": 10}}),
         (
             {"a": named("B02") | {"raster:bands": [{"spatial_resolution": 60}]}},
             {"b": named("B02") | {"raster:bands": [{"spatial_resolution": 10}]}},
