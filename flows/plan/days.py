@@ -79,7 +79,8 @@ def find_scenes(request: RegionRequest) -> Candidates:
         seen = look_up(api_url, request.sar, bbox, first, last, provider)
         candidates = seen.scenes
         if request.dem is not None:
-            tiles = find_dem_tiles(api_url, request.dem, bbox, provider)
+            unserved = refused_items(request.catalog, (request.dem,))
+            tiles = find_dem_tiles(api_url, request.dem, bbox, provider, unserved)
             candidates = tuple(replace(scene, terrain=tiles) for scene in candidates)
         if (folder := request.orbit_files) is not None:
             candidates = tuple(
@@ -106,11 +107,15 @@ def find_scenes(request: RegionRequest) -> Candidates:
 
 
 def find_dem_tiles(
-    api_url: str, collection: str, bbox: BBox, provider: Provider
+    api_url: str,
+    collection: str,
+    bbox: BBox,
+    provider: Provider,
+    unserved: Sequence[Dropped] = (),
 ) -> tuple[Scene, ...]:
     """The tiles of a DEM under a region and a little around it, whatever their dates.
 
-    Raises `SearchError`, also when there is none.
+    Raises `SearchError`, also when there is none, or `unserved` or what is found has odd items.
     """
     west, south, east, north = bbox
     around = (
@@ -120,7 +125,7 @@ def find_dem_tiles(
     found = look_up(api_url, collection, around, *ANY_DAY, elevations_of(provider))
     tiles = found.scenes
     # Ground without a tile counts as sea: to go on without one would displace what is over it.
-    faults = [(each.id, each.reason) for each in found.refused]
+    faults = [(each.id, each.reason) for each in (*unserved, *found.refused)]
     faults += [(tile.id, tile.unusable) for tile in tiles if tile.unusable]
     if faults:
         raise SearchError(f"DEM tile {faults[0][0]}: {faults[0][1]}", url=api_url)

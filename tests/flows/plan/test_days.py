@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 from catalog.archives.faults import share_a_band
 from catalog.archives.items import Asset, Dropped, Scene
 from catalog.archives.search import Found
+from catalog.errors import SearchError
 from flows.plan import days
 from flows.plan.days import Day, Days, find_scenes, make_days
 from flows.plan.request import RegionRequest
-from tests.support.scenes import NOON, scene
+from tests.support.scenes import NOON, item, scene, write_items
 
 BBOX = (0.0, 0.0, 1.0, 1.0)
 
@@ -200,3 +202,21 @@ def test_what_the_archive_has_twice_is_told_for_the_days_asked_for_alone(
     monkeypatch.setattr(days, "look_up", lambda *_: found)
     told = {each.id for each in find_scenes(request(day, day)).dropped}
     assert told == {"inside", "somewhere"}
+
+
+def test_an_odd_tile_of_a_dem_ends_the_plan_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ground without a tile would count as sea."""
+    odd = Dropped("tile 7", "is no valid STAC item: its assets is 7, not an object")
+    day = NOON.date()
+    tile = scene("tile", BBOX, collection="dem")
+    monkeypatch.setattr(days, "look_up", lambda *_: Found((tile,), (odd,)))
+    with pytest.raises(SearchError, match="DEM tile tile 7: is no valid"):
+        find_scenes(request(day, day, dem="dem"))
+    sound = [item(name, "/x.tif", collection=name) for name in ("o", "s", "dem")]
+    path = write_items(tmp_path, *sound, {**sound[2], "id": "tile 7", "assets": 7})
+    monkeypatch.setattr(days, "look_up", lambda *_: Found((tile,)))
+    asked = request(day, day, dem="dem").model_copy(update={"catalog": path})
+    with pytest.raises(SearchError, match="DEM tile tile 7: is no valid"):
+        find_scenes(asked)
