@@ -7,12 +7,17 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import rustac
+import shapely
+
+from catalog.archives.fields.versions import as_utc
+from catalog.archives.items import Dropped, name_item, read_items
 from catalog.child_server import ending_with_parent, free_port, wait_for_answer
 from catalog.errors import SearchError
 from catalog.retrying import retry
@@ -26,14 +31,24 @@ STOP_SECONDS = 5.0
 def stac_api(items_file: Path) -> Iterator[str]:
     """Serve an ItemCollection as a STAC API; yields its URL and stops it on leaving.
 
-    Asset hrefs relative to the file become absolute. Collections are derived from the items.
+    Asset hrefs relative to the file become absolute. Collections are derived from the items. Items
+    that cannot be served are left out; `refused_items` has them.
 
-    Raises SearchError when the file is missing or no ItemCollection, or the server fails to start.
+    Raises SearchError when the file is missing, no ItemCollection or without any valid item, or the
+    server fails to start.
     """
-    items = load_items(items_file)
+    sound, refused = _load_items(items_file)
+    if refused and not sound:
+        first = refused[0][1]
+        raise SearchError(
+            f"the catalog {items_file} has no valid item: {first.id} {first.reason}",
+            url=str(items_file),
+        )
+    names = {item["collection"] for item in sound} | {name for name, _ in refused if name}
+    served = {"type": "FeatureCollection", "features": sound}
     with tempfile.TemporaryDirectory(prefix="stac-api-") as folder:
         files = []
-        for number, content in enumerate([*_collections(items), items]):
+        for number, content in enumerate([*map(_collection, sorted(names)), served]):
             files.append(Path(folder, f"{number}.json"))
             files[-1].write_text(json.dumps(content))
         server, url = _start(files, items_file)
@@ -48,8 +63,30 @@ def stac_api(items_file: Path) -> Iterator[str]:
                 server.wait()
 
 
-def load_items(items_file: Path) -> dict[str, Any]:
-    """An ItemCollection file as a dict, with every asset href absolute."""
+def refused_items(items_file: Path, collections: Container[str]) -> tuple[Dropped, ...]:
+    """The items that `stac_api` leaves out, of these collections or without any."""
+    _, refused = _load_items(items_file)
+    return tuple(dropped for name, dropped in refused if name is None or name in collections)
+
+
+def _load_items(
+    items_file: Path,
+) -> tuple[list[dict[str, Any]], list[tuple[str | None, Dropped]]]:
+    """The items of a file that can be served, hrefs absolute; the others with their collection."""
+    sound: list[dict[str, Any]] = []
+    refused: list[tuple[str | None, Dropped]] = []
+    for number, item in enumerate(_read_features(items_file), start=1):
+        served, fault = _prepare(item, items_file.resolve().parent)
+        if served is not None:
+            sound.append(served)
+        else:
+            name = item.get("collection") if isinstance(item, dict) else None
+            known = name if isinstance(name, str) and name.isprintable() else None
+            refused.append((known, Dropped(name_item(item, number), fault)))
+    return sound, refused
+
+
+def _read_features(items_file: Path) -> list[Any]:
     url = str(items_file)
     try:
         items = json.loads(items_file.read_text(encoding="utf-8"))
@@ -65,51 +102,60 @@ def load_items(items_file: Path) -> dict[str, Any]:
         raise SearchError(
             f"the catalog {url} is not a STAC ItemCollection: it has no list `features`", url=url
         )
-    folder = items_file.resolve().parent
-    features = [_absolute_hrefs(item, folder, url) for item in items["features"]]
-    return {"type": "FeatureCollection", "features": features}
+    return list(items["features"])
 
 
-def _absolute_hrefs(item: Any, folder: Path, url: str) -> dict[str, Any]:
-    required = ("id", "collection", "geometry", "properties", "assets")
-    missing = [key for key in required if not (isinstance(item, Mapping) and key in item)]
-    if missing:
-        name = item.get("id", "without id") if isinstance(item, Mapping) else "that is no object"
-        raise SearchError(f"the catalog {url} has an item {name} without {missing[0]}", url=url)
+def _prepare(item: Any, folder: Path) -> tuple[dict[str, Any] | None, str]:
+    """An item as it is served, or why it is not."""
+    scenes, faults = read_items([item], str(folder))
+    if faults:
+        return None, faults[0].reason
+    if not item.get("collection"):
+        return None, "is no valid STAC item: its collection is missing"
+    assets = {
+        key: {**asset, "href": _absolute_href(asset["href"], folder)}
+        for key, asset in item["assets"].items()
+    }
+    # A search by place finds no item without a geometry, and times have to have their zone. Links
+    # point into the catalog the file was taken from; the API makes its own.
+    outline = item.get("geometry") or shapely.geometry.mapping(scenes[0].footprint)
+    told = {name: item["properties"].get(name) for name in ("datetime", "start_datetime")}
+    times = {name: as_utc(text).isoformat() for name, text in told.items() if text}
+    served = {
+        **item,
+        "type": "Feature",
+        "geometry": outline,
+        "properties": {**item["properties"], **times},
+        "assets": assets,
+        "links": [],
+    }
     try:
-        assets = {
-            key: {**asset, "href": _absolute_href(asset["href"], folder)}
-            for key, asset in item["assets"].items()
-        }
-    except (AttributeError, KeyError, TypeError) as error:
-        raise SearchError(
-            f"the catalog {url} has an item {item['id']} with an asset without href", url=url
-        ) from error
-    # Links point into the catalog the file was taken from; the API makes its own.
-    return {**item, "assets": assets, "links": []}
+        # The server stops at the first item that it cannot read; this reads them as it does, NaN
+        # and infinity apart.
+        rustac.migrate(served)
+        json.dumps(served, allow_nan=False)
+    except (rustac.RustacError, ValueError) as error:
+        return None, f"is no valid STAC item: it cannot be served ({error})"
+    return served, ""
 
 
 def _absolute_href(href: str, folder: Path) -> str:
     return href if urlsplit(href).scheme else str(folder / href)
 
 
-def _collections(items: Mapping[str, Any]) -> list[dict[str, Any]]:
-    names = sorted({item["collection"] for item in items["features"]})
-    return [
-        {
-            "type": "Collection",
-            "stac_version": "1.1.0",
-            "id": name,
-            "description": f"Items of {name}",
-            "license": "other",
-            "extent": {
-                "spatial": {"bbox": [[-180, -90, 180, 90]]},
-                "temporal": {"interval": [[None, None]]},
-            },
-            "links": [],
-        }
-        for name in names
-    ]
+def _collection(name: str) -> dict[str, Any]:
+    return {
+        "type": "Collection",
+        "stac_version": "1.1.0",
+        "id": name,
+        "description": f"Items of {name}",
+        "license": "other",
+        "extent": {
+            "spatial": {"bbox": [[-180, -90, 180, 90]]},
+            "temporal": {"interval": [[None, None]]},
+        },
+        "links": [],
+    }
 
 
 def _start(files: list[Path], items_file: Path) -> tuple[subprocess.Popen[bytes], str]:

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
 import shapely
-from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
-from catalog.archives.bands import choose_assets, is_raster
-from catalog.archives.providers import MSI_BANDS, PLAIN_STAC, POLARISATIONS, Access, Provider
+from catalog.archives.fields.bands import bands_to_use, choose_assets, is_raster
+from catalog.archives.fields.numbers import has_mixed_bands, lacks_baseline, meaning_of
+from catalog.archives.fields.oddities import find_oddity
+from catalog.archives.fields.versions import (
+    as_utc,
+    processing_time,
+    strip_of,
+    version_of,
+)
+from catalog.archives.providers import PLAIN_STAC, POLARISATIONS, Access, Provider
 from catalog.errors import SearchError, shown
 from catalog.longitudes import in_one_piece
 
+Moment = datetime  # by another name, for scenes have a field of that one
 READABLE_SCHEMES = ("", "file", "http", "https", "s3")
-# Sentinel-2's numbers are ten thousand times the reflectance; from processing baseline 04.00 on
-# they are a thousand more, whatever the sensing date: the past is processed anew.
-REFLECTANCE_SCALE = 0.0001
-BASELINE_OFFSET, FIRST_WITH_OFFSET = -1000.0, 4
-BASELINE = re.compile(r"(\d{1,2})\.\d{2}")
 TERRAIN_CORRECTED = {"rtc", "gtc", "nrb"}  # the types of SAR products that are
-BASELINE_IN_NAME = re.compile(r"_N(\d{2})\d{2}_")
+LARGEST_LATITUDE = 90.001
 SIDECARS = {
     "product": re.compile(r"/annotation/[^/]+\.xml$"),
     "calibration": re.compile(r"/annotation/calibration/calibration-[^/]+\.xml$"),
@@ -99,7 +102,12 @@ class Scene:
     relative_orbit: int | None = None
     cloud_cover: float | None = None
     """Percent, 0 to 100; None where the item does not say."""
-    source_product: str | None = None
+    version: tuple[int, ...] = ()
+    """The numbers of its processing's version, as (5, 9) of 05.09; none where nothing tells."""
+    processed: Moment | None = None
+    """When it was made of what the sensor took."""
+    strip: str | None = None
+    """When the strip of a Sentinel-2 scene began; one tile may have parts of two of a pass."""
     unusable: str | None = None
     mask: Mask | None = None
     chosen_bands: tuple[str, ...] | None = None
@@ -137,6 +145,33 @@ class Scene:
         return "/".join("-" if part is None else str(part) for part in parts)
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """An item that gives no scene of its own, and why, in plain words."""
+
+    id: str
+    reason: str
+    solar_day: date | None = None
+    """None where the item does not tell it."""
+
+
+def read_items(
+    items: Iterable[Any],
+    api_url: str,
+    provider: Provider = PLAIN_STAC,
+    bands: Sequence[str] | None = None,
+) -> tuple[tuple[Scene, ...], tuple[Dropped, ...]]:
+    """The scenes of an archive's answer, and the items that are none. `bands` as below."""
+    scenes: list[Scene] = []
+    dropped: list[Dropped] = []
+    for number, item in enumerate(items, start=1):
+        try:
+            scenes.append(_read_item(item, api_url, provider, bands))
+        except _ItemFault as fault:
+            dropped.append(Dropped(name_item(item, number), f"is no valid STAC item: {fault}"))
+    return tuple(scenes), tuple(dropped)
+
+
 def scene_from_item(
     item: Mapping[str, Any],
     api_url: str,
@@ -149,30 +184,65 @@ def scene_from_item(
     provider that it has. Raises SearchError naming the item.
     """
     try:
-        assets, unusable = _assets(item, api_url, provider, bands)
-        properties = item["properties"]
-        return Scene(
-            id=str(item["id"]),
-            collection=str(item.get("collection", "")),
-            datetime=_sensing_time(properties),
-            footprint=_footprint(item),
-            assets=assets,
-            platform=properties.get("platform"),
-            orbit_state=properties.get("sat:orbit_state"),
-            relative_orbit=properties.get("sat:relative_orbit"),
-            cloud_cover=properties.get("eo:cloud_cover"),
-            source_product=properties.get("source_product") or properties.get("s2:product_uri"),
-            unusable=unusable,
-            mask=_mask(item, api_url, provider) if assets else None,
-            chosen_bands=tuple(bands) if bands and assets else None,
-            terrain_corrected=_is_terrain_corrected(item),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
+        return _read_item(item, api_url, provider, bands)
+    except _ItemFault as fault:
         raise SearchError(
-            f"item {item.get('id')!r} of {api_url} is not a valid STAC item: "
-            f"{type(error).__name__}: {error}",
-            url=api_url,
-        ) from error
+            f"item {name_item(item)!r} of {api_url} is not a valid STAC item: {fault}", url=api_url
+        ) from fault
+
+
+def name_item(item: Any, number: int | None = None) -> str:
+    """The id of an item of which nothing is known, or what can be said in its place."""
+    id_ = item.get("id") if isinstance(item, Mapping) else None
+    if isinstance(id_, str) and id_.isprintable() and id_.strip():
+        return id_
+    return "without a name" if number is None else f"item {number} of the answer, without a name"
+
+
+class _ItemFault(ValueError):
+    """What keeps an item from being a scene, in words."""
+
+
+def _read_item(item: Any, api_url: str, provider: Provider, bands: Sequence[str] | None) -> Scene:
+    try:
+        if oddity := find_oddity(item):
+            raise _ItemFault(oddity)
+        return _scene(item, api_url, provider, bands)
+    except _ItemFault:
+        raise
+    except Exception as error:
+        # Whatever a library makes of JSON from outside: one item must not end a search.
+        text = f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace").decode()
+        raise _ItemFault(f"it cannot be read ({text})") from error
+
+
+def _scene(
+    item: Mapping[str, Any], api_url: str, provider: Provider, bands: Sequence[str] | None
+) -> Scene:
+    properties = item["properties"]
+    footprint = _footprint(item)
+    if fault := _find_footprint_fault(footprint):
+        raise _ItemFault(fault)
+    assets, unusable = _assets(item, api_url, provider, bands)
+    orbit = properties.get("sat:relative_orbit")
+    return Scene(
+        id=item["id"],
+        collection=item.get("collection") or "",
+        datetime=_sensing_time(properties),
+        footprint=footprint,
+        assets=assets,
+        platform=properties.get("platform"),
+        orbit_state=(properties.get("sat:orbit_state") or "").strip().lower() or None,
+        relative_orbit=None if orbit is None else int(orbit),
+        cloud_cover=properties.get("eo:cloud_cover"),
+        version=version_of(item),
+        processed=processing_time(item),
+        strip=strip_of(item),
+        unusable=unusable,
+        mask=_mask(item, api_url, provider) if assets else None,
+        chosen_bands=bands_to_use({each.key: each.bands for each in assets}, provider, bands),
+        terrain_corrected=_is_terrain_corrected(item),
+    )
 
 
 def _assets(
@@ -183,11 +253,14 @@ def _assets(
     if fault is not None:
         return (), fault
     first = next(iter(bands_of.values()))
-    if _is_scaled_by_baseline(provider, first) and _baseline_offset(item, provider) is None:
+    if lacks_baseline(item, first, provider):
         return (), (
             "its processing baseline is not told, so nobody knows whether its numbers carry an "
             "offset"
         )
+    mixed = next((key for key in bands_of if has_mixed_bands(item["assets"][key])), None)
+    if mixed is not None:
+        return (), f"the bands of its asset {mixed} differ in scale or offset"
     assets = tuple(_asset(key, bands, item, api_url, provider) for key, bands in bands_of.items())
     refused = next((asset.href for asset in assets if not _is_readable(asset.href)), None)
     if refused is not None:
@@ -199,22 +272,15 @@ def _asset(
     key: str, bands: tuple[str, ...], item: Mapping[str, Any], api_url: str, provider: Provider
 ) -> Asset:
     asset = item["assets"][key]
-    declared = {**asset, **_first_band(asset, "raster:bands"), **_first_band(asset, "bands")}
-    nodata = declared.get("nodata")
-    scale = declared.get("raster:scale", declared.get("scale"))
-    offset = declared.get("raster:offset", declared.get("offset"))
-    if _is_scaled_by_baseline(provider, bands):
-        scale = REFLECTANCE_SCALE if scale is None else scale
-        offset = float(scale) * (_baseline_offset(item, provider) or 0.0)
-        nodata = 0 if nodata is None else nodata
+    meaning = meaning_of(asset, item, bands, provider)
     transform = asset.get("proj:transform") or item["properties"].get("proj:transform")
     return Asset(
         key=key,
         href=_absolute_href(asset["href"], item, api_url),
         bands=bands,
-        nodata=None if nodata is None else float(nodata),  # "nan" and "inf" are STAC's words
-        scale=1.0 if scale is None else float(scale),
-        offset=0.0 if offset is None else float(offset),
+        nodata=meaning.nodata,
+        scale=meaning.scale,
+        offset=meaning.offset,
         size_bytes=asset.get("file:size"),
         annotation=_sidecar("product", bands, item, api_url),
         calibration=_sidecar("calibration", bands, item, api_url),
@@ -271,23 +337,6 @@ def _is_terrain_corrected(item: Mapping[str, Any]) -> bool:
     return not TERRAIN_CORRECTED.isdisjoint(words)
 
 
-def _is_scaled_by_baseline(provider: Provider, bands: Sequence[str]) -> bool:
-    return provider.reflectance == "by baseline" and bands[0] in MSI_BANDS
-
-
-def _baseline_offset(item: Mapping[str, Any], provider: Provider) -> float | None:
-    """What has to be added to an item's stored numbers first; None where nothing tells."""
-    properties = item["properties"]
-    if provider.offset_applied and properties.get(provider.offset_applied) is True:
-        return 0.0
-    for key in ("s2:processing_baseline", "processing:version"):
-        if told := BASELINE.fullmatch(str(properties.get(key, ""))):
-            return BASELINE_OFFSET if int(told[1]) >= FIRST_WITH_OFFSET else 0.0
-    if named := BASELINE_IN_NAME.search(str(properties.get("s2:product_uri") or item["id"])):
-        return BASELINE_OFFSET if int(named[1]) >= FIRST_WITH_OFFSET else 0.0
-    return None
-
-
 def _is_readable(href: str) -> bool:
     # GDAL's own prefixes (/vsizip/...) and connection strings would reach past the file named.
     return urlsplit(href).scheme in READABLE_SCHEMES and not href.startswith("/vsi")
@@ -300,15 +349,8 @@ def _absolute_href(href: str, item: Mapping[str, Any], api_url: str) -> str:
     return urljoin(links.get("self") or api_url, href)
 
 
-def _first_band(asset: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    values: Sequence[Any] = asset.get(key) or ({},)
-    return values[0] if isinstance(values[0], Mapping) else {}
-
-
 def _sensing_time(properties: Mapping[str, Any]) -> datetime:
-    text = properties.get("datetime") or properties["start_datetime"]
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return as_utc(properties.get("datetime") or properties["start_datetime"])
 
 
 def _footprint(item: Mapping[str, Any]) -> BaseGeometry:
@@ -321,3 +363,12 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry:
     outline = in_one_piece(outline)
     sound: BaseGeometry = outline if outline.is_valid else shapely.make_valid(outline)
     return sound
+
+
+def _find_footprint_fault(footprint: BaseGeometry) -> str | None:
+    if not footprint.area > 0:
+        return "its footprint has no area"
+    _, south, _, north = footprint.bounds
+    if not -LARGEST_LATITUDE <= south <= north <= LARGEST_LATITUDE:
+        return f"its footprint lies at latitudes from {south:g} to {north:g}"
+    return None

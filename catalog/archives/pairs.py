@@ -15,18 +15,18 @@ from functools import cached_property
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from catalog.archives.faults import (
+    BEST_ORBIT,
+    MAX_CLOUD_COVER,
+    find_fault,
+    find_other_bands,
+    find_other_orbit,
+    share_a_band,
+)
 from catalog.archives.items import Scene
 from catalog.grid import BBox, region_outline
 
 MIN_OVERLAP_SHARE = 0.05
-MAX_CLOUD_COVER = 100.0  # percent; 100 is off
-# Less of a footprint than this within the region is the rounding of an edge they share: a pixel of
-# a megapixel.
-TOUCHING_SHARE = 1e-6
-
-BEST_ORBIT = "best"
-ORBIT_POLICY = r"best|ascending|descending|[1-9][0-9]{0,2}"
-"""Which SAR orbits a run may use: all, those of one direction, or one relative orbit's number."""
 
 Orbit = tuple[str | None, int | None, str | None]
 """Platform, relative orbit and orbit state: scenes of one orbit share their viewing geometry."""
@@ -87,7 +87,8 @@ def pair_scenes(
     adds at least `min_overlap_share` of the optical footprint within the region.
 
     `max_gap` is inclusive. `max_cloud_cover` is in percent; an unknown cover passes. `orbit` is an
-    ORBIT_POLICY: what it leaves is ranked as said; an unknown orbit passes "best" alone.
+    ORBIT_POLICY: what it leaves is ranked as said; an unknown orbit passes "best" alone. The scenes
+    of one sensor that come in pairs share a band.
     """
     region = region_outline(region_bbox)
     optical_faults = {scene.id: find_fault(scene, region, max_cloud_cover) for scene in optical}
@@ -95,16 +96,25 @@ def pair_scenes(
         scene.id: find_fault(scene, region, max_cloud_cover) or find_other_orbit(scene, orbit)
         for scene in sar
     }
-    usable_sar = [scene for scene in sar if not sar_faults[scene.id]]
-    tree = shapely.STRtree([scene.footprint for scene in usable_sar])
-    candidates = [
-        _Candidates(scene, region, usable_sar, tree, max_gap, min_overlap_share)
-        for scene in optical
-        if not optical_faults[scene.id]
-    ]
-    rank = _orbit_rank(candidates)
-    pairs = tuple(pair for each in candidates for pair in each.chosen(rank))
+    usable = [scene for scene in optical if not optical_faults[scene.id]]
+    optical_faults |= find_other_bands(usable, region)
 
+    def choose() -> tuple[list[_Candidates], tuple[Pair, ...]]:
+        usable_sar = [scene for scene in sar if not sar_faults[scene.id]]
+        tree = shapely.STRtree([scene.footprint for scene in usable_sar])
+        candidates = [
+            _Candidates(scene, region, usable_sar, tree, max_gap, min_overlap_share)
+            for scene in optical
+            if not optical_faults[scene.id]
+        ]
+        rank = _orbit_rank(candidates)
+        return candidates, tuple(pair for each in candidates for pair in each.chosen(rank))
+
+    candidates, pairs = choose()
+    if not share_a_band([pair.sar for pair in pairs]):
+        eligible = {scene.id: scene for each in candidates for scene in each.eligible}
+        sar_faults |= find_other_bands(list(eligible.values()), region)
+        candidates, pairs = choose()
     paired_ids = {pair.optical.id for pair in pairs} | {pair.sar.id for pair in pairs}
     reasons = {each.optical.id: each.shortfall(sar) for each in candidates}
     unpaired = [
@@ -232,34 +242,6 @@ class _Candidates:
             f"the nearest overlapping SAR scene, {nearest.id}, is {_days(self.gap(nearest))} "
             f"away, more than the {_days(self.max_gap)} allowed"
         )
-
-
-def find_fault(scene: Scene, region: BaseGeometry, max_cloud_cover: float) -> str:
-    """Why a scene cannot be paired whatever its partners, or ""."""
-    if scene.unusable:
-        return scene.unusable
-    if scene.footprint.intersection(region).area <= TOUCHING_SHARE * scene.footprint.area:
-        return "it lies outside the region"
-    if scene.cloud_cover is not None and scene.cloud_cover > max_cloud_cover:
-        return (
-            f"its cloud cover of {scene.cloud_cover:.0f} % is above the {max_cloud_cover:.0f} % "
-            "allowed"
-        )
-    return ""
-
-
-def find_other_orbit(scene: Scene, policy: str) -> str:
-    """Why a SAR scene is none of those that the run may use, or ""."""
-    if policy == BEST_ORBIT:
-        return ""
-    told: int | str | None = scene.orbit_state
-    wanted: int | str = policy
-    kind = "orbit"
-    if policy.isdigit():
-        told, wanted, kind = scene.relative_orbit, int(policy), "relative orbit"
-    if told == wanted:
-        return ""
-    return f"its {kind} is {'not told' if told is None else told}, and {wanted} is asked for"
 
 
 def _orbit_values(orbit: Orbit) -> dict[str, str | int | None]:

@@ -11,17 +11,15 @@ from collections.abc import Sequence
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from catalog.archives.items import Scene
-from catalog.archives.pairs import (
+from catalog.archives.faults import (
     BEST_ORBIT,
     MAX_CLOUD_COVER,
-    MIN_OVERLAP_SHARE,
-    Pair,
-    Pairing,
-    Unpaired,
     find_fault,
+    find_other_bands,
     find_other_orbit,
 )
+from catalog.archives.items import Scene
+from catalog.archives.pairs import MIN_OVERLAP_SHARE, Pair, Pairing, Unpaired
 from catalog.grid import BBox, region_outline
 
 MOST_PASSES = 8  # optical ones of a day: what those leave hidden, older ones rarely show
@@ -37,13 +35,14 @@ def choose_sar(
 
     Scenes are taken in the order of how much their pass sees of the region, in steps of 1 %, then
     of the pass's time, then of their own part of it, as long as each adds at least
-    `min_added_share` of that part to what is taken. `orbit` is an ORBIT_POLICY.
+    `min_added_share` of that part to what is taken. `orbit` is an ORBIT_POLICY. They share a band.
     """
     region = region_outline(region_bbox)
     faults = {
         scene.id: find_fault(scene, region, MAX_CLOUD_COVER) or find_other_orbit(scene, orbit)
         for scene in sar
     }
+    faults |= find_other_bands([scene for scene in sar if not faults[scene.id]], region)
     part = {scene.id: scene.footprint & region for scene in sar if not faults[scene.id]}
     passes: defaultdict[str, list[Scene]] = defaultdict(list)
     for scene in sar:
@@ -92,6 +91,8 @@ def pair_latest(
         for scene in optical
         if not reasons[scene.id]
     }
+    reasons |= find_other_bands([scene for scene in optical if found.get(scene.id)], region)
+    found = {id_: pairs for id_, pairs in found.items() if not reasons[id_]}
     newest: dict[str, float] = {}
     for scene in optical:
         if found.get(scene.id):

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import logging
 import math
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import shapely
-
 from catalog.archives import embedded
+from catalog.archives.acquisitions import one_of_each
 from catalog.archives.api import fetch_items
-from catalog.archives.items import Scene, scene_from_item
+from catalog.archives.items import Dropped, Scene, read_items
 from catalog.archives.providers import PLAIN_STAC, Provider
 from catalog.errors import ArgumentError, SearchError, shown, without_secrets
 from catalog.grid import BBox, region_outline
@@ -31,9 +29,22 @@ logger = logging.getLogger(__name__)
 # What a footprint spans at most: 400 km of longitude, as in the extra wide mode of Sentinel-1.
 WIDEST_SCENE_DEGREES = 3.6  # at the equator
 MOST_REACH_DEGREES = 45.0  # near the poles
-# Two items of one pass whose footprints agree to this share are one scene, processed twice.
-SAME_FOOTPRINT_SHARE = 0.95
-SAME_SENSING_TIME = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an archive has of a place and a time."""
+
+    scenes: tuple[Scene, ...]
+    """By time, then id; each acquisition once, in its newest processing."""
+    refused: tuple[Dropped, ...] = ()
+    """Items that are no valid ones."""
+    superseded: tuple[Dropped, ...] = ()
+    """Items that a newer processing replaces."""
+
+    @property
+    def dropped(self) -> tuple[Dropped, ...]:
+        return self.refused + self.superseded
 
 
 @contextmanager
@@ -59,6 +70,13 @@ def catalog_api(catalog: str) -> Iterator[str]:
             raise SearchError(str(error).replace(url, str(path)), url=str(path)) from error
 
 
+def refused_items(catalog: str, collections: Container[str]) -> tuple[Dropped, ...]:
+    """The items of an ItemCollection file that `catalog_api` does not serve; none of a URL's."""
+    if urlsplit(catalog).scheme in ("http", "https"):
+        return ()
+    return embedded.refused_items(Path(catalog.removeprefix("file://")), collections)
+
+
 def search(
     api_url: str,
     collection: str,
@@ -70,9 +88,27 @@ def search(
 ) -> tuple[Scene, ...]:
     """The scenes of a collection that touch `bbox` from `start` to `end`, both days included.
 
-    Sorted by time, then id; every scene once, in its newest processing. Footprints are in the
-    longitudes of the region, in one piece across the antimeridian. `bands` as for
-    `scene_from_item`.
+    As `look_up`, whose other items it tells the log.
+    """
+    found = look_up(api_url, collection, bbox, start, end, provider, bands)
+    for dropped in found.dropped:
+        logger.warning("%s is left out: %s", dropped.id, dropped.reason)
+    return found.scenes
+
+
+def look_up(
+    api_url: str,
+    collection: str,
+    bbox: BBox,
+    start: date,
+    end: date,
+    provider: Provider = PLAIN_STAC,
+    bands: Sequence[str] | None = None,
+) -> Found:
+    """What a collection has that touches `bbox` from `start` to `end`, both days included.
+
+    Footprints are in the longitudes of the region, in one piece across the antimeridian. `bands` as
+    for `scene_from_item`.
 
     Raises ArgumentError for a bad box or dates, SearchError as `fetch_items`.
     """
@@ -83,7 +119,7 @@ def search(
     last = datetime.combine(end, time.max, tzinfo=UTC)
 
     items = fetch_items(api_url, collection, query_boxes(bbox), first, last)
-    found = [scene_from_item(item, api_url, provider, bands) for item in items]
+    found, refused = read_items(items, api_url, provider, bands)
     middle = region.centroid.x
     scenes = [replace(scene, footprint=facing(scene.footprint, middle)) for scene in found]
     wanted = [
@@ -91,26 +127,8 @@ def search(
         for scene in scenes
         if first <= scene.datetime <= last and scene.footprint.intersects(region)
     ]
-    return newest_processing(wanted)
-
-
-def newest_processing(scenes: Iterable[Scene]) -> tuple[Scene, ...]:
-    """Scenes by time then id, without repeated ids and superseded processings of one scene."""
-    kept: list[Scene] = []
-    for mates in _runs_in_time({scene.id: scene for scene in scenes}.values()):
-        newest_first = sorted(mates, key=_processing_version, reverse=True)
-        footprints = shapely.STRtree([scene.footprint for scene in newest_first])
-        newer: dict[int, Scene] = {}
-        for place, scene in enumerate(newest_first):
-            near = footprints.query(scene.footprint)
-            rivals = [newer[other] for other in sorted(near) if other in newer]
-            winner = next((other for other in rivals if _same_acquisition(scene, other)), None)
-            if winner is None:
-                newer[place] = scene
-            else:
-                logger.info("scene %s is superseded by %s", scene.id, winner.id)
-        kept += newer.values()
-    return tuple(sorted(kept, key=lambda scene: (scene.datetime, scene.id)))
+    kept, superseded = one_of_each(wanted)
+    return Found(kept, refused, superseded)
 
 
 def query_boxes(bbox: BBox) -> tuple[BBox, ...]:
@@ -131,32 +149,3 @@ def query_boxes(bbox: BBox) -> tuple[BBox, ...]:
         (min(west, 180 - reach), south, 180.0, north),
         (-180.0, south, max(east, 180 + reach) - TURN, north),
     )
-
-
-def _runs_in_time(scenes: Iterable[Scene]) -> Iterator[list[Scene]]:
-    """The scenes in order of time, cut where the next is too late to be the same acquisition."""
-    run: list[Scene] = []
-    for scene in sorted(scenes, key=lambda scene: scene.datetime):
-        if run and scene.datetime - run[-1].datetime > SAME_SENSING_TIME:
-            yield run
-            run = []
-        run.append(scene)
-    if run:
-        yield run
-
-
-def _same_acquisition(scene: Scene, other: Scene) -> bool:
-    if scene.platform != other.platform or scene.collection != other.collection:
-        return False
-    if abs(scene.datetime - other.datetime) > SAME_SENSING_TIME:
-        return False
-    union = scene.footprint.union(other.footprint).area
-    shared = scene.footprint.intersection(other.footprint).area
-    return bool(union > 0 and shared / union >= SAME_FOOTPRINT_SHARE)
-
-
-def _processing_version(scene: Scene) -> tuple[str, str]:
-    # Sentinel-2 product names carry the baseline as N0500; ids of archives without it end in a
-    # running number, so they order by themselves.
-    baseline = re.search(r"_N(\d{4})_", scene.source_product or scene.id)
-    return (baseline.group(1) if baseline else "", scene.id)

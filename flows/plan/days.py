@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import groupby
 
-from catalog.archives.items import Scene
+from catalog.archives.items import Dropped, Scene
 from catalog.archives.pairs import Pair, Pairing, Unpaired, pair_scenes, pairs_by_slot
 from catalog.archives.providers import Provider, elevations_of, provider_named
 from catalog.archives.sar_days import choose_sar, pair_latest
-from catalog.archives.search import catalog_api, search
+from catalog.archives.search import catalog_api, look_up, refused_items
 from catalog.errors import SearchError
 from catalog.grid import BBox, widened_bbox
 from catalog.sentinel1.orbits import find_orbit_file
@@ -50,7 +50,17 @@ class Days:
     unpaired: tuple[Unpaired, ...]
 
 
-def find_scenes(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
+@dataclass(frozen=True)
+class Candidates:
+    """What the archive has for the days that are asked for."""
+
+    optical: tuple[Scene, ...]
+    sar: tuple[Scene, ...]
+    dropped: tuple[Dropped, ...]
+    """Items of those days, or that tell no day, of which there is no scene."""
+
+
+def find_scenes(request: RegionRequest) -> Candidates:
     """Optical scenes of the days asked for, and the SAR scenes that could be their partners.
 
     SAR scenes of those days are found too if no optical scene is near: they make SAR slots, or it
@@ -63,12 +73,14 @@ def find_scenes(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene,
         if request.slots != "optical":
             oldest -= timedelta(days=request.max_optical_age_days)
         first, last = oldest - day, request.end + day
-        found = search(api_url, request.optical, bbox, first, last, provider, request.bands)
-        optical = tuple(s for s in found if oldest <= s.solar_day <= request.end)
+        shown = look_up(api_url, request.optical, bbox, first, last, provider, request.bands)
+        optical = tuple(s for s in shown.scenes if oldest <= s.solar_day <= request.end)
         first, last = request.start - gap - 2 * day, request.end + gap + 2 * day
-        candidates = search(api_url, request.sar, bbox, first, last, provider)
+        seen = look_up(api_url, request.sar, bbox, first, last, provider)
+        candidates = seen.scenes
         if request.dem is not None:
-            tiles = find_dem_tiles(api_url, request.dem, bbox, provider)
+            unserved = refused_items(request.catalog, (request.dem,))
+            tiles = find_dem_tiles(api_url, request.dem, bbox, provider, unserved)
             candidates = tuple(replace(scene, terrain=tiles) for scene in candidates)
         if (folder := request.orbit_files) is not None:
             candidates = tuple(
@@ -85,21 +97,34 @@ def find_scenes(request: RegionRequest) -> tuple[tuple[Scene, ...], tuple[Scene,
             if other.solar_day >= request.start
         )
     )
-    return optical, sar
+    unserved = refused_items(request.catalog, (request.optical, request.sar))
+    dropped = tuple(
+        each
+        for each in (*unserved, *shown.dropped, *seen.dropped)
+        if each.solar_day is None or request.start <= each.solar_day <= request.end
+    )
+    return Candidates(optical, sar, dropped)
 
 
 def find_dem_tiles(
-    api_url: str, collection: str, bbox: BBox, provider: Provider
+    api_url: str,
+    collection: str,
+    bbox: BBox,
+    provider: Provider,
+    unserved: Sequence[Dropped] = (),
 ) -> tuple[Scene, ...]:
     """The tiles of a DEM under a region and a little around it, whatever their dates.
 
-    Raises `SearchError`, also when there is none.
+    Raises `SearchError`, also when there is none, or `unserved` or what is found has odd items.
     """
     around = widened_bbox(bbox, DEM_MARGIN_DEGREES)
-    tiles = search(api_url, collection, around, *ANY_DAY, elevations_of(provider))
-    unusable = next((tile for tile in tiles if tile.unusable), None)
-    if unusable is not None:
-        raise SearchError(f"DEM tile {unusable.id}: {unusable.unusable}", url=api_url)
+    found = look_up(api_url, collection, around, *ANY_DAY, elevations_of(provider))
+    tiles = found.scenes
+    # Ground without a tile counts as sea: to go on without one would displace what is over it.
+    faults = [(each.id, each.reason) for each in (*unserved, *found.refused)]
+    faults += [(tile.id, tile.unusable) for tile in tiles if tile.unusable]
+    if faults:
+        raise SearchError(f"DEM tile {faults[0][0]}: {faults[0][1]}", url=api_url)
     if not tiles:
         raise SearchError(
             f"dem: collection {collection!r} has no tile under the region; leave the DEM out",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-from catalog.archives.items import Scene
+from catalog.archives.items import Dropped, Scene
 from catalog.archives.pairs import Pair, Unpaired, orbit_of, sar_orbits
 from catalog.archives.providers import provider_named
 from catalog.archives.signing import require_package
@@ -21,6 +21,7 @@ from catalog.store.publish import published_generation, published_properties
 from catalog.store.slot import SlotStore, check_writable
 from flows.cluster.workers import DispatchError, check_scheduler
 from flows.plan.days import find_scenes, make_days
+from flows.plan.gaps import find_gaps
 from flows.plan.generation import SlotPlan, configuration, plan_slot
 from flows.plan.groups import find_hidden
 from flows.plan.request import RegionRequest
@@ -45,10 +46,18 @@ class Plan:
     slots: tuple[SlotPlan, ...]
     unpaired: tuple[Unpaired, ...]
     warnings: tuple[Warned, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    """Items of the archive of which there is no scene."""
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
         return tuple(pair for slot in self.slots for pair in slot.pairs)
+
+    @property
+    def left_out(self) -> tuple[Dropped, ...]:
+        """Everything that was found and is in no slot, by id, with its reason."""
+        unpaired = (Dropped(each.scene.id, each.reason) for each in self.unpaired)
+        return (*self.dropped, *unpaired)
 
     @property
     def mosaic_url(self) -> str:
@@ -88,12 +97,16 @@ def plan_region(request: RegionRequest, weights_sha256: str) -> Plan:
     by itself with SAR scenes that may lie outside the window.
     """
     lattice = lattice_for(request.bbox, crs=request.crs, resolution=request.resolution)
-    found_optical, found_sar = find_scenes(request)
-    checked = check_scenes([*found_optical, *found_sar])
-    optical, sar = checked.scenes[: len(found_optical)], checked.scenes[len(found_optical) :]
+    found = find_scenes(request)
+    checked = check_scenes([*found.optical, *found.sar])
+    optical, sar = checked.scenes[: len(found.optical)], checked.scenes[len(found.optical) :]
     hidden = find_hidden(_without(optical, checked.unusable), region_outline(request.bbox))
     days = make_days(
         _without(optical, [*checked.unusable, *hidden]), _without(sar, checked.unusable), request
+    )
+    slots = tuple(
+        plan_slot(day.slot, day.pairs, request, lattice, weights_sha256, sar=day.sar)
+        for day in days.days
     )
     return compare_with_store(
         Plan(
@@ -102,10 +115,7 @@ def plan_region(request: RegionRequest, weights_sha256: str) -> Plan:
             weights_sha256=weights_sha256,
             optical=optical,
             sar=sar,
-            slots=tuple(
-                plan_slot(day.slot, day.pairs, request, lattice, weights_sha256, sar=day.sar)
-                for day in days.days
-            ),
+            slots=slots,
             unpaired=(
                 *checked.unusable,
                 *(left for left in hidden if left.scene.solar_day >= request.start),
@@ -114,7 +124,9 @@ def plan_region(request: RegionRequest, weights_sha256: str) -> Plan:
             warnings=(
                 *checked.warnings,
                 *(without_orbit_file(sar) if request.orbit_files is not None else ()),
+                *find_gaps(optical, sar, slots, request),
             ),
+            dropped=found.dropped,
         )
     )
 

@@ -29,7 +29,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from catalog.archives.pairs import BEST_ORBIT, ORBIT_POLICY
+from catalog.archives.faults import BEST_ORBIT, ORBIT_POLICY
 from catalog.archives.providers import (
     PLAIN_STAC,
     PROVIDERS,

@@ -20,10 +20,15 @@ CHECKS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Warned:
-    """A scene that is used, and what is odd about it, in plain words."""
+    """What is odd about a scene that is used, or about what the archive has, in plain words."""
 
-    scene: Scene
+    scene: Scene | None
     text: str
+
+    @property
+    def scene_id(self) -> str:
+        """Of the scene; empty where it is about none."""
+        return "" if self.scene is None else self.scene.id
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ def show_plan(plan: Plan) -> None:
         if not optical
     ]
     rows.sort(key=lambda row: row["day"])
-    rows += [{"scene": left.scene.id, "unpaired": left.reason} for left in plan.unpaired]
-    rows += [{"scene": each.scene.id, "warning": each.text} for each in plan.warnings]
+    rows += [{"scene": left.id, "unpaired": left.reason} for left in plan.left_out]
+    rows += [{"scene": each.scene_id, "warning": each.text} for each in plan.warnings]
     show_table(_key(plan, "plan"), _title(plan), rows)
 
 

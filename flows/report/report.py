@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from catalog.archives.pairs import Unpaired
+from catalog.archives.items import Dropped
 from catalog.errors import shown
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
@@ -35,7 +35,7 @@ from flows.stages.estimate import PairVerdict, estimates_from_bytes
 from flows.stages.group_matches import EngineTime
 
 Row = Sequence[str | Text]
-ROWS_SHOWN = 40  # of a table on a terminal; report.json has them all
+ROWS_SHOWN = 40  # of a table or list on a terminal; report.json has them all
 NO_OPTICAL_SCENE = "–"  # in place of an id, where a SAR scene stands alone
 SCENES_SHOWN = 6  # that share one reason; as above
 
@@ -71,7 +71,7 @@ def compile_report(
         ),
         unpaired=(*_list_unpaired(plan), *_list_unreadable(plan, everything)),
         warnings=tuple(
-            SceneWarning(scene=each.scene.id, warning=each.text) for each in plan.warnings
+            SceneWarning(scene=each.scene_id, warning=each.text) for each in plan.warnings
         ),
         slots=tuple(
             _report_slot(plan, outcome)
@@ -134,12 +134,12 @@ def print_plan(console: Console, plan: Plan, *, pairs: bool) -> None:
     _print_unpaired(console, _list_unpaired(plan))
     for warned in plan.warnings:
         console.print(
-            f"  warning: {warned.scene.id}: {warned.text}",
+            f"  warning: {': '.join(filter(None, (warned.scene_id, warned.text)))}",
             highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
 
 
-def print_result(console: Console, report: Report, already_told: Sequence[Unpaired] = ()) -> None:
+def print_result(console: Console, report: Report, already_told: Sequence[Dropped] = ()) -> None:
     """Every pair with its verdict, refusals first; and scenes that are not `already_told` of."""
     rows: list[Row] = [
         (
@@ -153,7 +153,7 @@ def print_result(console: Console, report: Report, already_told: Sequence[Unpair
         for pair in sorted(report.pairs, key=lambda pair: pair.accepted)
     ]
     _print_table(console, ("", "optical", "SAR", "displacement", "expected error", ""), rows)
-    known = {unpaired.scene.id for unpaired in already_told}
+    known = {dropped.id for dropped in already_told}
     _print_unpaired(console, [left for left in report.unpaired if left.scene not in known])
 
 
@@ -219,7 +219,7 @@ def _report_step(step: Step) -> DriftStep:
 
 
 def _list_unpaired(plan: Plan) -> list[LeftOut]:
-    return [LeftOut(scene=each.scene.id, reason=each.reason) for each in plan.unpaired]
+    return [LeftOut(scene=each.id, reason=each.reason) for each in plan.left_out]
 
 
 def _list_unreadable(plan: Plan, outcomes: Sequence[SlotOutcome]) -> list[LeftOut]:
@@ -253,7 +253,7 @@ def _print_unpaired(console: Console, unpaired: Sequence[LeftOut]) -> None:
         scenes_of.setdefault(left.reason, []).append(left.scene)
     if scenes_of:
         console.print("\n[bold]Left out[/]")
-    for reason, scenes in scenes_of.items():
+    for reason, scenes in list(scenes_of.items())[:ROWS_SHOWN]:
         more = f" and {len(scenes) - SCENES_SHOWN} more" if len(scenes) > SCENES_SHOWN else ""
         # Reasons hold paths: they are neither broken over lines nor read as markup.
         console.print(
@@ -262,6 +262,8 @@ def _print_unpaired(console: Console, unpaired: Sequence[LeftOut]) -> None:
             markup=False,
             soft_wrap=True,
         )
+    if len(scenes_of) > ROWS_SHOWN:
+        console.print(f"  … and {len(scenes_of) - ROWS_SHOWN} more reasons, in report.json")
 
 
 def _show_pixels(value: float | None) -> str:

@@ -86,16 +86,18 @@ class PairReport(Part):
 
 
 class LeftOut(Part):
-    """A scene that is in no pair."""
+    """A scene that is in no pair, or an item of the archive of which there is no scene."""
 
     scene: str
+    """Its id."""
     reason: str
 
 
 class SceneWarning(Part):
-    """A scene that is used, and what is odd about it."""
+    """What is odd about a scene that is used, or about what the archive has."""
 
     scene: str
+    """Its id; empty where it is about none."""
     warning: str
 
 

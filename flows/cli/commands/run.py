@@ -127,8 +127,8 @@ def plan_values(plan: Plan) -> dict[str, Any]:
             }
             for slot in plan.slots
         ],
-        "unpaired": [{"scene": each.scene.id, "reason": each.reason} for each in plan.unpaired],
-        "warnings": [{"scene": each.scene.id, "warning": each.text} for each in plan.warnings],
+        "unpaired": [{"scene": each.id, "reason": each.reason} for each in plan.left_out],
+        "warnings": [{"scene": each.scene_id, "warning": each.text} for each in plan.warnings],
     }
 
 
@@ -143,7 +143,7 @@ def _register(console: Console, plan: Plan, clock: Stopwatch) -> tuple[int, Repo
     code = {"Completed": DONE, "Partial": PARTIAL}.get(result.ending, FAILED)
     if code == FAILED:
         complain(result.summary, code)
-    print_result(console, result.report, already_told=plan.unpaired)
+    print_result(console, result.report, already_told=plan.left_out)
     print_accountability(console, result.report.accountability)
     if code != FAILED:
         _tell_where_it_is(console, result.report, code)

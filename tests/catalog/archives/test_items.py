@@ -44,6 +44,14 @@ def test_nodata_and_scaling_are_taken_from_the_asset() -> None:
     assert (asset.nodata, asset.scale, asset.offset) == (0.0, 0.0001, -0.1)
 
 
+def test_a_file_whose_bands_differ_in_scale_is_left_out() -> None:
+    bands = [{"name": name, "raster:scale": 0.0001} for name in ("red", "green", "blue")]
+    asset = {"href": "/x.tif", "bands": bands, "raster:bands": [{"nodata": 0}] * 3}
+    assert parse(assets={"visual": asset}).unusable is None
+    asset["bands"] = [*bands[:2], {"name": "blue", "raster:scale": 0.5}]
+    assert "visual differ in scale" in str(parse(assets={"visual": asset}).unusable)
+
+
 @pytest.mark.parametrize(
     ("href", "readable"),
     [

@@ -9,7 +9,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.archives.items import Scene
+from catalog.archives.items import Asset, Scene
 from catalog.archives.pairs import Pairing, pair_scenes, pairs_by_slot, sar_orbits
 from catalog.archives.search import catalog_api, search
 from catalog.errors import ArgumentError
@@ -226,3 +226,20 @@ def test_real_blocks_pair_one_to_one(block: str, count: int) -> None:
     assert all(o.removeprefix("S2") == s.removeprefix("S1") for o, s in ids(pairing))
     assert all(each.scene.id.startswith("S1") for each in pairing.unpaired)
     assert list(pairs_by_slot(pairing.pairs)) == ["2020-11-04"]
+
+
+def test_partners_without_a_common_band_are_left_out_for_those_that_show_more() -> None:
+    def of(band: str, id_: str, box: tuple[float, float, float, float]) -> Scene:
+        return scene(id_, box, assets=(Asset("data", "/nowhere.tif", (band,)),))
+
+    optical = scene("optical", (0.0, 0.0, 1.0, 1.0), collection="o")
+    north, south = of("vh", "north", (0.0, 0.4, 1.0, 1.0)), of("hh", "south", (0.0, 0.0, 1.0, 0.45))
+    dual = scene("dual", (0.0, 0.0, 1.0, 0.4), assets=(Asset("data", "/x.tif", ("vh", "hh")),))
+    pairing = pair_scenes([optical], [north, south], (0.0, 0.0, 1.0, 1.0), timedelta(days=6))
+    assert [pair.sar.id for pair in pairing.pairs] == ["north"]
+    assert "it has hh and not vh" in reason(pairing, "south")
+    pairing = pair_scenes([optical], [north, south, dual], (0.0, 0.0, 1.0, 1.0), timedelta(days=6))
+    assert {pair.sar.id for pair in pairing.pairs} == {
+        "north",
+        "dual",
+    }  # it fills what south leaves

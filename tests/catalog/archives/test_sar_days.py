@@ -7,6 +7,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog.archives.items import Asset, Scene
 from catalog.archives.sar_days import MOST_PASSES, choose_sar, pair_latest
 from tests.support.scenes import NOON, scene
 
@@ -73,3 +74,26 @@ def test_only_the_newest_passes_are_kept() -> None:
     assert {pair.optical.id for pair in pairing.pairs} == {f"o{i:02}" for i in range(MOST_PASSES)}
     assert len(pairing.unpaired) == 3
     assert all("newer passes" in each.reason for each in pairing.unpaired)
+
+
+def of(band: str, id_: str, box: tuple[float, float, float, float], seconds: float = 0.0) -> Scene:
+    assets = (Asset("data", "/nowhere.tif", (band,)),)
+    return scene(id_, box, NOON + timedelta(seconds=seconds), assets=assets)
+
+
+def test_frames_without_a_common_band_are_left_out_for_those_that_show_more() -> None:
+    frames = [
+        of("vh", "north", (0.0, 0.4, 2.0, 1.0)),
+        of("hh", "south", (0.0, 0.0, 2.0, 0.45), 25),
+    ]
+    chosen, (left,) = choose_sar(frames, REGION)
+    assert [each.id for each in chosen] == ["north"]
+    assert left.scene.id == "south"
+    assert "it has hh and not vh" in left.reason
+
+
+def test_optical_passes_without_a_common_band_are_left_out_too() -> None:
+    optical = [of("red", "a", REGION), of("nir", "b", (0.0, 0.0, 1.0, 1.0))]
+    pairing = pair_latest(optical, [of("vh", "sar", REGION)], REGION)
+    assert {pair.optical.id for pair in pairing.pairs} == {"a"}
+    assert "it has nir and not red" in pairing.unpaired[0].reason

@@ -11,7 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,17 @@ import shapely
 
 import catalog.archives.api
 import catalog.archives.search
-from catalog.archives.items import Scene
-from catalog.archives.search import catalog_api, newest_processing, search
+from catalog.archives.search import catalog_api, refused_items, search
 from catalog.errors import ArgumentError, SearchError
 from catalog.longitudes import as_geojson_has_it
 from tests.support.loopback import serving
 from tests.support.quirky_api import Quirks, quirky_api
 from tests.support.scenes import (
     DAY,
-    NOON,
     REAL_ITEMS,
     WORLD,
     item,
     needs_real_data,
-    scene,
     write_items,
 )
 
@@ -79,6 +76,26 @@ def test_a_file_is_served_and_searched(tmp_path: Path) -> None:
     assert found[0].assets[0].bands == ("red", "green", "blue")
     assert found[0].datetime == datetime(2020, 11, 4, tzinfo=UTC)
     assert found[0].footprint.bounds == (10.0, 50.0, 10.1, 50.1)
+
+
+def test_odd_items_of_a_file_are_left_out_and_the_others_served(tmp_path: Path) -> None:
+    """Whatever the server cannot read, it cannot start with."""
+    sound = item("sound", "a.tif")
+    boxed = {**item("boxed", "b.tif", box=(11.0, 50.0, 11.1, 50.1)), "geometry": None}
+    odd = [
+        {**item("no shape", "c.tif"), "geometry": {"type": "Nonsense"}},
+        {**item("odd links", "c.tif"), "links": 7},
+        {**item("odd version", "c.tif"), "stac_version": 7},  # which nobody but the server reads
+        {**item("elsewhere", "c.tif", collection="other"), "assets": 7},
+        {**item("anywhere", "c.tif"), "collection": None},
+    ]
+    path = write_items(tmp_path, odd[0], sound, *odd[1:], boxed)
+    with catalog_api(path) as url:
+        assert [each.id for each in search(url, "optical", WORLD, DAY, DAY)] == ["boxed", "sound"]
+        assert search(url, "other", WORLD, DAY, DAY) == ()
+    told = {each.id: each.reason for each in refused_items(path, ["optical"])}
+    assert list(told) == ["no shape", "odd links", "odd version", "anywhere"]
+    assert "its links is 7, not a list of objects" in told["odd links"]
 
 
 def test_all_pages_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,8 +223,8 @@ def test_transient_failures_are_retried(monkeypatch: pytest.MonkeyPatch, tmp_pat
         (None, "cannot be read: No such file"),
         ("not json", "is not JSON"),
         ('{"type": "Feature"}', "not a STAC ItemCollection"),
-        ('{"features": [{"id": "x"}]}', "item x without collection"),
-        ('{"features": [7]}', "item that is no object"),
+        ('{"features": [{"id": "x"}]}', "no valid item: x is .* its properties is missing"),
+        ('{"features": [7]}', "it is 7, not an object"),
     ],
 )
 def test_a_bad_catalog_file_is_a_search_error(
@@ -260,40 +277,6 @@ def test_the_embedded_server_dies_with_a_killed_run(tmp_path: Path) -> None:
 def test_a_url_needs_no_server() -> None:
     with catalog_api("https://example.org/stac") as url:
         assert url == "https://example.org/stac"
-
-
-def test_each_acquisition_comes_once_in_its_newest_processing() -> None:
-    def product(baseline: str) -> str:
-        return f"S2A_MSIL2A_20201104T183541_{baseline}_R027_T11SLT_20201104T203551"
-
-    old = scene("x", source_product=product("N0209"))
-    new = scene("a", source_product=product("N0500"))
-    again = scene("a", source_product=product("N0500"))
-    neighbour = scene("y", (1, 0, 2, 1), source_product=product("N0209"))
-    later = scene("z", when=NOON.replace(hour=19), source_product=product("N0209"))
-    assert [each.id for each in newest_processing([old, new, neighbour, again, later])] == [
-        "a",
-        "y",
-        "z",
-    ]
-    numbered = [scene("S2A_11SLT_20201104_0_L2A"), scene("S2A_11SLT_20201104_1_L2A")]
-    assert [each.id for each in newest_processing(numbered)] == ["S2A_11SLT_20201104_1_L2A"]
-
-
-def test_only_scenes_of_one_place_and_moment_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiles of a DEM share their date, and the passes of years their ground."""
-    compared: list[str] = []
-    same = catalog.archives.search._same_acquisition
-
-    def count(one: Scene, other: Scene) -> bool:
-        compared.append(one.id)
-        return same(one, other)
-
-    monkeypatch.setattr(catalog.archives.search, "_same_acquisition", count)
-    tiles = [scene(f"tile {n}", (n % 20, n // 20, n % 20 + 1, n // 20 + 1)) for n in range(400)]
-    passes = [scene(f"pass {n}", when=NOON + timedelta(days=n)) for n in range(1, 400)]
-    assert len(newest_processing([*tiles, *passes])) == 799
-    assert len(compared) <= 8 * 799
 
 
 @needs_real_data

@@ -80,7 +80,7 @@ def test_every_scene_is_accounted_for(report: Report, plan: Plan) -> None:
 
 
 def test_the_result_shows_refusals_first_and_what_broke(report: Report, plan: Plan) -> None:
-    text = printed(lambda console: print_result(console, report, already_told=plan.unpaired))
+    text = printed(lambda console: print_result(console, report, already_told=plan.left_out))
     assert text.index("✗") < text.index("✓")
     assert "12% of 900 agree" in text
     assert "cannot be read from south.tif" in text
