@@ -13,6 +13,7 @@ from catalog.archives.pairs import Unpaired
 from catalog.errors import SceneReadError
 from catalog.pixels.sanity import examine
 from catalog.pixels.scene import odd_heights, probe
+from flows.cluster.heap import share_heaps
 from flows.plan.days import DEM_MARGIN_DEGREES
 
 CHECKS_AT_ONCE = 16
@@ -45,6 +46,7 @@ def check_scenes(scenes: Sequence[Scene]) -> Checked:
 
     A scene whose item contradicts its file gets the file's footprint.
     """
+    share_heaps()
     with ThreadPoolExecutor(CHECKS_AT_ONCE) as threads:
         each = list(threads.map(_check, scenes))
     return Checked(
