@@ -77,7 +77,7 @@ def test_bad_input_is_one_line_before_any_work(
     changes: dict[str, list[str]],
     says: str,
 ) -> None:
-    monkeypatch.setattr("catalog.archives.search.RETRIES", 0)
+    monkeypatch.setattr("catalog.archives.api.RETRIES", 0)
     monkeypatch.setattr("flows.cluster.workers.ANSWER_SECONDS", 1)
     store = tmp_path / "store"
     assert run(small_region, store, **changes) == 2
