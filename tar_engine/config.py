@@ -64,6 +64,32 @@ class SearchConfig:
 
 
 @dataclass(frozen=True)
+class BurntConfig:
+    """What in pixels is no ground."""
+
+    line_px: int = 3  # a drawn line is at most so wide ...
+    run_px: int = 9  # ... and at least so long
+    noise_correlation: float = 0.1  # of single pixels, above that of pixels side by side, from
+    # which on both images share their noise: 0.013 at most on 375 real pairs; 2 = off
+    smoothing_px: float = 2.5  # sigma, of images that do
+
+
+@dataclass(frozen=True)
+class RivalConfig:
+    """When another shift explains a pair as well. Chosen on 36 places of patches/train."""
+
+    cell_px: int = 4  # that features are averaged over
+    near_px: float = 12.0  # a shift closer to the answer is no rival
+    least_overlap: float = 0.3  # of the answer's, in which a rival is compared
+    least_correlation: float = 0.1  # of a rival; unrelated features reach 0.13; 2 = off
+    plain_share: float = 0.7  # of the answer's correlation; 0.45 at most on clear pairs, a rival's
+    # in a lattice 0.8 and more
+    sharp_share: float = 0.3  # the same with each frequency alike: 0.21 at most, and 0.31
+    blur_cells: float = 0.7  # sigma, of the latter
+    faint: float = 0.05  # of the mean amplitude; weaker frequencies are not raised
+
+
+@dataclass(frozen=True)
 class RefineConfig:
     """The refinement on low-level features: windows correlated in a neighbourhood."""
 
@@ -122,6 +148,7 @@ class FitConfig:
     stiffness: tuple[float, ...] = (1.0, 0.1, 0.01)  # bending penalties tried; () = no smooth rung
     gain: float = 0.1  # a richer rung must predict unseen matches better by this share
     min_matches: int = 12  # with fewer there is no evidence
+    repeated_share: float = 0.25  # of matches with rivals, from which on these are the reason
     # Evidence is the share of the confidence on unseen matches that agrees, times the mean
     # confidence of the most confident quarter, where what does not agree counts nothing. In the
     # confidence of `Registrar`. Chosen, like the numbers below, on 24 places of patches/train under
@@ -148,8 +175,10 @@ class EngineConfig:
     """All of the above, and what the front door lets in."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
+    burnt: BurntConfig = field(default_factory=BurntConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     refine: RefineConfig = field(default_factory=RefineConfig)
+    rivals: RivalConfig = field(default_factory=RivalConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     min_side_px: int = 64  # of an image; smaller ones hold too little to match
     max_offset_px: float = 1024.0  # of a prior; what may lie anywhere is searched without one

@@ -23,6 +23,7 @@ from tar_engine.errors import InputError
 from tar_engine.fields.fit import Fit, Verdict, fit
 from tar_engine.fields.matches import BatchMatches, Matches
 from tar_engine.fields.smoother import one_blas_thread
+from tar_engine.matching.burnt import without_burnt
 from tar_engine.matching.locate import locate
 from tar_engine.matching.positions import ImagePair, SarPositions, pad_to_cells
 from tar_engine.matching.refine import confirm_matches, refine
@@ -147,7 +148,8 @@ class Registrar:
             )
             matches = batch.of_pair(0)
             fitted = fit(matches, self.config.fit)
-            if fitted.verdict.accepted or max_offset_px is not None:
+            is_repeated = np.isfinite(matches.rivals()).any()  # as much so under any rotation
+            if fitted.verdict.accepted or max_offset_px is not None or is_repeated:
                 break
         return matches, fitted
 
@@ -186,8 +188,10 @@ class Registrar:
         if max_offset_px is None and (of_reference == "sar" or start is not None):
             raise InputError("max_offset_px: is needed to hold radar to radar, or from a start on")
         height, width = optical.shape[-2:]
-        optical = normalise_with_nan(optical.to(self.device))
-        sar = normalise_with_nan(sar.to(self.device))
+        optical, sar = optical.to(self.device).float(), sar.to(self.device).float()
+        if of_reference == "optical":
+            optical, sar = without_burnt(optical, sar, self.config.burnt)
+        optical, sar = normalise_with_nan(optical), normalise_with_nan(sar)
         search, config = self.config.search, self.config.refine
         if max_offset_px is None:
             affine, optical = locate(
@@ -208,7 +212,7 @@ class Registrar:
             start = F.pad(start.to(self.device), around, mode="replicate")
             begun = positions = SarPositions(affine, start, config.cell_px)
         positions = refine(pair, positions, factors, config)
-        matches = confirm_matches(pair, positions, config)
+        matches = confirm_matches(pair, positions, config, self.config.rivals)
         inside = (count_cells(side, config.cell_px) for side in (height, width))
         matches = matches.first_cells((rows, columns), *inside)
         if max_offset_px is None:

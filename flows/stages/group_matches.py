@@ -15,7 +15,7 @@ from tar_engine.fields.matches import Matches
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-CHUNK_ROWS = 2**18  # 6 MiB
+CHUNK_ROWS = 2**18  # 7 MiB
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class EngineTime:
 class TileMatches:
     """One tile's matches, in pixels of its window: what the engine gave, to the bit.
 
-    values: (N, 6) float32: optical x, y, SAR x, y, confidence, error. unreadable: scene id to
-    reason. span is None where the engine was not asked.
+    values: (N, 7) float32: optical x, y, SAR x, y, confidence, error, rival. unreadable: scene id
+    to reason. span is None where the engine was not asked.
     """
 
     values: Floats
@@ -73,7 +73,13 @@ class TileMatches:
         cls, matches: Matches, unreadable: dict[str, str], span: EngineSpan | None = None
     ) -> Self:
         """Of matches in pixels of the tile's window."""
-        columns = (matches.optical_xy, matches.sar_xy, matches.confidence, matches.error_px)
+        columns = (
+            matches.optical_xy,
+            matches.sar_xy,
+            matches.confidence,
+            matches.error_px,
+            matches.rivals(),
+        )
         return cls(np.column_stack(columns).astype(np.float32), unreadable, span)
 
 
@@ -81,7 +87,7 @@ class TileMatches:
 class GroupMatches:
     """A group's matches, and what of it could not be had.
 
-    chunks: (N, 6) float32 each, as in `TileMatches`, tile after tile as they arrived. starts,
+    chunks: (N, 7) float32 each, as in `TileMatches`, tile after tile as they arrived. starts,
     counts: (T,) where each tile's matches begin in all chunks together, and how many they are, in
     the tiles' order. corners: (T, 2) x, y of each tile's window in the lattice. unreadable: scenes
     that could not be read (id to reason). failed: tiles that were given up (name to reason).
@@ -107,7 +113,7 @@ class GroupMatches:
         begins = np.repeat(self.starts - np.cumsum(self.counts) + self.counts, self.counts)
         wide = np.concatenate(self.chunks)[begins + np.arange(len(begins))].astype(np.float64)
         move = np.repeat(self.corners, self.counts, axis=0).astype(np.float64)
-        return Matches(wide[:, 0:2] + move, wide[:, 2:4] + move, wide[:, 4], wide[:, 5])
+        return Matches(wide[:, 0:2] + move, wide[:, 2:4] + move, *wide[:, 4:].T)
 
 
 class Collected:
@@ -140,7 +146,7 @@ class Collected:
         left = tile.values
         while len(left):
             if self._filled == CHUNK_ROWS:
-                self._chunks.append(np.empty((CHUNK_ROWS, 6), np.float32))
+                self._chunks.append(np.empty((CHUNK_ROWS, 7), np.float32))
                 self._filled = 0
             part = left[: CHUNK_ROWS - self._filled]
             self._chunks[-1][self._filled : self._filled + len(part)] = part

@@ -98,6 +98,13 @@ def _too_few(seen: Matches, config: FitConfig) -> Verdict | None:
     count = int((seen.confidence > 0).sum())
     if count >= config.min_matches:
         return None
+    rivals = seen.rivals()
+    if (share := np.isfinite(rivals).mean() if len(rivals) else 0.0) > config.repeated_share:
+        reason = (
+            f"the ground repeats itself: on {share:.0%} of it SAR fits as well "
+            f"some {np.nanmedian(rivals):.0f} px off"
+        )
+        return refuse(reason, count)
     return refuse(f"only {count} matches, at least {config.min_matches} are needed", count)
 
 

@@ -20,22 +20,32 @@ class Matches:
 
     optical_xy, sar_xy: (N, 2) float64 pixels. confidence: (N,) float64 in [0, 1], how clearly the
     images around it confirm the match; 0 = not at all. error_px: (N,) float64, how far they alone
-    would move it, pixels; infinite where there is nothing to see.
+    would move it, pixels; infinite where there is nothing to see. rival_px: (N,) float64, how far
+    off the images around it would fit as well, pixels; NaN where nowhere, None where no match has
+    such a rival.
     """
 
     optical_xy: Float64
     sar_xy: Float64
     confidence: Float64
     error_px: Float64
+    rival_px: Float64 | None = None
 
     def __len__(self) -> int:
         return len(self.confidence)
 
     @property
     def confirmed_share(self) -> float:
-        """Of the matches where there is something to see, those with any confidence; 0 if none."""
-        seen = np.isfinite(self.error_px)
+        """Of the matches where there is something to see, those with any confidence; 0 if none.
+
+        What has a rival counts neither way.
+        """
+        seen = np.isfinite(self.error_px) & np.isnan(self.rivals())
         return float((self.confidence[seen] > 0).mean()) if seen.any() else 0.0
+
+    def rivals(self) -> Float64:
+        """(N,) `rival_px`, NaN where there is none."""
+        return np.full(len(self), np.nan) if self.rival_px is None else self.rival_px
 
     @classmethod
     def concatenate(cls, parts: Sequence[Matches]) -> Matches:
@@ -47,6 +57,7 @@ class Matches:
             np.concatenate([part.sar_xy for part in parts]),
             np.concatenate([part.confidence for part in parts]),
             np.concatenate([part.error_px for part in parts]),
+            np.concatenate([part.rivals() for part in parts]),
         )
 
     def select(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Matches:
@@ -56,6 +67,7 @@ class Matches:
             self.sar_xy[chosen],
             self.confidence[chosen],
             self.error_px[chosen],
+            self.rivals()[chosen],
         )
 
     def shifted(self, dx: float, dy: float) -> Matches:
@@ -67,20 +79,22 @@ class Matches:
 class BatchMatches(NamedTuple):
     """`Matches` of a batch of pairs on the device that found them, cell by cell, row by row.
 
-    optical_xy, sar_xy: (B, N, 2) float32 pixels. confidence, error_px: (B, N) float32.
+    optical_xy, sar_xy: (B, N, 2) float32 pixels. confidence, error_px, rival_px: (B, N)
+    float32, the last NaN where there is no rival.
     """
 
     optical_xy: Tensor
     sar_xy: Tensor
     confidence: Tensor
     error_px: Tensor
+    rival_px: Tensor
 
     def of_pair(self, index: int) -> Matches:
         """One pair's matches as arrays on the host."""
         # All at once: each copy would wait for the device.
         columns = [part[index].reshape(len(self.confidence[index]), -1) for part in self]
         stacked = torch.cat(columns, dim=1).cpu().double().numpy()
-        return Matches(stacked[:, :2], stacked[:, 2:4], stacked[:, 4], stacked[:, 5])
+        return Matches(stacked[:, :2], stacked[:, 2:4], *stacked[:, 4:].T)
 
     def first_cells(self, shape: tuple[int, int], rows: int, columns: int) -> BatchMatches:
         """Of cells in `shape` (rows, columns), those in the first `rows` and `columns`.

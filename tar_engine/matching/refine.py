@@ -16,13 +16,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tar_engine.config import RefineConfig
+from tar_engine.config import RefineConfig, RivalConfig
 from tar_engine.coordinates import apply_affine, cell_centres, rescale_affine
 from tar_engine.fields.consensus import draw_similarities, msac_support, polish_affine
 from tar_engine.fields.matches import BatchMatches
 from tar_engine.fields.robust import msac_vote, robust_weight
 from tar_engine.matching.dense import estimate_smooth_offsets
 from tar_engine.matching.positions import ImagePair, SarPositions
+from tar_engine.matching.rivals import find_rivals
 from tar_engine.matching.windows import WindowMatches, match_windows
 from tar_engine.network.msfl import filter_separable, gaussian_kernel
 
@@ -44,14 +45,25 @@ def refine(
     return positions
 
 
-def confirm_matches(pair: ImagePair, positions: SarPositions, config: RefineConfig) -> BatchMatches:
-    """The positions at the cells of large windows, as far as these agree that they are right."""
-    windows = match_windows_at(pair, positions, 1, config)
+def confirm_matches(
+    pair: ImagePair, positions: SarPositions, config: RefineConfig, rivals: RivalConfig
+) -> BatchMatches:
+    """The positions at the cells of large windows, as far as these agree that they are right.
+
+    None is confirmed where SAR as a whole would fit as well elsewhere.
+    """
+    features = pair.features_at(positions, 1)
+    windows = match_windows(*features, config)
     squared_px = windows.offset_xy.square().sum(dim=-1)
     confidence = windows.confidence * msac_vote(squared_px, config.confirmed_px)
     error_px = squared_px.sqrt().masked_fill(~windows.covered.flatten(1), torch.inf)
     sar_xy = positions.at(windows.centre_xy)
-    return BatchMatches(windows.centre_xy.expand_as(sar_xy), sar_xy, confidence, error_px)
+    rival_px = torch.full_like(confidence, torch.nan)
+    if pair.of_reference == "optical":  # radar of one orbit shares all of its texture
+        rival_px = find_rivals(features.optical, features.sar, rivals)[:, None].expand_as(rival_px)
+        confidence = confidence.masked_fill(rival_px.isfinite(), 0.0)
+    optical_xy = windows.centre_xy.expand_as(sar_xy)
+    return BatchMatches(optical_xy, sar_xy, confidence, error_px, rival_px)
 
 
 def window_support(pair: ImagePair, affine: Tensor, config: RefineConfig) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tar_engine.coordinates import apply_affine, pixel_grid
 from tar_engine.deformation import AffineRange, Waves, invert_affine, random_affines, sample
+from tar_engine.training.deceit import Burnt, Repeated, burn_in, lay_over
 from tar_engine.training.patches import PatchPairs
 
 INVERSION_STEPS = 100  # of the field, a contraction as long as its slope is below 1 px per px
@@ -44,6 +45,10 @@ class Protocol:
     cloud_share: float = 0.0  # of the optical image
     part_px: int = 0  # side of the part of the optical image that is given, at any place
     foreign: bool = False  # another place's SAR: everything accepted is a false accept
+    repeated: tuple[Repeated, ...] = ()  # what is laid over both images, one of them by the pair
+    burnt: tuple[Burnt, ...] = ()  # what is burnt into both images, likewise
+    near: str = ""  # the protocol whose warp every other pair gets in the place of this one's ...
+    max_offset_px: float | None = None  # ... and the prior with it
 
     def affine_range(self, side_px: int) -> AffineRange:
         """What the affine part is drawn from, for images of `side_px`."""
@@ -59,7 +64,13 @@ def _load() -> dict[str, Protocol]:
         .joinpath("protocols.json")
         .read_text(encoding="utf-8")
     )
-    return {name: Protocol(name, **values) for name, values in json.loads(text).items()}
+    return {
+        name: Protocol(
+            name,
+            **{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()},
+        )
+        for name, values in json.loads(text).items()
+    }
 
 
 PROTOCOLS = _load()
@@ -71,13 +82,15 @@ class Case:
 
     optical (bands, P, P), sar (1, S, S) uint8, P = S but under `part`. displacement: (2, P, P)
     float32, the true SAR position minus the optical position, pixels; NaN where that is outside
-    the SAR image.
+    the SAR image. kind: what deceives, if anything does. max_offset_px: the prior, if one is given.
     """
 
     name: str
     optical: npt.NDArray[np.uint8]
     sar: npt.NDArray[np.uint8]
     displacement: npt.NDArray[np.float32]
+    kind: str = ""
+    max_offset_px: float | None = None
 
 
 def make_case(data: PatchPairs, index: int, protocol: Protocol) -> Case:
@@ -85,9 +98,16 @@ def make_case(data: PatchPairs, index: int, protocol: Protocol) -> Case:
     name, side = data.names[index], data.optical.shape[-1]
     digest = hashlib.sha256(f"{protocol.seed}/{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:6], "big"))
-    affine = random_affines(protocol.affine_range(side), 1, side, generator)[0]
+    is_near = protocol.max_offset_px is not None and digest[6] % 2 == 0
+    warp = PROTOCOLS[protocol.near] if is_near else protocol
+    affine = random_affines(warp.affine_range(side), 1, side, generator)[0]
     waves = draw_waves(protocol, side, generator)
-    optical = data.optical[index]
+    other = (index + max(1, len(data) // 2)) % len(data) if protocol.foreign else index
+    optical, sar = data.optical[index], data.sar[other]
+    kinds = protocol.repeated + protocol.burnt
+    kind = kinds[digest[7] % len(kinds)] if kinds else ""
+    if protocol.repeated:
+        optical, sar = lay_over(optical, sar, kind, protocol.foreign, generator)
     if protocol.cloud_share:
         optical = cover_with_cloud(optical, protocol.cloud_share, generator)
 
@@ -95,9 +115,11 @@ def make_case(data: PatchPairs, index: int, protocol: Protocol) -> Case:
     source = apply_affine(invert_affine(affine), grid)
     for _ in range(INVERSION_STEPS if protocol.field_waves else 0):
         source = apply_affine(invert_affine(affine), grid - waves.at(source)[0])
-    other = (index + max(1, len(data) // 2)) % len(data) if protocol.foreign else index
-    warped = sample(data.sar[other][None].double(), source.view(1, side, side, 2))[0]
+    warped = sample(sar[None].double(), source.view(1, side, side, 2))[0]
     sar = warped.nan_to_num(0.0).round().clamp(0, 255).to(torch.uint8)
+
+    if protocol.burnt:
+        optical, sar = burn_in(optical, sar, kind, generator)
 
     truth = apply_affine(affine, grid) + waves.at(grid)[0]
     inside = ((truth > -0.5) & (truth < side - 0.5)).all(dim=1, keepdim=True)
@@ -107,7 +129,8 @@ def make_case(data: PatchPairs, index: int, protocol: Protocol) -> Case:
         rows, columns = slice(top, top + protocol.part_px), slice(left, left + protocol.part_px)
         optical, moved = optical[:, rows, columns], moved[:, rows, columns]
         moved = moved + torch.tensor([left, top])[:, None, None]
-    return Case(name, optical.numpy(), sar.numpy(), moved.float().numpy())
+    prior_px = protocol.max_offset_px if is_near else None
+    return Case(name, optical.numpy(), sar.numpy(), moved.float().numpy(), kind, prior_px)
 
 
 def draw_waves(protocol: Protocol, side_px: int, generator: torch.Generator) -> Waves:

@@ -1,0 +1,111 @@
+"""Whether SAR would fit as well elsewhere: ground that repeats itself deceives windows together.
+
+    features as the answer aligns them ── correlated as a whole, at all shifts, by FFT
+        ├── as they are: is some other shift as good?
+        └── each frequency alike: does what repeats not decide between them?
+
+Streets of a mile, pivots in rows and chequered fields look the same a period away, wherever they
+are. What a lattice shows stands in a few frequencies; what one place alone shows, in all of them
+(phase correlation: Kuglin and Hines 1975). Both must be as high elsewhere to make a rival: real
+ground apart from lattices never reaches the first, one place under a lattice seldom the second.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tar_engine.config import RivalConfig
+from tar_engine.constants import made_once
+
+
+def find_rivals(optical: Tensor, sar: Tensor, config: RivalConfig) -> Tensor:
+    """How far off SAR fits as well as where it is.
+
+    Args:
+        optical, sar: (B, C, H, W) float32 features of aligned images, 0 for nodata; H and W in
+            whole cells.
+
+    Returns:
+        (B,) distance of the nearest rival, to a cell, pixels; NaN where there is none. In a lattice
+        that is its period.
+    """
+    here, seen_here = shrink_features(optical, config.cell_px)
+    there, seen_there = shrink_features(sar, config.cell_px)
+    rows, columns = here.shape[-2:]
+    size = (2 * rows, 2 * columns)
+    planes = [here, seen_here, energy(here), there, seen_there, energy(there)]
+    spectra = torch.fft.rfft2(torch.cat(planes, dim=1), s=size)
+    count = here.shape[1]
+    of_here, of_seen_here, of_energy_here, of_there, of_seen_there, of_energy_there = spectra.split(
+        [count, 1, 1] * 2, dim=1
+    )
+    crossed = (of_here.conj() * of_there).sum(dim=1)
+    typical = (energy(of_here) * energy(of_there)).sqrt()[:, 0]
+    floor = config.faint * typical.mean(dim=(1, 2), keepdim=True)
+    levelled = crossed / torch.maximum(typical, floor) * blur_spectrum(size, config, optical.device)
+    overlaps = torch.cat(
+        [
+            of_energy_here.conj() * of_seen_there,
+            of_seen_here.conj() * of_energy_there,
+            of_seen_here.conj() * of_seen_there,
+        ],
+        dim=1,
+    )
+    surfaces = torch.cat([crossed[:, None], levelled[:, None], overlaps], dim=1)
+    product, sharp, energy_here, energy_there, shared = torch.fft.irfft2(surfaces, s=size).unbind(1)
+    plain = product / (energy_here.clamp_min(1e-3) * energy_there.clamp_min(1e-3)).sqrt()
+
+    distance_px = lag_distances(size, optical.device) * config.cell_px
+    is_here, is_far = distance_px < 1.5 * config.cell_px, distance_px > config.near_px
+    enough = shared >= config.least_overlap * shared[:, :1, :1]
+    plain = plain.masked_fill(~enough, -1.0)
+    needed = (config.plain_share * largest(plain, is_here)).clamp_min(config.least_correlation)
+    is_peak = plain == F.max_pool2d(plain, 3, stride=1, padding=1)
+    is_rival = is_peak & is_far & (plain >= needed)
+    is_inner = inner_lags(size, optical.device)
+    decided = largest(sharp, is_far & is_inner) < config.sharp_share * largest(sharp, is_here)
+    nearest = distance_px.masked_fill(~is_rival | decided, torch.inf).amin(dim=(1, 2))
+    return nearest.masked_fill(nearest.isinf(), torch.nan)
+
+
+def largest(surface: Tensor, there: Tensor) -> Tensor:
+    """(B, 1, 1) largest value of (B, h, w) where (h, w) bool is true."""
+    return surface.masked_fill(~there, -1.0).amax(dim=(1, 2), keepdim=True)
+
+
+def shrink_features(features: Tensor, cell_px: int) -> tuple[Tensor, Tensor]:
+    """Means over cells, 0 where less than half of one was seen; and (B, 1, h, w), where it was."""
+    seen = (features != 0).any(dim=1, keepdim=True).to(features.dtype)
+    seen = (F.avg_pool2d(seen, cell_px) > 0.5).to(features.dtype)
+    return F.avg_pool2d(features, cell_px) * seen, seen
+
+
+def energy(planes: Tensor) -> Tensor:
+    """(B, 1, h, w) squared length of real or complex (B, C, h, w)."""
+    return planes.abs().square().sum(dim=1, keepdim=True)
+
+
+@made_once
+def blur_spectrum(size: tuple[int, int], config: RivalConfig, device: torch.device) -> Tensor:
+    """What a Gaussian of `blur_cells` does to the half spectrum of a surface of that size."""
+    down, across = torch.fft.fftfreq(size[0]), torch.fft.rfftfreq(size[1])
+    squared = down[:, None].square() + across.square()
+    return torch.exp(-2 * (math.pi * config.blur_cells) ** 2 * squared).to(device)
+
+
+@made_once
+def lag_distances(size: tuple[int, int], device: torch.device) -> Tensor:
+    """(h, w) length of the shift that each place of a correlation stands for, cells."""
+    down, across = (torch.fft.fftfreq(side) * side for side in size)
+    return torch.hypot(down[:, None], across).to(device)
+
+
+@made_once
+def inner_lags(size: tuple[int, int], device: torch.device) -> Tensor:
+    """(h, w) bool: shifts by at most half of the image, each way; `size` is twice the image's."""
+    down, across = (torch.fft.fftfreq(side).abs() <= 0.25 for side in size)
+    return (down[:, None] & across).to(device)
