@@ -189,8 +189,9 @@ class Registrar:
             raise InputError("max_offset_px: is needed to hold radar to radar, or from a start on")
         height, width = optical.shape[-2:]
         optical, sar = optical.to(self.device).float(), sar.to(self.device).float()
-        if of_reference == "optical":
-            optical, sar = without_burnt(optical, sar, self.config.burnt)
+        burnt = self.config.burnt
+        if of_reference == "optical":  # radar of one orbit shares all of its texture
+            optical, sar, shared = without_burnt(optical, sar, burnt)
         optical, sar = normalise_with_nan(optical), normalise_with_nan(sar)
         search, config = self.config.search, self.config.refine
         if max_offset_px is None:
@@ -213,6 +214,8 @@ class Registrar:
             begun = positions = SarPositions(affine, start, config.cell_px)
         positions = refine(pair, positions, factors, config)
         matches = confirm_matches(pair, positions, config, self.config.rivals)
+        if of_reference == "optical":
+            matches = matches.doubting_still(shared, burnt.still_px)
         inside = (count_cells(side, config.cell_px) for side in (height, width))
         matches = matches.first_cells((rows, columns), *inside)
         if max_offset_px is None:

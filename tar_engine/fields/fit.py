@@ -99,13 +99,15 @@ def _too_few(seen: Matches, config: FitConfig) -> Verdict | None:
     if count >= config.min_matches:
         return None
     rivals = seen.rivals()
-    if (share := np.isfinite(rivals).mean() if len(rivals) else 0.0) > config.repeated_share:
-        reason = (
-            f"the ground repeats itself: on {share:.0%} of it SAR fits as well "
-            f"some {np.nanmedian(rivals):.0f} px off"
-        )
-        return refuse(reason, count)
+    if np.isfinite(rivals).sum() > config.repeated_share * len(seen):
+        return refuse(_name_rival(float(np.nanmedian(rivals))), count)
     return refuse(f"only {count} matches, at least {config.min_matches} are needed", count)
+
+
+def _name_rival(rival_px: float) -> str:
+    if rival_px == 0:
+        return "both images share one pattern at the same pixels, which is no ground"
+    return f"the ground repeats itself: SAR fits as well some {rival_px:.0f} px off"
 
 
 def robust_affine(matches: Matches, config: FitConfig) -> Float64:

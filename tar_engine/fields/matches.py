@@ -21,8 +21,8 @@ class Matches:
     optical_xy, sar_xy: (N, 2) float64 pixels. confidence: (N,) float64 in [0, 1], how clearly the
     images around it confirm the match; 0 = not at all. error_px: (N,) float64, how far they alone
     would move it, pixels; infinite where there is nothing to see. rival_px: (N,) float64, how far
-    off the images around it would fit as well, pixels; NaN where nowhere, None where no match has
-    such a rival.
+    off the images around it would fit as well, pixels; 0 where they share a pattern at the same
+    pixels that may be all that fits; NaN where nowhere, None where no match has such a rival.
     """
 
     optical_xy: Float64
@@ -109,3 +109,15 @@ class BatchMatches(NamedTuple):
         """Without confidence where SAR lies further from (B, N, 2) than that, however alike."""
         offset_px = (self.sar_xy - expected_xy).norm(dim=-1)
         return self._replace(confidence=self.confidence.masked_fill(offset_px > max_offset_px, 0.0))
+
+    def doubting_still(self, shared: Tensor, still_px: float) -> BatchMatches:
+        """Without confidence where most of SAR lies so close to the same pixels of a pair.
+
+        (B,) `shared` says which pairs share a pattern there.
+        """
+        is_still = (self.sar_xy - self.optical_xy).norm(dim=-1) < still_px
+        doubted = (shared & (2 * is_still.sum(dim=1) > is_still.shape[1]))[:, None]
+        return self._replace(
+            confidence=self.confidence.masked_fill(doubted, 0.0),
+            rival_px=self.rival_px.masked_fill(doubted, 0.0),
+        )

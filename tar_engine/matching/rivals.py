@@ -33,16 +33,9 @@ def find_rivals(optical: Tensor, sar: Tensor, config: RivalConfig) -> Tensor:
         (B,) distance of the nearest rival, to a cell, pixels; NaN where there is none. In a lattice
         that is its period.
     """
-    here, seen_here = shrink_features(optical, config.cell_px)
-    there, seen_there = shrink_features(sar, config.cell_px)
-    rows, columns = here.shape[-2:]
-    size = (2 * rows, 2 * columns)
-    planes = [here, seen_here, energy(here), there, seen_there, energy(there)]
-    spectra = torch.fft.rfft2(torch.cat(planes, dim=1), s=size)
-    count = here.shape[1]
-    of_here, of_seen_here, of_energy_here, of_there, of_seen_there, of_energy_there = spectra.split(
-        [count, 1, 1] * 2, dim=1
-    )
+    size = tuple(2 * side // config.cell_px for side in optical.shape[-2:])
+    of_here, of_energy_here, of_seen_here = spectra_of(optical, size, config)
+    of_there, of_energy_there, of_seen_there = spectra_of(sar, size, config)
     crossed = (of_here.conj() * of_there).sum(dim=1)
     typical = (energy(of_here) * energy(of_there)).sqrt()[:, 0]
     floor = config.faint * typical.mean(dim=(1, 2), keepdim=True)
@@ -77,16 +70,23 @@ def largest(surface: Tensor, there: Tensor) -> Tensor:
     return surface.masked_fill(~there, -1.0).amax(dim=(1, 2), keepdim=True)
 
 
-def shrink_features(features: Tensor, cell_px: int) -> tuple[Tensor, Tensor]:
-    """Means over cells, 0 where less than half of one was seen; and (B, 1, h, w), where it was."""
-    seen = (features != 0).any(dim=1, keepdim=True).to(features.dtype)
-    seen = (F.avg_pool2d(seen, cell_px) > 0.5).to(features.dtype)
-    return F.avg_pool2d(features, cell_px) * seen, seen
+def spectra_of(
+    features: Tensor, size: tuple[int, int], config: RivalConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of features averaged over cells: their spectra, of their energy, and of where there are any.
+
+    (B, C, h, w), (B, 1, h, w) twice: half spectra, padded to `size`.
+    """
+    features = F.avg_pool2d(features, config.cell_px)
+    strength = energy(features)
+    planes = torch.cat([features, strength, (strength > 0).to(features.dtype)], dim=1)
+    features, strength, seen = torch.fft.rfft2(planes, s=size).split([features.shape[1], 1, 1], 1)
+    return features, strength, seen
 
 
 def energy(planes: Tensor) -> Tensor:
     """(B, 1, h, w) squared length of real or complex (B, C, h, w)."""
-    return planes.abs().square().sum(dim=1, keepdim=True)
+    return (planes * planes.conj()).real.sum(dim=1, keepdim=True)
 
 
 @made_once

@@ -50,6 +50,12 @@ class Protocol:
     near: str = ""  # the protocol whose warp every other pair gets in the place of this one's ...
     max_offset_px: float | None = None  # ... and the prior with it
 
+    def variants(self) -> tuple[Protocol, ...]:
+        """What is asked of each place: where pairs deceive, to refuse another place's SAR too."""
+        if not (self.repeated or self.burnt):
+            return (self,)
+        return self, replace(self, foreign=True)
+
     def affine_range(self, side_px: int) -> AffineRange:
         """What the affine part is drawn from, for images of `side_px`."""
         translation_px = self.translation_px + self.translation_share * side_px
@@ -82,14 +88,14 @@ class Case:
 
     optical (bands, P, P), sar (1, S, S) uint8, P = S but under `part`. displacement: (2, P, P)
     float32, the true SAR position minus the optical position, pixels; NaN where that is outside
-    the SAR image. kind: what deceives, if anything does. max_offset_px: the prior, if one is given.
+    the SAR image. deceit: its kind, if there is one. max_offset_px: the prior, if one is given.
     """
 
     name: str
     optical: npt.NDArray[np.uint8]
     sar: npt.NDArray[np.uint8]
     displacement: npt.NDArray[np.float32]
-    kind: str = ""
+    deceit: str = ""
     max_offset_px: float | None = None
 
 

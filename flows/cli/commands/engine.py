@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from tar_engine.network.text import TextBank
     from tar_engine.training.patches import PatchPairs
 
-PROTOCOL_NAMES = ["small", "large", "extreme", "elastic", "cloudy", "part", "foreign"]
+PROTOCOL_NAMES = [
+    "small", "large", "extreme", "elastic", "cloudy", "part", "foreign", "repeated", "burnt",
+]  # fmt: skip
 EVALUATE_EPILOG = """\
 PAIRS_DIR holds aligned pairs NAME_optical.webp (or .png) and NAME_sar.png of one size.
 Each pair is warped in a way that its name and the protocol fix, then registered without knowing:
@@ -27,6 +29,10 @@ Each pair is warped in a way that its name and the protocol fix, then registered
   cloudy    large, with 40 % of the optical image under cloud
   part      large, of the optical image only a part of 192 px: frames cannot be matched
   foreign   another place's SAR under the large warp: whatever is accepted is wrong
+  repeated  ground under one lattice: roads of a mile, pivots in rows, chequered fields
+  burnt     a graticule, crosses or noise burnt into the pixels of both images
+The last two come with a prior and without, with the place's own SAR and with another place's, which
+shares the lattice or the marks; `false` is the share of such wrong pairs that were accepted.
 CMR@t is the share of pairs with a root mean square error below t pixels; a refusal is a failure.
 px<t is the share of pixels with an error below t pixels.
 """
