@@ -82,10 +82,14 @@ class RivalConfig:
     cell_px: int = 4  # that features are averaged over
     near_px: float = 12.0  # a shift closer to the answer is no rival
     least_overlap: float = 0.3  # of the answer's, in which a rival is compared
-    least_correlation: float = 0.1  # of a rival; unrelated features reach 0.13; 2 = off
-    plain_share: float = 0.7  # of the answer's correlation; 0.45 at most on clear pairs, a rival's
-    # in a lattice 0.8 and more
-    sharp_share: float = 0.3  # the same with each frequency alike: 0.21 at most, and 0.31
+    least_correlation: float = 0.06  # of a rival; 2 = off
+    plain_share: float = 0.6  # of the answer's correlation: a rival's is 0.45 at most on clear
+    # pairs, and 0.65 at least between places under one lattice
+    # With each frequency alike: two images that are one have 1, and on clear pairs an answer has
+    # 0.12 at least, on one place under a lattice 0.14; on unrelated ones 0.1 at most, because it
+    # was bent to fit.
+    least_sharpness: float = 0.13
+    sharp_share: float = 0.3  # of it, a rival's: 0.34 at most on one place, 0.31 at least on two
     blur_cells: float = 0.7  # sigma, of the latter
     faint: float = 0.05  # of the mean amplitude; weaker frequencies are not raised
 
@@ -149,7 +153,7 @@ class FitConfig:
     stiffness: tuple[float, ...] = (1.0, 0.1, 0.01)  # bending penalties tried; () = no smooth rung
     gain: float = 0.1  # a richer rung must predict unseen matches better by this share
     min_matches: int = 12  # with fewer there is no evidence
-    repeated_share: float = 0.25  # of matches with rivals, from which on these are the reason
+    doubted_share: float = 0.5  # of matches with rivals; with more the pair is refused; 1 = off
     # Evidence is the share of the confidence on unseen matches that agrees, times the mean
     # confidence of the most confident quarter, where what does not agree counts nothing. In the
     # confidence of `Registrar`. Chosen, like the numbers below, on 24 places of patches/train under

@@ -148,8 +148,9 @@ class Registrar:
             )
             matches = batch.of_pair(0)
             fitted = fit(matches, self.config.fit)
-            is_repeated = np.isfinite(matches.rivals()).any()  # as much so under any rotation
-            if fitted.verdict.accepted or max_offset_px is not None or is_repeated:
+            verdict = fitted.verdict
+            is_repeated = np.isfinite(verdict.rival_px)  # as much so under any rotation
+            if verdict.accepted or max_offset_px is not None or is_repeated:
                 break
         return matches, fitted
 
@@ -215,7 +216,7 @@ class Registrar:
         positions = refine(pair, positions, factors, config)
         matches = confirm_matches(pair, positions, config, self.config.rivals)
         if of_reference == "optical":
-            matches = matches.doubting_still(shared, burnt.still_px)
+            matches = matches.doubted_still(shared, burnt.still_px)
         inside = (count_cells(side, config.cell_px) for side in (height, width))
         matches = matches.first_cells((rows, columns), *inside)
         if max_offset_px is None:

@@ -246,12 +246,12 @@ def match_tile(
         matches = engine.match_batch(optical, sar, max_offset_px=reach_px, start=start).of_pair(0)
     else:
         matches = engine.match_batch(optical, sar, max_offset_px=max_offset_px).of_pair(0)
-    is_repeated = np.isfinite(matches.rivals()).any()  # so it is wherever the tile is searched
-    if tile.start is None and not is_repeated and matches.confirmed_share < SURE_CONFIRMED:
+    if tile.start is None and matches.confirmed_share < SURE_CONFIRMED:
         searched = engine.match_batch(optical, sar).of_pair(0)
         sure = searched.confirmed_share >= SURE_CONFIRMED  # against the georeference, be sure
         if sure and fit(searched).verdict.accepted:
             matches = searched
+    matches = matches.without_doubted()  # tiles around it tell where ground that repeats lies
     in_lattice = matches.optical_xy + np.array([tile.window.x0, tile.window.y0])
     kept = np.isfinite(matches.error_px) & is_inside(tile.core, in_lattice)
     span = EngineSpan(f"{socket.gethostname()}:{os.getpid()}", started, time.monotonic())

@@ -9,7 +9,7 @@ neighbours do not give its answer away. The same unseen residuals decide accepta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -37,6 +37,7 @@ class Verdict:
     matches: int  # with any confidence
     agreeing: float  # share of them that the field predicts
     median_displacement_px: float
+    rival_px: float = float("nan")  # how far off SAR fits as well, where that is why it is refused
 
 
 @dataclass(frozen=True)
@@ -98,16 +99,21 @@ def _too_few(seen: Matches, config: FitConfig) -> Verdict | None:
     count = int((seen.confidence > 0).sum())
     if count >= config.min_matches:
         return None
-    rivals = seen.rivals()
-    if np.isfinite(rivals).sum() > config.repeated_share * len(seen):
-        return refuse(_name_rival(float(np.nanmedian(rivals))), count)
+    if (doubt := _doubt(seen, config)) is not None:
+        return doubt
     return refuse(f"only {count} matches, at least {config.min_matches} are needed", count)
 
 
-def _name_rival(rival_px: float) -> str:
+def _doubt(seen: Matches, config: FitConfig, agreeing: float = 0.0) -> Verdict | None:
+    """Refuses what SAR fits as well elsewhere, or only by what is burnt into both images."""
+    rivals = seen.rivals()
+    if np.isfinite(rivals).sum() <= config.doubted_share * len(seen):
+        return None
+    rival_px = float(np.nanmedian(rivals))
+    reason = f"the ground repeats itself: SAR fits as well some {rival_px:.0f} px off"
     if rival_px == 0:
-        return "both images share one pattern at the same pixels, which is no ground"
-    return f"the ground repeats itself: SAR fits as well some {rival_px:.0f} px off"
+        reason = "both images share one pattern at the same pixels, which is no ground"
+    return replace(refuse(reason, len(seen), agreeing), rival_px=rival_px)
 
 
 def robust_affine(matches: Matches, config: FitConfig) -> Float64:
@@ -195,6 +201,8 @@ def _verdict(seen: Matches, field: Field, residual: Float64, config: FitConfig) 
             f"to {amount:.2f}, {config.min_amount:g} is needed"
         )
         return refuse(reason, len(seen), agreeing)
+    if (doubt := _doubt(seen, config, agreeing)) is not None:
+        return doubt
     close = known[known < config.far_px]
     expected = float(np.hypot(config.error_floor_px, config.error_factor * np.median(close)))
     displacement = float(np.median(np.hypot(*field.at(seen.optical_xy).T)))

@@ -38,14 +38,18 @@ class Matches:
     def confirmed_share(self) -> float:
         """Of the matches where there is something to see, those with any confidence; 0 if none.
 
-        What has a rival counts neither way.
+        What lost it to a rival counts neither way.
         """
-        seen = np.isfinite(self.error_px) & np.isnan(self.rivals())
+        seen = np.isfinite(self.error_px) & ((self.confidence > 0) | np.isnan(self.rivals()))
         return float((self.confidence[seen] > 0).mean()) if seen.any() else 0.0
 
     def rivals(self) -> Float64:
         """(N,) `rival_px`, NaN where there is none."""
         return np.full(len(self), np.nan) if self.rival_px is None else self.rival_px
+
+    def without_doubted(self) -> Matches:
+        """Those with a rival lose their confidence."""
+        return replace(self, confidence=np.where(np.isnan(self.rivals()), self.confidence, 0.0))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Matches]) -> Matches:
@@ -110,14 +114,11 @@ class BatchMatches(NamedTuple):
         offset_px = (self.sar_xy - expected_xy).norm(dim=-1)
         return self._replace(confidence=self.confidence.masked_fill(offset_px > max_offset_px, 0.0))
 
-    def doubting_still(self, shared: Tensor, still_px: float) -> BatchMatches:
-        """Without confidence where most of SAR lies so close to the same pixels of a pair.
+    def doubted_still(self, shared: Tensor, still_px: float) -> BatchMatches:
+        """With a rival at 0 px where most of SAR lies so close to the same pixels of a pair.
 
         (B,) `shared` says which pairs share a pattern there.
         """
         is_still = (self.sar_xy - self.optical_xy).norm(dim=-1) < still_px
-        doubted = (shared & (2 * is_still.sum(dim=1) > is_still.shape[1]))[:, None]
-        return self._replace(
-            confidence=self.confidence.masked_fill(doubted, 0.0),
-            rival_px=self.rival_px.masked_fill(doubted, 0.0),
-        )
+        doubted = shared & (2 * is_still.sum(dim=1) > is_still.shape[1])
+        return self._replace(rival_px=self.rival_px.masked_fill(doubted[:, None], 0.0))

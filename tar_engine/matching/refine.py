@@ -50,7 +50,7 @@ def confirm_matches(
 ) -> BatchMatches:
     """The positions at the cells of large windows, as far as these agree that they are right.
 
-    None is confirmed where SAR as a whole would fit as well elsewhere.
+    And whether SAR as a whole would fit as well elsewhere.
     """
     features = pair.features_at(positions, 1)
     windows = match_windows(*features, config)
@@ -61,7 +61,6 @@ def confirm_matches(
     rival_px = torch.full_like(confidence, torch.nan)
     if pair.of_reference == "optical":  # radar of one orbit shares all of its texture
         rival_px = find_rivals(features.optical, features.sar, rivals)[:, None].expand_as(rival_px)
-        confidence = confidence.masked_fill(rival_px.isfinite(), 0.0)
     optical_xy = windows.centre_xy.expand_as(sar_xy)
     return BatchMatches(optical_xy, sar_xy, confidence, error_px, rival_px)
 

@@ -5,9 +5,9 @@
         └── each frequency alike: does what repeats not decide between them?
 
 Streets of a mile, pivots in rows and chequered fields look the same a period away, wherever they
-are. What a lattice shows stands in a few frequencies; what one place alone shows, in all of them
-(phase correlation: Kuglin and Hines 1975). Both must be as high elsewhere to make a rival: real
-ground apart from lattices never reaches the first, one place under a lattice seldom the second.
+are. What a lattice shows stands in few frequencies; what one place alone shows, in all of them
+(phase correlation: Kuglin and Hines 1975). Ground apart from lattices has no rival in the first
+sense; one place under a lattice is still seen in the second.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def find_rivals(optical: Tensor, sar: Tensor, config: RivalConfig) -> Tensor:
     is_peak = plain == F.max_pool2d(plain, 3, stride=1, padding=1)
     is_rival = is_peak & is_far & (plain >= needed)
     is_inner = inner_lags(size, optical.device)
-    decided = largest(sharp, is_far & is_inner) < config.sharp_share * largest(sharp, is_here)
+    sharpness = largest(sharp, is_here)
+    stands_out = largest(sharp, is_far & is_inner) < config.sharp_share * sharpness
+    decided = stands_out & (sharpness >= config.least_sharpness)
     nearest = distance_px.masked_fill(~is_rival | decided, torch.inf).amin(dim=(1, 2))
     return nearest.masked_fill(nearest.isinf(), torch.nan)
 
@@ -91,10 +93,11 @@ def energy(planes: Tensor) -> Tensor:
 
 @made_once
 def blur_spectrum(size: tuple[int, int], config: RivalConfig, device: torch.device) -> Tensor:
-    """What a Gaussian of `blur_cells` does to the half spectrum of a surface of that size."""
+    """Half spectrum of a Gaussian of `blur_cells` that is 1 in the middle, for such surfaces."""
     down, across = torch.fft.fftfreq(size[0]), torch.fft.rfftfreq(size[1])
     squared = down[:, None].square() + across.square()
-    return torch.exp(-2 * (math.pi * config.blur_cells) ** 2 * squared).to(device)
+    gaussian = torch.exp(-2 * (math.pi * config.blur_cells) ** 2 * squared)
+    return (gaussian / torch.fft.irfft2(gaussian + 0j, s=size)[0, 0]).to(device)
 
 
 @made_once

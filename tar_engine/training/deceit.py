@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,11 +15,9 @@ from torch import Tensor
 from tar_engine.coordinates import pixel_grid
 from tar_engine.training.synthesis import CROPS
 
-Repeated = Literal["roads", "pivots", "checkers"]
-Burnt = Literal["graticule", "crosses", "noise"]
-
+MARKS = ("graticule", "crosses", "noise")
 # Roads of a mile, or every half of one; pivots of a quarter section, or of half of one; fields.
-PERIOD_PX: dict[Repeated, tuple[float, float]] = {
+PERIOD_PX: dict[str, tuple[float, float]] = {
     "roads": (80, 161),
     "pivots": (40, 80),
     "checkers": (32, 64),
@@ -41,13 +38,13 @@ NOISE = 20.0  # standard deviation
 class Lattice:
     """A square lattice: period, turn, and where one of its crossings lies, pixels."""
 
-    kind: Repeated
+    kind: str
     period_px: float
     turn: float
     origin_xy: Tensor
 
     @classmethod
-    def drawn(cls, kind: Repeated, generator: torch.Generator) -> Lattice:
+    def drawn(cls, kind: str, generator: torch.Generator) -> Lattice:
         """One of its kind, anywhere."""
         low, high = PERIOD_PX[kind]
         period, turn, x, y = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
@@ -68,7 +65,7 @@ def draw_crops(generator: torch.Generator) -> Tensor:
 
 
 def lay_over(
-    optical: Tensor, sar: Tensor, kind: Repeated, is_other_place: bool, generator: torch.Generator
+    optical: Tensor, sar: Tensor, kind: str, is_other_place: bool, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Optical and SAR under one lattice of that kind; where both show one place, its crops too."""
     lattice = Lattice.drawn(kind, generator)
@@ -106,7 +103,7 @@ def lay_lattice(
 
 
 def burn_in(
-    optical: Tensor, sar: Tensor, kind: Burnt, generator: torch.Generator
+    optical: Tensor, sar: Tensor, kind: str, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Both images, uint8 of one size, with the same marks at the same pixels."""
     side = sar.shape[-1]

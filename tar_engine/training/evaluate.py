@@ -131,8 +131,8 @@ def within_twice_stated(cases: Sequence[dict[str, Any]]) -> float:
 
 def table(results: dict[str, Any]) -> str:
     """The summaries as a plain table; `false` is the share of foreign pairs that were accepted."""
-    head = ["protocol", "pairs", "false", "accepted", *(f"CMR@{t:g}" for t in THRESHOLDS_PX), "median px"]
-    lines = [[*head, *(f"px<{t:g}" for t in DENSE_PX)]]
+    head = ["protocol", "pairs", "false", "accepted", *(f"CMR@{t:g}" for t in THRESHOLDS_PX)]
+    lines = [[*head, "median px", *(f"px<{t:g}" for t in DENSE_PX)]]
     for name, result in results["protocols"].items():
         false = result.get("false_accepts")
         line = [name, str(result["pairs"]), "" if false is None else f"{false:.1%}"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from tar_engine.coordinates import apply_affine, pixel_grid
 from tar_engine.deformation import AffineRange, Waves, invert_affine, random_affines, sample
-from tar_engine.training.deceit import Burnt, Repeated, burn_in, lay_over
+from tar_engine.training.deceit import MARKS, PERIOD_PX, burn_in, lay_over
 from tar_engine.training.patches import PatchPairs
 
 INVERSION_STEPS = 100  # of the field, a contraction as long as its slope is below 1 px per px
@@ -45,14 +46,13 @@ class Protocol:
     cloud_share: float = 0.0  # of the optical image
     part_px: int = 0  # side of the part of the optical image that is given, at any place
     foreign: bool = False  # another place's SAR: everything accepted is a false accept
-    repeated: tuple[Repeated, ...] = ()  # what is laid over both images, one of them by the pair
-    burnt: tuple[Burnt, ...] = ()  # what is burnt into both images, likewise
+    deceits: Sequence[str] = ()  # what is laid over both images; one of them by the pair's name
     near: str = ""  # the protocol whose warp every other pair gets in the place of this one's ...
     max_offset_px: float | None = None  # ... and the prior with it
 
     def variants(self) -> tuple[Protocol, ...]:
         """What is asked of each place: where pairs deceive, to refuse another place's SAR too."""
-        if not (self.repeated or self.burnt):
+        if not self.deceits:
             return (self,)
         return self, replace(self, foreign=True)
 
@@ -70,13 +70,7 @@ def _load() -> dict[str, Protocol]:
         .joinpath("protocols.json")
         .read_text(encoding="utf-8")
     )
-    return {
-        name: Protocol(
-            name,
-            **{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()},
-        )
-        for name, values in json.loads(text).items()
-    }
+    return {name: Protocol(name, **values) for name, values in json.loads(text).items()}
 
 
 PROTOCOLS = _load()
@@ -110,10 +104,9 @@ def make_case(data: PatchPairs, index: int, protocol: Protocol) -> Case:
     waves = draw_waves(protocol, side, generator)
     other = (index + max(1, len(data) // 2)) % len(data) if protocol.foreign else index
     optical, sar = data.optical[index], data.sar[other]
-    kinds = protocol.repeated + protocol.burnt
-    kind = kinds[digest[7] % len(kinds)] if kinds else ""
-    if protocol.repeated:
-        optical, sar = lay_over(optical, sar, kind, protocol.foreign, generator)
+    deceit = protocol.deceits[digest[7] % len(protocol.deceits)] if protocol.deceits else ""
+    if deceit in PERIOD_PX:
+        optical, sar = lay_over(optical, sar, deceit, protocol.foreign, generator)
     if protocol.cloud_share:
         optical = cover_with_cloud(optical, protocol.cloud_share, generator)
 
@@ -123,9 +116,8 @@ def make_case(data: PatchPairs, index: int, protocol: Protocol) -> Case:
         source = apply_affine(invert_affine(affine), grid - waves.at(source)[0])
     warped = sample(sar[None].double(), source.view(1, side, side, 2))[0]
     sar = warped.nan_to_num(0.0).round().clamp(0, 255).to(torch.uint8)
-
-    if protocol.burnt:
-        optical, sar = burn_in(optical, sar, kind, generator)
+    if deceit in MARKS:
+        optical, sar = burn_in(optical, sar, deceit, generator)
 
     truth = apply_affine(affine, grid) + waves.at(grid)[0]
     inside = ((truth > -0.5) & (truth < side - 0.5)).all(dim=1, keepdim=True)
@@ -136,7 +128,7 @@ def make_case(data: PatchPairs, index: int, protocol: Protocol) -> Case:
         optical, moved = optical[:, rows, columns], moved[:, rows, columns]
         moved = moved + torch.tensor([left, top])[:, None, None]
     prior_px = protocol.max_offset_px if is_near else None
-    return Case(name, optical.numpy(), sar.numpy(), moved.float().numpy(), kind, prior_px)
+    return Case(name, optical.numpy(), sar.numpy(), moved.float().numpy(), deceit, prior_px)
 
 
 def draw_waves(protocol: Protocol, side_px: int, generator: torch.Generator) -> Waves:
