@@ -80,7 +80,7 @@ class RivalConfig:
     """When another shift explains a pair as well. Chosen on 36 places of patches/train."""
 
     cell_px: int = 4  # that features are averaged over
-    near_px: float = 12.0  # a shift closer to the answer is no rival
+    near_px: float = 16.0  # a shift closer to the answer is no rival
     least_overlap: float = 0.3  # of the answer's, in which a rival is compared
     least_correlation: float = 0.06  # of a rival; 2 = off
     plain_share: float = 0.6  # of the answer's correlation: a rival's is 0.45 at most on clear

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -251,11 +251,24 @@ def match_tile(
         sure = searched.confirmed_share >= SURE_CONFIRMED  # against the georeference, be sure
         if sure and fit(searched).verdict.accepted:
             matches = searched
-    matches = matches.without_doubted()  # tiles around it tell where ground that repeats lies
+    matches = settle_rivals(matches)
     in_lattice = matches.optical_xy + np.array([tile.window.x0, tile.window.y0])
     kept = np.isfinite(matches.error_px) & is_inside(tile.core, in_lattice)
     span = EngineSpan(f"{socket.gethostname()}:{os.getpid()}", started, time.monotonic())
     return TileMatches.of(matches.select(kept), images.unreadable, span)
+
+
+def settle_rivals(matches: Matches) -> Matches:
+    """A tile's matches without confidence where it would be believed, but fits elsewhere as well.
+
+    The tiles around it tell where such ground lies. A tile that is only weak has rivals by chance:
+    it stays as it is, for its group to judge.
+    """
+    if not np.isfinite(matches.rivals()).any():
+        return matches
+    if np.isfinite(fit(matches).verdict.rival_px):
+        return matches.without_doubted()
+    return replace(matches, rival_px=None)
 
 
 def window_around(core: Window) -> Window:

@@ -37,7 +37,7 @@ class Verdict:
     matches: int  # with any confidence
     agreeing: float  # share of them that the field predicts
     median_displacement_px: float
-    rival_px: float = float("nan")  # how far off SAR fits as well, where that is why it is refused
+    rival_px: float = float("nan")  # how far off SAR fits as well, if nothing else is against it
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _too_few(seen: Matches, config: FitConfig) -> Verdict | None:
     if count >= config.min_matches:
         return None
     if (doubt := _doubt(seen, config)) is not None:
-        return doubt
+        return replace(doubt, rival_px=float("nan"))  # the pair might not be believed without it
     return refuse(f"only {count} matches, at least {config.min_matches} are needed", count)
 
 

@@ -11,8 +11,8 @@ from tar_engine.fields.matches import Matches
 
 def some(count: int, seed: int) -> Matches:
     random = np.random.default_rng(seed)
-    values = random.uniform(0, 640, (count, 6)).astype(np.float32).astype(np.float64)
-    return Matches(values[:, 0:2], values[:, 2:4], values[:, 4], values[:, 5])
+    values = random.uniform(0, 640, (count, 7)).astype(np.float32).astype(np.float64)
+    return Matches(values[:, 0:2], values[:, 2:4], *values[:, 4:].T)
 
 
 @pytest.mark.parametrize("rows", [1, 4, 6, 2**18])
@@ -34,6 +34,7 @@ def test_matches_arrive_to_the_bit_and_in_the_tiles_order(
     assert np.array_equal(arrived.sar_xy, expected.sar_xy)
     assert np.array_equal(arrived.confidence, expected.confidence)
     assert np.array_equal(arrived.error_px, expected.error_px)
+    assert np.array_equal(arrived.rivals(), expected.rivals(), equal_nan=True)
 
 
 def test_a_group_without_tiles_has_no_matches() -> None:

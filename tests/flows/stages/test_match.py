@@ -40,6 +40,7 @@ from flows.stages.match import (
     match_tiles,
     read_tile,
     read_tiles,
+    settle_rivals,
 )
 from tar_engine.deformation import invert_affine
 from tar_engine.errors import WeightsError
@@ -210,7 +211,7 @@ def test_after_a_restart_tiles_share_jobs_with_the_same_others(
     def answer(_: Workers, __: Any, batches: Sequence[Sequence[int]]) -> Iterator[Any]:
         for batch in batches:
             asked.append(batch)
-            yield batch, Done([TileMatches(np.full((1, 6), 7.0, np.float32), {}) for _ in batch])
+            yield batch, Done([TileMatches(np.full((1, 7), 7.0, np.float32), {}) for _ in batch])
 
     monkeypatch.setattr(match, "stream", answer)
     monkeypatch.setattr(match, "JOBS_ARE_MANY", 1)
@@ -218,9 +219,22 @@ def test_after_a_restart_tiles_share_jobs_with_the_same_others(
     named = {str(place): tile for place, tile in enumerate(tiles)}
     found = Collected()
     for place in (0, 1, 2, 3, 5):
-        found.add(place, TileMatches(np.zeros((1, 6), np.float32), {}))
+        found.add(place, TileMatches(np.zeros((1, 7), np.float32), {}))
     lattice, workers = lattice_for(BBOX), Workers(client)
     with Progress() as progress, progress.bar("matching", "tiles") as bar:
         collect_matches(workers, lattice, named, read_tiles, match_tiles, bar, found)
     assert asked == batch_tiles(10)[1:]
     assert len(found) == 10
+
+
+def test_ground_that_repeats_is_no_evidence_and_weak_tiles_are_left_to_their_group() -> None:
+    y, x = np.mgrid[8:640:16, 8:640:16]
+    xy = np.column_stack([x.ravel(), y.ravel()]).astype(float)
+    one = np.ones(len(xy))
+    sure = Matches(xy, xy + 3.0, one, 0.1 * one, 161.0 * one)
+    settled = settle_rivals(sure)
+    assert (settled.confidence == 0).all()
+    assert "repeats itself" in fit(settled).verdict.reason
+    weak = replace(sure, confidence=0.01 * one)
+    assert settle_rivals(weak).rival_px is None
+    assert (settle_rivals(weak).confidence == weak.confidence).all()

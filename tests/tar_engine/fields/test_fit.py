@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -61,6 +63,18 @@ def test_too_few_matches_are_refused() -> None:
     verdict = fit(Matches(xy, xy, one(xy), one(xy))).verdict
     assert not verdict.accepted
     assert "8 matches" in verdict.reason
+
+
+def test_what_fits_as_well_elsewhere_is_refused_with_the_period() -> None:
+    xy = grid_xy()
+    sure = noisy_matches(xy, terrain(xy), 0.1)
+    for rival_px, said in ((161.0, "some 161 px off"), (0.0, "one pattern at the same pixels")):
+        verdict = fit(replace(sure, rival_px=one(xy) * rival_px)).verdict
+        assert not verdict.accepted
+        assert said in verdict.reason
+        assert verdict.rival_px == rival_px
+    some = np.where(xy[:, 0] < 200, 161.0, np.nan)
+    assert fit(replace(sure, rival_px=some).without_doubted()).verdict.accepted
 
 
 def test_a_pair_is_judged_by_its_neighbourhood_s_field() -> None:

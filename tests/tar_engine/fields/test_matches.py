@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tar_engine.coordinates import cell_centres
-from tar_engine.fields.matches import BatchMatches
+from tar_engine.fields.matches import BatchMatches, Matches
 
 
 def shifted_batch(dx_of_pair: tuple[float, ...], rows: int, columns: int) -> BatchMatches:
@@ -37,3 +37,21 @@ def test_what_lies_beyond_the_prior_has_no_confidence_and_stays() -> None:
     assert (within.confidence[1] == 0).all()
     assert torch.equal(within.sar_xy, batch.sar_xy)
     assert torch.equal(within.error_px, batch.error_px)
+
+
+def test_a_pattern_at_the_same_pixels_is_a_rival_only_where_sar_is_found_there() -> None:
+    batch = shifted_batch((1.0, 1.0, 5.0), 3, 4)
+    doubted = batch.doubted_still(torch.tensor([True, False, True]), 2.0)
+    assert (doubted.rival_px[0] == 0).all()
+    assert doubted.rival_px[1:].isnan().all()
+    assert torch.equal(doubted.confidence, batch.confidence)
+
+
+def test_what_has_a_rival_loses_its_confidence_and_is_not_missed() -> None:
+    sure = shifted_batch((1.0,), 3, 4).of_pair(0)
+    doubted = Matches(sure.optical_xy, sure.sar_xy, sure.confidence, sure.error_px, sure.error_px)
+    both = Matches.concatenate([sure.shifted(300, 0), doubted.without_doubted()])
+    assert (both.confidence == np.repeat([1.0, 0.0], 12)).all()
+    assert np.isnan(both.rivals()).sum() == 12
+    assert both.confirmed_share == 1
+    assert both.select(np.isfinite(both.rivals())).confirmed_share == 0

@@ -68,23 +68,29 @@ def test_dense_shares_count_pixels_below_each_threshold() -> None:
 
 
 def test_a_refusal_counts_as_an_infinite_error() -> None:
-    good = {"accepted": True, "error_px": 0.5, "expected_error_px": 1.0}
-    bad = {"accepted": False, "error_px": float("inf"), "expected_error_px": float("inf")}
+    good = {"foreign": False, "accepted": True, "error_px": 0.5, "expected_error_px": 1.0}
+    bad = good | {"accepted": False, "error_px": float("inf"), "expected_error_px": float("inf")}
     told = summarise(PROTOCOLS["small"], [good, bad, bad])
     assert told["cmr@1"] == pytest.approx(1 / 3)
     assert told["median_px"] == float("inf")
     assert told["accepted"] == pytest.approx(1 / 3)
-    assert summarise(PROTOCOLS["foreign"], [good, bad])["false_accepts"] == 0.5
+    wrong, refused = ({**case, "foreign": True} for case in (good, bad))
+    told = summarise(PROTOCOLS["foreign"], [wrong, refused])
+    assert told == {"pairs": 2, "false_accepts": 0.5}
+    told = summarise(PROTOCOLS["repeated"], [good, wrong, good, refused])
+    assert (told["pairs"], told["accepted"], told["false_accepts"]) == (2, 1, 0.5)
+    rows = table({"protocols": {"repeated": told}}).splitlines()
+    assert rows[1].split()[:4] == ["repeated", "2", "50.0%", "100.0%"]
 
 
 def test_stated_errors_are_compared_with_the_true_ones() -> None:
     """Of two stated below 1 px one is wrong; refused and foreign cases do not count."""
     stated = [(0.9, 0.5, True), (0.9, 1.9, True), (1.2, 1.3, True), (np.inf, np.inf, False)]
     cases = [
-        {"expected_error_px": expected, "error_px": true, "accepted": accepted}
+        {"foreign": False, "expected_error_px": expected, "error_px": true, "accepted": accepted}
         for expected, true, accepted in stated
     ]
-    foreign = {"false_accepts": 1.0, "cases": cases}
+    foreign = {"false_accepts": 1.0, "cases": [case | {"foreign": True} for case in cases]}
     told = reliability_table({"protocols": {"small": {"cases": cases}, "foreign": foreign}})
     rows = [line.split("  ") for line in told.splitlines()]
     found = [[cell.strip() for cell in row if cell.strip()] for row in rows]
@@ -114,6 +120,17 @@ def test_drawn_pairs_are_registered_and_foreign_ones_refused(data: PatchPairs) -
     assert "CMR@2" in table(results)
     with pytest.raises(InputError, match=r"protocol: \['huge'\] unknown"):
         evaluate(data, Registrar.load(device="cpu"), ["small", "huge"])
+
+
+def test_pairs_that_deceive_are_asked_with_their_own_sar_and_with_another_place_s(
+    data: PatchPairs,
+) -> None:
+    results = evaluate(data, Registrar.load(device="cpu"), ["repeated", "burnt"])["protocols"]
+    for name, told in results.items():
+        assert [case["foreign"] for case in told["cases"]] == [False, True] * 2
+        assert {case["deceit"] for case in told["cases"]} <= set(PROTOCOLS[name].deceits)
+        assert told["pairs"] == 2
+        assert told["false_accepts"] == 0
 
 
 def test_a_folder_without_pairs_and_one_with_a_missing_partner(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tar_engine.deformation import sample
 from tar_engine.training.patches import PatchPairs
-from tar_engine.training.protocols import PROTOCOLS, make_case
+from tar_engine.training.protocols import PROTOCOLS, Protocol, make_case
 from tar_engine.training.training_set import synthetic_pairs
 
 CENTRE_PX = {  # displacement of the first pair's pixel (128, 128): dx, dy
@@ -22,6 +22,8 @@ CENTRE_PX = {  # displacement of the first pair's pixel (128, 128): dx, dy
     "cloudy": (-5.4895, -4.3823),
     "part": (47.8667, 48.5936),
     "foreign": (-20.0043, 9.4974),
+    "repeated": (1.2198, 5.5255),
+    "burnt": (12.2186, 12.1912),
 }
 
 
@@ -120,3 +122,29 @@ def test_foreign_shows_another_place(data: PatchPairs) -> None:
     blank = torch.cat([data.sar[:1] * 0, data.sar[1:]])
     still = make_case(PatchPairs(data.names, data.optical, blank), 0, PROTOCOLS["foreign"]).sar
     assert np.array_equal(seen, still)
+
+
+@pytest.mark.parametrize("deceit", PROTOCOLS["repeated"].deceits)
+def test_two_places_share_a_lattice_and_one_place_its_crops_too(
+    data: PatchPairs, deceit: str
+) -> None:
+    """Laid over blank images, a lattice is all that is seen."""
+    blank = PatchPairs(data.names, data.optical * 0 + 90, data.sar * 0 + 90)
+    still = Protocol(deceit, "", 1, scale=(1.0, 1.0), rotation_deg=0.0, deceits=(deceit,))
+    cases = [make_case(blank, 0, variant) for variant in still.variants()]
+    optical, foreign_optical = (case.optical for case in cases)
+    assert np.array_equal(optical, foreign_optical)
+    assert np.array_equal(cases[0].sar, cases[1].sar) == (deceit == "roads")
+
+
+@pytest.mark.parametrize("deceit", PROTOCOLS["burnt"].deceits)
+def test_marks_are_burnt_into_the_same_pixels_wherever_the_ground_lies(
+    data: PatchPairs, deceit: str
+) -> None:
+    blank = PatchPairs(data.names, data.optical * 0 + 90, data.sar * 0 + 90)
+    shifted = Protocol(deceit, "", 1, (1.0, 1.0), 0.0, translation_px=30.0, deceits=(deceit,))
+    case = make_case(blank, 0, shifted)
+    marked, seen = case.optical[0] != 90, case.sar[0] != 0
+    assert 0.01 < marked[seen].mean() < 1
+    assert np.array_equal((case.sar[0] != 90)[seen], marked[seen])
+    assert np.array_equal(case.sar[0][seen & marked], case.optical[0][seen & marked])

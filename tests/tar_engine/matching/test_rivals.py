@@ -1,0 +1,66 @@
+"""What repeats has a rival one period off; what one place alone shows has none."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tar_engine.config import RivalConfig
+from tar_engine.matching.rivals import find_rivals
+
+SIDE = 256
+CONFIG = RivalConfig()
+
+
+def one_place(seed: int, height: int = SIDE, width: int = SIDE) -> Tensor:
+    """(1, 4, H, W) features that nothing else shares, as coarse as the cells."""
+    generator = torch.Generator().manual_seed(seed)
+    cells = torch.randn(1, 4, height // 8, width // 8, generator=generator)
+    return cells.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
+
+
+def lattice(period_px: int, seed: int = 9) -> Tensor:
+    """(1, 4, SIDE, SIDE) features that come again every `period_px`, down and across."""
+    motif = one_place(seed, period_px, period_px)
+    times = math.ceil(SIDE / period_px)
+    return motif.repeat(1, 1, times, times)[..., :SIDE, :SIDE]
+
+
+@settings(max_examples=8, deadline=None)
+@given(period_px=st.sampled_from([40, 64, 80, 96]), seed=st.integers(0, 50))
+def test_two_places_under_one_lattice_have_a_rival_one_period_off(
+    period_px: int, seed: int
+) -> None:
+    optical = lattice(period_px) + 0.8 * one_place(seed)
+    sar = lattice(period_px) + 0.8 * one_place(seed + 100)
+    assert find_rivals(optical, sar, CONFIG).item() == pytest.approx(period_px, abs=CONFIG.cell_px)
+
+
+@settings(max_examples=8, deadline=None)
+@given(period_px=st.sampled_from([40, 64, 80, 96]), seed=st.integers(0, 50))
+def test_one_place_under_a_lattice_has_none(period_px: int, seed: int) -> None:
+    ground = one_place(seed)
+    optical = lattice(period_px) + ground + 0.5 * one_place(seed + 100)
+    sar = lattice(period_px) + ground + 0.5 * one_place(seed + 200)
+    assert find_rivals(optical, sar, CONFIG).isnan().all()
+
+
+def test_a_place_without_a_lattice_has_none_wherever_there_is_no_data() -> None:
+    optical, sar = one_place(1), one_place(1) + one_place(2)
+    optical[..., :100], sar[..., 200:, :] = 0, 0
+    assert find_rivals(optical, sar, CONFIG).isnan().all()
+    assert find_rivals(optical * 0, sar * 0, CONFIG).isnan().all()
+
+
+def test_a_pair_of_a_batch_is_judged_as_alone() -> None:
+    optical = torch.cat([lattice(64) + one_place(1), one_place(2)])
+    sar = torch.cat([lattice(64) + one_place(3), one_place(2)])
+    together = find_rivals(optical, sar, CONFIG)
+    alone = [find_rivals(optical[i : i + 1], sar[i : i + 1], CONFIG) for i in range(2)]
+    assert torch.equal(together.isnan(), torch.tensor([False, True]))
+    assert torch.equal(together.nan_to_num(), torch.cat(alone).nan_to_num())
