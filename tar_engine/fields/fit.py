@@ -188,9 +188,11 @@ def _verdict(seen: Matches, field: Field, residual: Float64, config: FitConfig) 
             f"{needed:.3f} is needed"
         )
         return refuse(reason, len(seen), agreeing)
-    if seen.confirmed_share < config.min_confirmed:
+    lost = np.isfinite(seen.rivals()) & (seen.confidence == 0)  # counts neither way
+    confirmed = seen.select(~lost).confirmed_share
+    if confirmed < config.min_confirmed:
         reason = (
-            f"windows confirm {seen.confirmed_share:.0%} of {len(seen)} matches, "
+            f"windows confirm {confirmed:.0%} of {len(seen)} matches, "
             f"{config.min_confirmed:.0%} are needed"
         )
         return refuse(reason, len(seen), agreeing)

@@ -36,11 +36,8 @@ class Matches:
 
     @property
     def confirmed_share(self) -> float:
-        """Of the matches where there is something to see, those with any confidence; 0 if none.
-
-        What lost it to a rival counts neither way.
-        """
-        seen = np.isfinite(self.error_px) & ((self.confidence > 0) | np.isnan(self.rivals()))
+        """Of the matches where there is something to see, those with any confidence; 0 if none."""
+        seen = np.isfinite(self.error_px)
         return float((self.confidence[seen] > 0).mean()) if seen.any() else 0.0
 
     def rivals(self) -> Float64:

@@ -73,7 +73,7 @@ def test_what_fits_as_well_elsewhere_is_refused_with_the_period() -> None:
         assert not verdict.accepted
         assert said in verdict.reason
         assert verdict.rival_px == rival_px
-    some = np.where(xy[:, 0] < 200, 161.0, np.nan)
+    some = np.where(xy[:, 0] < np.quantile(xy[:, 0], 0.45), 161.0, np.nan)
     assert fit(replace(sure, rival_px=some).without_doubted()).verdict.accepted
 
 

@@ -47,11 +47,9 @@ def test_a_pattern_at_the_same_pixels_is_a_rival_only_where_sar_is_found_there()
     assert torch.equal(doubted.confidence, batch.confidence)
 
 
-def test_what_has_a_rival_loses_its_confidence_and_is_not_missed() -> None:
+def test_what_has_a_rival_loses_its_confidence() -> None:
     sure = shifted_batch((1.0,), 3, 4).of_pair(0)
     doubted = Matches(sure.optical_xy, sure.sar_xy, sure.confidence, sure.error_px, sure.error_px)
     both = Matches.concatenate([sure.shifted(300, 0), doubted.without_doubted()])
     assert (both.confidence == np.repeat([1.0, 0.0], 12)).all()
     assert np.isnan(both.rivals()).sum() == 12
-    assert both.confirmed_share == 1
-    assert both.select(np.isfinite(both.rivals())).confirmed_share == 0
