@@ -48,21 +48,22 @@ def without_burnt(
 
 
 def find_lines(optical: Tensor, sar: Tensor, config: BurntConfig) -> Tensor:
-    """(B, 1, H, W) bool: thin straight runs near rows or columns, of an extreme value in both.
+    """(B, 1, H, W) bool: thin straight runs near rows or columns, white in both or black in both.
 
     Saturated ground has such runs too, but not both sensors' at one place.
     """
-    drawn = find_extremes(optical) * find_extremes(sar)
+    marks = zip(find_extremes(optical), find_extremes(sar), strict=True)
+    drawn = torch.stack([here & there for here, there in marks]).any(dim=0).float()
     solid = dilate(1 - dilate(1 - drawn, config.thick_px), config.thick_px)
     thin = dilate(drawn - solid, 3)  # with what interpolation tinged; and oblique lines have no gap
     return torch.maximum(*(open_along(thin, config.run_px, axis) for axis in (2, 3))) > 0
 
 
-def find_extremes(image: Tensor) -> Tensor:
-    """(B, 1, H, W) in {0, 1}: where each band of an image has its highest or its lowest value."""
+def find_extremes(image: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, 1, H, W) bool: where all bands have their highest value, and where their lowest."""
     lowest = image.nan_to_num(torch.inf).amin(dim=(2, 3), keepdim=True)
     highest = image.nan_to_num(-torch.inf, -torch.inf, -torch.inf).amax(dim=(2, 3), keepdim=True)
-    return ((image == lowest) | (image == highest)).all(dim=1, keepdim=True).float()
+    return (image == highest).all(dim=1, keepdim=True), (image == lowest).all(dim=1, keepdim=True)
 
 
 def open_along(mask: Tensor, length_px: int, axis: int) -> Tensor:

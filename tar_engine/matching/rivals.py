@@ -33,7 +33,8 @@ def find_rivals(optical: Tensor, sar: Tensor, config: RivalConfig) -> Tensor:
         (B,) distance of the nearest rival, to a cell, pixels; NaN where there is none. In a lattice
         that is its period.
     """
-    size = tuple(2 * side // config.cell_px for side in optical.shape[-2:])
+    height, width = optical.shape[-2:]
+    size = 2 * height // config.cell_px, 2 * width // config.cell_px
     of_here, of_energy_here, of_seen_here = spectra_of(optical, size, config)
     of_there, of_energy_there, of_seen_there = spectra_of(sar, size, config)
     crossed = (of_here.conj() * of_there).sum(dim=1)
@@ -88,7 +89,8 @@ def spectra_of(
 
 def energy(planes: Tensor) -> Tensor:
     """(B, 1, h, w) squared length of real or complex (B, C, h, w)."""
-    return (planes * planes.conj()).real.sum(dim=1, keepdim=True)
+    squared: Tensor = (planes * planes.conj()).real
+    return squared.sum(dim=1, keepdim=True)
 
 
 @made_once
@@ -104,11 +106,13 @@ def blur_spectrum(size: tuple[int, int], config: RivalConfig, device: torch.devi
 def lag_distances(size: tuple[int, int], device: torch.device) -> Tensor:
     """(h, w) length of the shift that each place of a correlation stands for, cells."""
     down, across = (torch.fft.fftfreq(side) * side for side in size)
-    return torch.hypot(down[:, None], across).to(device)
+    distance: Tensor = torch.hypot(down[:, None], across)
+    return distance.to(device)
 
 
 @made_once
 def inner_lags(size: tuple[int, int], device: torch.device) -> Tensor:
     """(h, w) bool: shifts by at most half of the image, each way; `size` is twice the image's."""
     down, across = (torch.fft.fftfreq(side).abs() <= 0.25 for side in size)
-    return (down[:, None] & across).to(device)
+    inner: Tensor = down[:, None] & across
+    return inner.to(device)
