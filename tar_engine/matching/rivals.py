@@ -99,7 +99,8 @@ def blur_spectrum(size: tuple[int, int], config: RivalConfig, device: torch.devi
     down, across = torch.fft.fftfreq(size[0]), torch.fft.rfftfreq(size[1])
     squared = down[:, None].square() + across.square()
     gaussian = torch.exp(-2 * (math.pi * config.blur_cells) ** 2 * squared)
-    return (gaussian / torch.fft.irfft2(gaussian + 0j, s=size)[0, 0]).to(device)
+    spectrum: Tensor = gaussian / torch.fft.irfft2(gaussian + 0j, s=size)[0, 0]
+    return spectrum.to(device)
 
 
 @made_once
