@@ -20,6 +20,7 @@ from catalog.archives.fields.versions import as_utc
 from catalog.archives.items import Dropped, name_item, read_items
 from catalog.child_server import ending_with_parent, free_port, wait_for_answer
 from catalog.errors import SearchError
+from catalog.longitudes import as_geojson_has_it
 from catalog.retrying import retry
 
 START_SECONDS = 30.0
@@ -118,13 +119,13 @@ def _prepare(item: Any, folder: Path) -> tuple[dict[str, Any] | None, str]:
     }
     # A search by place finds no item without a geometry, and times have to have their zone. Links
     # point into the catalog the file was taken from; the API makes its own.
-    outline = item.get("geometry") or shapely.geometry.mapping(scenes[0].footprint)
+    outline, _ = as_geojson_has_it(scenes[0].footprint)
     told = {name: item["properties"].get(name) for name in ("datetime", "start_datetime")}
     times = {name: as_utc(text).isoformat() for name, text in told.items() if text}
     served = {
         **item,
         "type": "Feature",
-        "geometry": outline,
+        "geometry": item.get("geometry") or shapely.geometry.mapping(outline),
         "properties": {**item["properties"], **times},
         "assets": assets,
         "links": [],

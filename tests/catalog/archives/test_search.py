@@ -21,7 +21,7 @@ import shapely
 
 import catalog.archives.api
 import catalog.archives.search
-from catalog.archives.search import catalog_api, refused_items, search
+from catalog.archives.search import catalog_api, look_up, refused_items, search
 from catalog.errors import ArgumentError, SearchError
 from catalog.longitudes import as_geojson_has_it
 from tests.support.loopback import serving
@@ -96,6 +96,28 @@ def test_odd_items_of_a_file_are_left_out_and_the_others_served(tmp_path: Path) 
     told = {each.id: each.reason for each in refused_items(path, ["optical"])}
     assert list(told) == ["no shape", "odd links", "odd version", "anywhere"]
     assert "its links is 7, not a list of objects" in told["odd links"]
+
+
+def test_an_item_with_a_box_across_the_antimeridian_alone_is_found_on_both_sides(
+    tmp_path: Path,
+) -> None:
+    path = write_items(
+        tmp_path, {**item("boxed", "b.tif"), "geometry": None, "bbox": [179.5, 50, -179.5, 51]}
+    )
+    with catalog_api(path) as url:
+        for west, east in ((179.6, 179.9), (-179.9, -179.6), (179.9, -179.9)):
+            (found,) = search(url, "optical", (west, 50.2, east, 50.4), DAY, DAY)
+            assert found.footprint.area < 2
+
+
+def test_odd_items_on_a_page_are_told_beside_the_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = [7, item("good", "/a.tif"), {"id": None}, {**item("odd", "/b.tif"), "geometry": "here"}]
+    monkeypatch.setattr(catalog.archives.search, "fetch_items", lambda *_: page)
+    found = look_up(API, "optical", WORLD, DAY, DAY)
+    assert [each.id for each in found.scenes] == ["good"]
+    assert [each.id for each in found.dropped] == [
+        "item 1 of the answer, without a name", "item 3 of the answer, without a name", "odd",
+    ]  # fmt: skip
 
 
 def test_all_pages_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
