@@ -81,4 +81,4 @@ def test_a_field_of_peers_is_that_of_one_worker_to_the_bit(workers: Workers) -> 
     assert shared.field.control is not None
     assert np.array_equal(alone.field.control, shared.field.control)
     assert np.array_equal(alone.unseen_px, shared.unseen_px)
-    assert alone.verdict == shared.verdict
+    assert repr(alone.verdict) == repr(shared.verdict)  # which has NaN in it
