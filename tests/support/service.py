@@ -17,6 +17,7 @@ import httpx
 import yaml
 
 from catalog.child_server import free_port
+from catalog.retrying import ATTEMPTS
 from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion
 from flows.plan.request import EDGES
 
@@ -66,11 +67,17 @@ class RunningService:
         }  # fmt: skip
 
     def create(self, dry_run: Any = True, **changes: Any) -> httpx.Response:
-        """Create an on-demand run, as the form's Submit does."""
+        """Create an on-demand run, as the form's Submit does; again while the server is at fault,
+        whose SQLite may be locked for a moment."""
         deployment = self.deployment("on-demand")["id"]
         parameters = {"request": self.request(**changes), "dry_run": dry_run}
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        return self.api("POST", f"/deployments/{deployment}/create_flow_run", body)
+        for _ in range(ATTEMPTS):
+            answer = self.api("POST", f"/deployments/{deployment}/create_flow_run", body)
+            if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                break
+            time.sleep(1)
+        return answer
 
     def run(self, run_id: str) -> dict[str, Any]:
         return dict(self.ask(f"/flow_runs/{run_id}"))
