@@ -115,7 +115,6 @@ def register_slot(run: Run, slot: SlotPlan) -> SlotOutcome:
                 outcome = estimate_slot(run, outcome)
             if not outcome.slot.groups:
                 return outcome
-            run.workers.release_memory()  # of matching and fitting, before shards take theirs
             with run.clock("compose"):
                 # A day that lost scenes may be one that another request has published.
                 outcome = outcome if outcome.slot.published else compose_slot(run, outcome)
@@ -159,6 +158,7 @@ def compose_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
     A shard that fails whoever tries it fails the day: a mosaic has no silent holes.
     """
     plan, slot = run.plan, outcome.slot
+    run.workers.release_memory()  # of matching and fitting, before shards take theirs
     store = create_store(plan, slot)
     shards = slot_shards(plan.lattice, slot.groups)
     kept = store.written_shards()

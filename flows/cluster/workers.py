@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -85,8 +85,13 @@ class Workers:
         return self._submit_beside_engines(function, *args)
 
     def release_memory(self) -> None:
-        """Let every worker hand back what it freed (`heap`); one that does not answer keeps it."""
-        self.client.run(release_memory, on_error="ignore")
+        """Let every worker hand back what it freed (`heap`); one that does not answer keeps it.
+
+        Raises `DispatchError` when the scheduler was lost for good.
+        """
+        self.reconnect_if_lost()
+        with suppress(OSError):  # lost just now, which the next job tells
+            self.client.run(release_memory, on_error="ignore")
 
     def _submit_beside_engines(
         self, function: Callable[..., Result], *args: Any, priority: int = 0
