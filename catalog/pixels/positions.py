@@ -8,6 +8,7 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
+from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import map_coordinates
 
 from catalog.errors import ArgumentError
@@ -44,7 +45,7 @@ def raster_from_lattice(lattice: Lattice, grid: Grid, positions_xy: Floats) -> F
     Of a raster with control points, for ground at the height of these.
     """
     if isinstance(grid, GcpGrid):
-        return interpolate(_spline_mapping(lattice, grid), positions_xy)[:2]
+        return interpolate(spline_mapping(lattice, grid), positions_xy)[:2]
     same_crs = grid.crs.equals(lattice.crs, ignore_axis_order=True)
     project = pyproj.Transformer.from_crs(lattice.crs, grid.crs, always_xy=True)
     inverse = ~grid.transform
@@ -98,16 +99,22 @@ def window_around(positions_xy: Floats) -> Window | None:
     return Window(y0, x0, y1 - y0 + 1, x1 - x0 + 1)
 
 
-def _spline_mapping(lattice: Lattice, grid: GcpGrid) -> Callable[[Floats], Floats]:
-    """The way from lattice positions to column, row and height of the control points."""
+def spline_mapping(
+    lattice: Lattice, grid: GcpGrid, *more: RBFInterpolator
+) -> Callable[[Floats], Floats]:
+    """The way from lattice positions to column, row and height of the control points.
+
+    From (2, H, W) to (3, H, W), and after them what `more` splines through the points tell.
+    """
     project = pyproj.Transformer.from_crs(lattice.crs, grid.crs, always_xy=True)
-    spline = spline_of(grid)
+    splines = spline_of(grid), *more
 
     def exact(xy_px: Floats) -> Floats:
         x, y = project.transform(*lattice.crs_from_px(xy_px))
         ground = np.column_stack([np.ravel(grid.near(x)), np.ravel(y)])
         known: NDArray[np.bool_] = np.all(np.isfinite(ground), axis=1, keepdims=True)
-        values = spline(np.where(known, ground, grid.xy[0]))
+        told = [spline(np.where(known, ground, grid.xy[0])) for spline in splines]
+        values = np.concatenate(told, axis=1)
         values[~known[:, 0]] = np.nan
         return np.asarray(values.T.reshape(-1, *xy_px.shape[1:]))
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from catalog.grid import LONLAT, Lattice, Window
-from catalog.pixels.positions import interpolate, window_around
-from catalog.sentinel1.gcps import GcpGrid, spline_of, spline_through
+from catalog.pixels.positions import interpolate, spline_mapping, window_around
+from catalog.sentinel1.gcps import GcpGrid, spline_through
 from catalog.sentinel1.geoid import Undulation
 from catalog.sentinel1.range_doppler import RangeDoppler
 from catalog.sentinel1.terrain import (
@@ -99,20 +99,13 @@ def view_by_control_points(
     lattice: Lattice, grid: GcpGrid, look: LookGeometry, undulation: Undulation
 ) -> View:
     """What control points and the incidence at them tell."""
-    project = pyproj.Transformer.from_crs(lattice.crs, grid.crs, always_xy=True)
     lonlat_of = _lonlat_mapping(lattice)
     seen = np.column_stack([look.incidence_deg, look.slant_range_m])
-    splines = spline_of(grid), spline_through(grid.xy, seen)
+    above_ellipsoid = spline_mapping(lattice, grid, spline_through(grid.xy, seen))
 
     def exact(xy_px: Floats) -> Floats:
-        x, y = project.transform(*lattice.crs_from_px(xy_px))
-        ground = np.stack([grid.near(x), y], axis=-1)
-        known = np.isfinite(ground).all(axis=-1)
-        ground = np.where(known[..., None], ground, grid.xy[0])
-        told = [spline(ground.reshape(-1, 2)) for spline in splines]
-        values = np.concatenate(told, axis=1).T.reshape(-1, *xy_px.shape[1:])
+        values = above_ellipsoid(xy_px)
         values[2] -= undulation(*lonlat_of(xy_px))  # heights above the geoid, as those given
-        values[:, ~known] = np.nan
         return values
 
     def shown(positions_xy: Floats, height_m: Floats) -> Floats:

@@ -26,6 +26,7 @@ from catalog.longitudes import facing, in_one_piece, longitudes_facing
 from catalog.pixels.rasters import has_undeclared_padding, read_asset
 from catalog.sentinel1.gcps import gcp_grid_of, has_only_gcps, lonlat_of, outline_of
 
+PixelMapping = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 SAMPLE_PX = 128  # longest side of a sample that overviews serve
 POINTS = 5  # along a side, of a large raster without overviews: every point costs a block
 SMALL_PX = 2048  # along a side; up to here no overviews are needed
@@ -296,6 +297,7 @@ def _take_sample(source: DatasetReader, scene: Scene, asset: Asset) -> _Sample:
     seen = _hull(pixels[:, data], (height, width), shape)
     middle = 0.0 if scene.footprint.is_empty else scene.footprint.centroid.x
     transform = source.transform
+    lonlat: PixelMapping
     if has_only_gcps(source):
         grid = gcp_grid_of(source)
         # Whatever transform its item tells is made up: the file has none.
@@ -303,7 +305,7 @@ def _take_sample(source: DatasetReader, scene: Scene, asset: Asset) -> _Sample:
         lonlat = partial(lonlat_of, grid)
         outline, corner, pixel = outline_of(grid), (0.0, 0.0), 0.0
     else:
-        lonlat = partial(_lonlat_of, source)
+        lonlat = _lonlat_mapping(source)
         outline = _on_earth(shapely.box(0, 0, width, height), lonlat)
         corner, pixel = (transform.c, transform.f), abs(transform.a)
     longitudes, latitudes = lonlat(pixels)
@@ -332,16 +334,19 @@ def _hull(
     return hull & shapely.box(0, 0, width, height)
 
 
-def _lonlat_of(source: DatasetReader, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Longitude and latitude of pixel positions, both (2, N), corners at integers."""
+def _lonlat_mapping(source: DatasetReader) -> PixelMapping:
+    """From pixel positions to longitude and latitude, both (2, N), corners at integers."""
     crs = pyproj.CRS.from_wkt(source.crs.to_wkt())
     to_lonlat = pyproj.Transformer.from_crs(crs, LONLAT, always_xy=True)
-    return np.stack(to_lonlat.transform(*(source.transform @ (pixels[0], pixels[1]))))
+    transform = source.transform
+
+    def lonlat_of(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.stack(to_lonlat.transform(*(transform @ (pixels[0], pixels[1]))))
+
+    return lonlat_of
 
 
-def _on_earth(
-    outline: BaseGeometry, lonlat: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-) -> BaseGeometry:
+def _on_earth(outline: BaseGeometry, lonlat: PixelMapping) -> BaseGeometry:
     """A polygon without holes in pixels, from their corners, in longitude and latitude."""
     if outline.is_empty:
         return outline

@@ -60,15 +60,10 @@ def table_of(vectors: Iterable[Element], name: str, href: str) -> LookUpTable:
     for vector in vectors:
         try:
             line = float(vector.findtext("line", ""))
-            pixel, value = (numbers_in(vector, each) for each in ("pixel", name))
         except ValueError as error:
             raise AnnotationError(f"{shown(href)}: a vector of {name} is {error}") from error
-        sound = 0 < pixel.size == value.size and (np.diff(pixel) > 0).all() and (value >= 0).all()
-        if not sound:
-            raise AnnotationError(
-                f"{shown(href)}: the vector of line {line:g} has {pixel.size} rising pixels and "
-                f"{value.size} values of {name} from zero up, which should be as many"
-            )
+        which = f"the vector of line {line:g}"
+        pixel, value = values_along(vector, "pixel", name, href, which, f"values of {name}")
         lines.append(line)
         pixels.append(pixel)
         values.append(value)
@@ -77,6 +72,24 @@ def table_of(vectors: Iterable[Element], name: str, href: str) -> LookUpTable:
     return LookUpTable(np.array(lines), tuple(pixels), tuple(values))
 
 
-def numbers_in(parent: Element, name: str) -> NDArray[np.float64]:
-    """The numbers of a child, separated by spaces. Raises ValueError."""
-    return np.array((parent.findtext(name) or "").split(), dtype=np.float64)
+def values_along(
+    vector: Element, along: str, name: str, href: str, which: str, words: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The lines or pixels of a vector and as many values called `name`, both (N,).
+
+    Raises AnnotationError, which says `which` vector it is, and calls the values `words`.
+    """
+    try:
+        places, values = (
+            np.array((vector.findtext(each) or "").split(), dtype=np.float64)
+            for each in (along, name)
+        )
+    except ValueError as error:
+        raise AnnotationError(f"{shown(href)}: a vector of {name} is {error}") from error
+    sound = 0 < places.size == values.size and (np.diff(places) > 0).all() and (values >= 0).all()
+    if not sound:
+        raise AnnotationError(
+            f"{shown(href)}: {which} has {places.size} rising {along}s and {values.size} {words} "
+            "from zero up, which should be as many"
+        )
+    return places, values

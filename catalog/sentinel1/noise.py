@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from catalog.archives.providers import Access
 from catalog.errors import shown
 from catalog.sentinel1.annotation import AnnotationError, xml_of
-from catalog.sentinel1.calibration import LookUpTable, numbers_in, table_of
+from catalog.sentinel1.calibration import LookUpTable, table_of, values_along
 
 LEAST_SIGMA_NOUGHT = 1e-5
 """Of ground as dark as the noise, -50 dB: no zero, which would say that nothing was seen."""
@@ -72,20 +72,15 @@ def noise_table(href: str, access: Access) -> NoiseTable:
 
 
 def _block(vector: Element, href: str) -> AzimuthBlock:
+    which = "a vector of noiseAzimuthLut"
     try:
         of_lines, of_pixels = (
             (int(vector.findtext("first" + what, "")), int(vector.findtext("last" + what, "")))
             for what in ("AzimuthLine", "RangeSample")
         )
-        lines, factors = (numbers_in(vector, name) for name in ("line", "noiseAzimuthLut"))
     except ValueError as error:
-        raise AnnotationError(f"{shown(href)}: a vector of noiseAzimuthLut is {error}") from error
-    sound = 0 < lines.size == factors.size and (np.diff(lines) > 0).all() and (factors >= 0).all()
-    if not sound:
-        raise AnnotationError(
-            f"{shown(href)}: a vector of noiseAzimuthLut has {lines.size} rising lines and "
-            f"{factors.size} factors from zero up, which should be as many"
-        )
+        raise AnnotationError(f"{shown(href)}: {which} is {error}") from error
+    lines, factors = values_along(vector, "line", "noiseAzimuthLut", href, which, "factors")
     return AzimuthBlock(of_lines, of_pixels, lines, factors)
 
 
