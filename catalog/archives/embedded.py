@@ -9,6 +9,7 @@ import sysconfig
 import tempfile
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,7 +39,7 @@ def stac_api(items_file: Path) -> Iterator[str]:
     Raises SearchError when the file is missing, no ItemCollection or without any valid item, or the
     server fails to start.
     """
-    sound, refused = _load_items(items_file)
+    sound, refused = _load_items(items_file, _state_of(items_file))
     if refused and not sound:
         first = refused[0][1]
         raise SearchError(
@@ -66,12 +67,22 @@ def stac_api(items_file: Path) -> Iterator[str]:
 
 def refused_items(items_file: Path, collections: Container[str]) -> tuple[Dropped, ...]:
     """The items that `stac_api` leaves out, of these collections or without any."""
-    _, refused = _load_items(items_file)
+    _, refused = _load_items(items_file, _state_of(items_file))
     return tuple(dropped for name, dropped in refused if name is None or name in collections)
 
 
+def _state_of(items_file: Path) -> tuple[int, int] | None:
+    """What is another when a file is; None where there is none, which reading it tells."""
+    try:
+        told = items_file.stat()
+    except OSError:
+        return None
+    return told.st_mtime_ns, told.st_size
+
+
+@lru_cache(maxsize=1)  # who serves a file asks for what is not served of it, too
 def _load_items(
-    items_file: Path,
+    items_file: Path, _state: tuple[int, int] | None
 ) -> tuple[list[dict[str, Any]], list[tuple[str | None, Dropped]]]:
     """The items of a file that can be served, hrefs absolute; the others with their collection."""
     sound: list[dict[str, Any]] = []

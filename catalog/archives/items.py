@@ -40,10 +40,12 @@ INTERFERENCE = re.compile(r"(^|/)(?:rfi/)?rfi-(?=[^/]+\.xml(?:$|\?))")
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numbers of a raster file, as the file tells them."""
+    """The numbers of a raster file and how they lie, as the file tells it."""
 
     dtype: str
     nodata: float | None
+    in_radar_geometry: bool = False
+    """Whether only control points tell where they lie."""
 
 
 @dataclass(frozen=True)

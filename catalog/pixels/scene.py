@@ -158,16 +158,13 @@ def probe(scene: Scene) -> Scene:
     for tile in scene.terrain:
         for asset in tile.assets:
             read_asset(tile, asset, grid_of)
-    assets = (replace(asset, found=found.get(asset.key)) for asset in scene.assets)
-    known = _known_geoid(scene) if _is_placed_by_dem(scene) else None
-    return replace(scene, assets=tuple(assets), geoid=known)
+    assets = tuple(replace(asset, found=found.get(asset.key)) for asset in scene.assets)
+    scene = replace(scene, assets=assets)
+    return replace(scene, geoid=_known_geoid(scene) if _is_placed_by_dem(scene) else None)
 
 
 def odd_heights(scene: Scene) -> str | None:
-    """What is odd about the heights that a probed scene is placed by, None where nothing is.
-
-    Raises SceneReadError.
-    """
+    """What is odd about the heights that a probed scene is placed by, None where nothing is."""
     return geoid.UNKNOWN if scene.geoid is None and _is_placed_by_dem(scene) else None
 
 
@@ -270,9 +267,8 @@ def _look_geometry(scene: Scene, asset: Asset, grid: GcpGrid) -> LookGeometry:
 
 
 def _is_placed_by_dem(scene: Scene) -> bool:
-    return bool(scene.terrain) and any(
-        read_asset(scene, asset, has_only_gcps) for asset in scene.assets
-    )
+    found = (asset.found for asset in scene.assets)
+    return bool(scene.terrain) and any(each and each.in_radar_geometry for each in found)
 
 
 def _known_geoid(scene: Scene) -> str | None:
@@ -329,10 +325,11 @@ def _probe(source: DatasetReader, scene: Scene, asset: Asset, indexes: list[int]
     for y0, x0 in ((height // 2, width // 2), (height - PROBE_PX, width - PROBE_PX)):
         crop = Crop(max(0, y0), max(0, x0), min(PROBE_PX, height), min(PROBE_PX, width))
         _read_crop(source, scene, asset, indexes, crop)
-    if has_only_gcps(source):
+    in_radar_geometry = has_only_gcps(source)
+    if in_radar_geometry:
         geometry = _range_doppler(scene, asset, source.shape)
         if scene.terrain and geometry is None:
             _look_geometry(scene, asset, gcp_grid_of(source))
     if urlsplit(asset.href).scheme in ("", "file"):
         check_blocks(source)
-    return Numbers(str(np.result_type(*source.dtypes)), source.nodata)
+    return Numbers(str(np.result_type(*source.dtypes)), source.nodata, in_radar_geometry)

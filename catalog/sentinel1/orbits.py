@@ -30,8 +30,10 @@ AROUND = timedelta(seconds=90)  # of the time of a scene, for all of it and some
 FEWEST_STATES = 4
 
 
-def find_orbit_file(folder: Path, names: Iterable[str | None], when: datetime) -> str | None:
-    """The file of a folder that tells best where a satellite was; None where none does.
+def find_orbit_file(
+    files: Iterable[Path], names: Iterable[str | None], when: datetime
+) -> str | None:
+    """The one of these files that tells best where a satellite was; None where none does.
 
     `names` are of the platform, as sentinel-1a, or begin like S1A_: the first of these counts.
     Precise orbits go before restituted ones, and of these the file made last.
@@ -39,7 +41,7 @@ def find_orbit_file(folder: Path, names: Iterable[str | None], when: datetime) -
     told = (SATELLITE.fullmatch(name) for name in names if name)
     satellite = next((match[1].upper() for match in told if match), None)
     usable = []
-    for path in folder.iterdir():
+    for path in files:
         named = NAME.fullmatch(path.name)
         if named is None or named[1] != f"S{satellite}":
             continue

@@ -31,6 +31,7 @@ from scipy.interpolate import CubicHermiteSpline, RBFInterpolator
 
 from catalog.archives.providers import Access
 from catalog.errors import shown
+from catalog.longitudes import longitudes_facing
 from catalog.sentinel1.annotation import AnnotationError, xml_of
 from catalog.sentinel1.gcps import spline_through
 from catalog.sentinel1.orbits import states_around
@@ -127,7 +128,8 @@ class RangeDoppler:
 
     def _unwrapped(self, longitude: Floats) -> Floats:
         """From the first point of the grid, so that none is across the antimeridian."""
-        from_first: Floats = (longitude - self.grid_lonlat[0, 0] + 180) % 360 - 180
+        first = self.grid_lonlat[0, 0]
+        from_first: Floats = longitudes_facing(longitude, first) - first
         return from_first
 
 

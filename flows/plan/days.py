@@ -83,8 +83,9 @@ def find_scenes(request: RegionRequest) -> Candidates:
             tiles = find_dem_tiles(api_url, request.dem, bbox, provider, unserved)
             candidates = tuple(replace(scene, terrain=tiles) for scene in candidates)
         if (folder := request.orbit_files) is not None:
+            files = tuple(folder.iterdir())
             candidates = tuple(
-                replace(s, orbit_file=find_orbit_file(folder, (s.platform, s.id), s.datetime))
+                replace(s, orbit_file=find_orbit_file(files, (s.platform, s.id), s.datetime))
                 for s in candidates
             )
     sar = tuple(

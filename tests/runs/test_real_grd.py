@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyproj
-import pytest
 import rasterio
 import shapely
 from affine import Affine
@@ -18,10 +17,10 @@ from rasterio.warp import Resampling, reproject
 import catalog
 from flows.plan.request import RegionRequest
 from flows.register_region import register_region
-from tests.support.scenes import REAL_SCENES, write_raster
+from tests.support.scenes import REAL_PRODUCTS, require_products, write_raster
 
 NAME = "S1A_IW_GRDH_1SDV_20180716T004042_20180716T004107_022812_02792A_FD5B"
-PRODUCT = REAL_SCENES.parent / "products" / NAME
+PRODUCT = REAL_PRODUCTS / NAME
 BOX = (76.7, 10.25, 77.1, 10.6)
 CRS, PIXEL_M = "EPSG:32643", 200.0
 DAY = "2018-07-16"
@@ -59,8 +58,7 @@ def item(
 
 
 def test_it_is_registered_where_its_control_points_say(tmp_path: Path, client: Client) -> None:
-    if not PRODUCT.exists():
-        pytest.skip("the real products are not at hand")
+    require_products()
     sar = PRODUCT / "measurement" / "iw-vv.tiff"
     footprint = json.loads((PRODUCT / "productInfo.json").read_text())["footprint"]
     around = shapely.geometry.mapping(shapely.box(*BOX).buffer(0.08, join_style="mitre"))

@@ -31,6 +31,15 @@ needs_real_data = pytest.mark.skipif(
     not REAL_ITEMS.exists(), reason=f"REAL DATA MISSING: {REAL_ITEMS} is not there"
 )
 
+REAL_PRODUCTS = REAL_SCENES.parent / "products"
+
+
+def require_products() -> None:
+    """Skips a test where the real Sentinel-1 products are absent."""
+    if not REAL_PRODUCTS.exists():
+        pytest.skip(f"REAL DATA MISSING: {REAL_PRODUCTS} is not there")
+
+
 UTM = "EPSG:32611"
 CORNER = (500_000.0, 4_000_000.0)
 NOON = datetime(2020, 11, 4, 18, 35, tzinfo=UTC)

@@ -23,9 +23,7 @@ from catalog.pixels.sanity import Examination, examine
 from catalog.pixels.scene import probe, source_window
 from catalog.sentinel1.gcps import gcp_fault, gcp_grid_of, metres_per_column, outline_of
 from tests.support.grd import Radar, flat, lonlat_of, mountains, region, write_grd
-from tests.support.scenes import REAL_SCENES, noise, scene, write_raster
-
-PRODUCTS = REAL_SCENES.parent / "products"
+from tests.support.scenes import REAL_PRODUCTS, noise, require_products, scene, write_raster
 
 
 @pytest.mark.parametrize("relief", [flat, mountains])
@@ -165,9 +163,8 @@ def test_positions_far_from_the_raster_are_finite_and_off_it(tmp_path: Path) -> 
 
 def test_a_real_scene_without_annotation_has_its_points_where_its_file_says() -> None:
     """Real pixels, decimated, with the control points of the product."""
-    path = next(PRODUCTS.glob("*_FD5B/measurement/iw-vv.tiff"), None)
-    if path is None:
-        pytest.skip("the real products are not at hand")
+    require_products()
+    path = next(REAL_PRODUCTS.glob("*_FD5B/measurement/iw-vv.tiff"))
     with rasterio.open(path) as source:
         grid = gcp_grid_of(source)
         box = outline_of(grid).bounds

@@ -26,10 +26,9 @@ from tests.support.grd_annotations import (
     write_calibration,
     write_noise,
 )
-from tests.support.scenes import REAL_SCENES, scene
+from tests.support.scenes import REAL_PRODUCTS, require_products, scene
 
 Floats = NDArray[np.float64]
-PRODUCTS = REAL_SCENES.parent / "products"
 SMALL = Radar(flat, shape=(700, 900), points=(5, 6))
 SWATH_PX = 300
 SEA = 10**-2.2  # sigma nought of a calm one, about as much as the noise
@@ -54,10 +53,9 @@ def test_the_table_is_the_noise(tmp_path: Path, older: bool) -> None:
 
 
 def test_real_tables_of_both_forms_are_read(tmp_path: Path) -> None:
-    if not PRODUCTS.exists():
-        pytest.skip("the real products are not at hand")
+    require_products()
     levels = []
-    for product in sorted(PRODUCTS.glob("*.zip")):
+    for product in sorted(REAL_PRODUCTS.glob("*.zip")):
         with zipfile.ZipFile(product) as files:
             name = next(n for n in files.namelist() if "/noise-" in n and "-vh-" in n)
             (tmp_path / "n.xml").write_bytes(files.read(name))

@@ -59,7 +59,7 @@ def test_the_precise_file_of_the_satellite_and_time_is_found(tmp_path: Path) -> 
         (tmp_path / name).touch()
 
     def found(*called: str | None, when: datetime = WHEN) -> str | None:
-        file = find_orbit_file(tmp_path, called, when)
+        file = find_orbit_file(tmp_path.iterdir(), called, when)
         return None if file is None else Path(file).name
 
     assert found("sentinel-1a") == PRECISE

@@ -29,10 +29,9 @@ from catalog.sentinel1.geoid import no_undulation
 from catalog.sentinel1.range_doppler import RangeDoppler, range_doppler_of
 from tests.support.grd import Radar, ecef, flat, lonlat_of
 from tests.support.grd_annotations import LIGHT_M_PER_S, write_annotation
-from tests.support.scenes import REAL_SCENES
+from tests.support.scenes import REAL_PRODUCTS, require_products
 
 Floats = NDArray[np.float64]
-PRODUCTS = REAL_SCENES.parent / "products"
 NAMES = (
     "S1A_IW_GRDH_1SDV_20150222T170725_20150222T170750_004739_005DD8_CEAB.zip",
     "S1A_IW_GRDH_1SDV_20150222T170750_20150222T170815_004739_005DD8_3768.zip",
@@ -45,8 +44,8 @@ WORST_PX = 0.1
 def annotation_of(name: str, folder: Path) -> Path:
     """The annotation of the VV image of a real product, unpacked."""
     if name.endswith(".SAFE"):
-        return next((PRODUCTS / name / "annotation").glob("*-vv-*.xml"))
-    with zipfile.ZipFile(PRODUCTS / name) as product:
+        return next((REAL_PRODUCTS / name / "annotation").glob("*-vv-*.xml"))
+    with zipfile.ZipFile(REAL_PRODUCTS / name) as product:
         inside = next(n for n in product.namelist() if "/annotation/s1" in n and "-vv-" in n)
         path = folder / f"{name}.xml"
         path.write_bytes(product.read(inside))
@@ -109,8 +108,7 @@ class Anew:
 def real(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[RangeDoppler, Anew]:
-    if not (PRODUCTS / request.param).exists():
-        pytest.skip("the real products are not at hand")
+    require_products()
     path = annotation_of(request.param, tmp_path_factory.mktemp("annotation"))
     return range_doppler_of(str(path), Access()), Anew(path)
 
