@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CLOUDY_SHARE = 0.35
+CLOUDY_SHARE = 0.4
 
 
 def optical_appearance(image: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -79,9 +79,9 @@ def apply_symmetry(images: Tensor, turn: Tensor) -> Tensor:
 
 
 def draw_clouds(batch: int, side_px: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Brightness and opacity, both (B, 1, S, S), of random blobs over 10 to 60 %."""
+    """Brightness and opacity, both (B, 1, S, S), of random blobs over 10 to 80 %."""
     shape = _octaves(batch, side_px, (3, 6, 12, 24), generator)
-    clear = (_uniform(batch, 0.4, 0.9, generator).flatten(1) * (side_px**2 - 1)).long()
+    clear = (_uniform(batch, 0.2, 0.9, generator).flatten(1) * (side_px**2 - 1)).long()
     level = shape.flatten(1).sort(dim=1).values.gather(1, clear)[..., None, None]
     opacity = torch.sigmoid((shape - level) * _uniform(batch, 8.0, 60.0, generator))
     texture = _octaves(batch, side_px, (6, 12, 24), generator)
