@@ -4,7 +4,7 @@ Only the command that was typed is asked for its options, so that `--help` answe
 options are made of a request's fields, which takes seconds to import.
 
 Exit codes: 0 done, 1 failed or found faulty, 2 the request is wrong, 3 the pair was refused,
-4 partly done, 130 interrupted.
+4 partly done, 130 interrupted (143 by SIGTERM).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ examples:
       register two rasters, no catalog
 
 exit codes: 0 done, 1 failed or found faulty, 2 the request is wrong, 3 the pair was refused,
-4 partly done, 130 interrupted
+4 partly done, 130 interrupted (143 by SIGTERM)
 """
 
 
