@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from flows.cli.commands.demo import describe_demo
+from flows.cli.commands.doctor import describe_doctor
 from flows.cli.commands.drift import describe_drift
 from flows.cli.commands.engine import describe_evaluate, describe_train
 from flows.cli.commands.export import describe_export
@@ -35,6 +36,7 @@ from flows.cli.terminal import (
 
 COMMANDS = {
     "demo": ("a self-made region, its truth known", describe_demo),
+    "doctor": ("what this machine offers to a run", describe_doctor),
     "run": ("a region of a STAC catalog", describe_run),
     "providers": ("archives known by name, and what each needs", describe_providers),
     "pair": ("two rasters, no catalog", describe_pair),
