@@ -27,6 +27,7 @@ from catalog.retrying import retry
 START_SECONDS = 30.0
 START_ATTEMPTS = 3  # a free port can be taken by another program before the server has it
 STOP_SECONDS = 5.0
+_served: set[str] = set()
 
 
 @contextmanager
@@ -54,15 +55,22 @@ def stac_api(items_file: Path) -> Iterator[str]:
             files.append(Path(folder, f"{number}.json"))
             files[-1].write_text(json.dumps(content))
         server, url = _start(files, items_file)
+        _served.add(url)
         try:
             yield url
         finally:
+            _served.discard(url)
             server.terminate()
             try:
                 server.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
+
+
+def serves(api_url: str) -> bool:
+    """Whether this process serves a file of items there: whoever wrote it wrote on this machine."""
+    return api_url in _served
 
 
 def refused_items(items_file: Path, collections: Container[str]) -> tuple[Dropped, ...]:

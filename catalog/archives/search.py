@@ -20,6 +20,7 @@ from catalog.archives.acquisitions import one_of_each
 from catalog.archives.api import fetch_items
 from catalog.archives.items import Dropped, Scene, read_items
 from catalog.archives.providers import PLAIN_STAC, Provider
+from catalog.archives.reach import within_reach
 from catalog.errors import ArgumentError, SearchError, shown, without_secrets
 from catalog.grid import BBox, region_outline
 from catalog.longitudes import TURN, facing
@@ -104,11 +105,14 @@ def look_up(
     end: date,
     provider: Provider = PLAIN_STAC,
     bands: Sequence[str] | None = None,
+    *,
+    allow_local: bool = False,
 ) -> Found:
     """What a collection has that touches `bbox` from `start` to `end`, both days included.
 
     Footprints are in the longitudes of the region, in one piece across the antimeridian. `bands` as
-    for `scene_from_item`.
+    for `scene_from_item`. Local files are read of what `catalog_api` serves from a file, and with
+    `allow_local` of any API (`reach`).
 
     Raises ArgumentError for a bad box or dates, SearchError as `fetch_items`.
     """
@@ -120,8 +124,14 @@ def look_up(
 
     items = fetch_items(api_url, collection, query_boxes(bbox), first, last)
     found, refused = read_items(items, api_url, provider, bands)
-    middle = region.centroid.x
-    scenes = [replace(scene, footprint=facing(scene.footprint, middle)) for scene in found]
+    middle, local_files = region.centroid.x, allow_local or embedded.serves(api_url)
+    scenes = [
+        replace(
+            within_reach(scene, api_url, local_files=local_files),
+            footprint=facing(scene.footprint, middle),
+        )
+        for scene in found
+    ]
     wanted = [
         scene
         for scene in scenes

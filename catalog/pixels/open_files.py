@@ -24,6 +24,7 @@ from rasterio.session import DummySession, Session
 from catalog import aws
 from catalog.archives.items import Asset
 from catalog.archives.providers import Access
+from catalog.archives.reach import REMOTE_DRIVERS, is_local
 from catalog.archives.signing import signed
 
 KEPT_OPEN = 16  # files a thread
@@ -93,7 +94,9 @@ def _open(path: str) -> DatasetReader:
     with warnings.catch_warnings():
         # A raster without georeference is refused with a better message.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path)
+        if is_local(path):
+            return rasterio.open(path)
+        return DatasetReader(path, driver=list(REMOTE_DRIVERS))  # rasterio.open takes only one
 
 
 def _session(file: File) -> Session:

@@ -73,14 +73,21 @@ def find_scenes(request: RegionRequest) -> Candidates:
         if request.slots != "optical":
             oldest -= timedelta(days=request.max_optical_age_days)
         first, last = oldest - day, request.end + day
-        shown = look_up(api_url, request.optical, bbox, first, last, provider, request.bands)
+        shown = look_up(
+            api_url, request.optical, bbox, first, last, provider, request.bands,
+            allow_local=request.allow_local,
+        )  # fmt: skip
         optical = tuple(s for s in shown.scenes if oldest <= s.solar_day <= request.end)
         first, last = request.start - gap - 2 * day, request.end + gap + 2 * day
-        seen = look_up(api_url, request.sar, bbox, first, last, provider)
+        seen = look_up(
+            api_url, request.sar, bbox, first, last, provider, allow_local=request.allow_local
+        )
         candidates = seen.scenes
         if request.dem is not None:
             unserved = refused_items(request.catalog, (request.dem,))
-            tiles = find_dem_tiles(api_url, request.dem, bbox, provider, unserved)
+            tiles = find_dem_tiles(
+                api_url, request.dem, bbox, provider, unserved, allow_local=request.allow_local
+            )
             candidates = tuple(replace(scene, terrain=tiles) for scene in candidates)
         if (folder := request.orbit_files) is not None:
             files = tuple(folder.iterdir())
@@ -113,13 +120,17 @@ def find_dem_tiles(
     bbox: BBox,
     provider: Provider,
     unserved: Sequence[Dropped] = (),
+    *,
+    allow_local: bool = False,
 ) -> tuple[Scene, ...]:
     """The tiles of a DEM under a region and a little around it, whatever their dates.
 
     Raises `SearchError`, also when there is none, or `unserved` or what is found has odd items.
     """
     around = widened_bbox(bbox, DEM_MARGIN_DEGREES)
-    found = look_up(api_url, collection, around, *ANY_DAY, elevations_of(provider))
+    found = look_up(
+        api_url, collection, around, *ANY_DAY, elevations_of(provider), allow_local=allow_local
+    )
     tiles = found.scenes
     # Ground without a tile counts as sea: to go on without one would displace what is over it.
     faults = [(each.id, each.reason) for each in (*unserved, *found.refused)]

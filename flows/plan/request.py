@@ -221,6 +221,11 @@ class RegionRequest(BaseModel):
     weights_sha256: Annotated[str | None, InName.BY_CONTENT, Prompt(HOW, "HEX")] = Field(
         None, description="refuse any checkpoint but the one with this checksum (default: any)"
     )
+    allow_local: Annotated[bool, InName.NOT, Prompt(WHAT, "")] = Field(
+        False,
+        description="read files of this machine where the items of an API name them; those of a "
+        "catalog file always may",
+    )
     remake: Annotated[bool, InName.NOT, Prompt(HOW, "")] = Field(
         False,
         description="make days that are published again, with what memory knows by now",
