@@ -42,6 +42,7 @@ class SearchConfig:
     kept: int = 8  # candidates looked at closer; 1 = off
     kept_of_any: int = 32  # the same where any rotation is tried; windows decide between them
     stretch: float = 0.08  # of those tried near a candidate; shear of 10 degrees is 0.09; 0 = off
+    near_px: int = 3  # largest shift of those, each way, pixels of the field
     descriptor_weight: float = 0.006  # of the network's descriptors in their ranking; 0 = off
     error_field_px: float = 2.0  # how far off the answer may be, pixels of the field ...
     error_field_px_of_any: float = 4.0  # ... and where any rotation and large scales are tried
