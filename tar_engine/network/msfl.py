@@ -33,6 +33,7 @@ BRIGHTNESS_SIGMA_PX = 0.7
 DIRECTIONS = 6  # of `structure`, over 180 degrees
 STRUCTURE = 2 + DIRECTIONS + 1
 STRIP_PX = 128  # rows of an image that a CPU makes low-level features of at once
+CACHED_PX = 2**18  # that a CPU filters at once
 LOW_REACH_PX = 5  # of the convolutions that learn low-level features, on every side
 Sensor = Literal["optical", "sar"]
 
@@ -150,18 +151,20 @@ def filter_separable(image: Tensor, along_y: Tensor, along_x: Tensor) -> Tensor:
     channels = image.shape[1]
     ry, rx = along_y.numel() // 2, along_x.numel() // 2
     image = F.pad(image, (rx, rx, ry, ry), mode="replicate")
-    if channels == 1 and is_on_cpu(image):
-        return filter_plane(filter_plane(image, along_y.tolist(), 2), along_x.tolist(), 3)
-    # Channels last: the depthwise kernel of that layout is twenty times as fast on a CPU.
-    image = image.contiguous(memory_format=torch.channels_last)
+    if is_on_cpu(image):
+        planes = image.flatten(0, 1)
+        some = max(1, CACHED_PX // planes[0].numel())
+        down, across = along_y.tolist(), along_x.tolist()
+        parts = [filter_along(filter_along(part, down, 1), across, 2) for part in planes.split(some)]
+        return torch.cat(parts).unflatten(0, image.shape[:2])
     image = F.conv2d(image, along_y.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
     return F.conv2d(image, along_x.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
 
 
-def filter_plane(image: Tensor, taps: Sequence[float], axis: int) -> Tensor:
-    """(B, 1, H, W) filtered along one axis, without its borders.
+def filter_along(image: Tensor, taps: Sequence[float], axis: int) -> Tensor:
+    """(planes, H, W) filtered along one axis, without its borders.
 
-    By shifted sums: a convolution of a single channel takes a CPU three times as long.
+    By shifted sums: a depthwise convolution takes a CPU three times as long.
     """
     length = image.shape[axis] - len(taps) + 1
     total = image.narrow(axis, 0, length) * taps[0]
