@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -42,6 +42,7 @@ class SearchConfig:
     kept: int = 8  # candidates looked at closer; 1 = off
     kept_of_any: int = 32  # the same where any rotation is tried; windows decide between them
     stretch: float = 0.08  # of those tried near a candidate; shear of 10 degrees is 0.09; 0 = off
+    near_px: int = 3  # largest shift of those, each way, pixels of the field
     descriptor_weight: float = 0.006  # of the network's descriptors in their ranking; 0 = off
     error_field_px: float = 2.0  # how far off the answer may be, pixels of the field ...
     error_field_px_of_any: float = 4.0  # ... and where any rotation and large scales are tried
@@ -121,6 +122,13 @@ class RefineConfig:
     near_share: float = 0.125  # of the longer side: within a smaller prior, which lets SAR turn by
     # 14 degrees at most, its features are made once and warped; 0 = off
     confirmed_px: float = 2.5  # a window that would move the answer by more does not confirm it
+
+    def at_half_size(self) -> RefineConfig:
+        """The same windows where a pixel is two."""
+        cell_px, search_px, rival_px = (
+            math.ceil(px / 2) for px in (self.cell_px, self.search_px, self.rival_px)
+        )
+        return replace(self, cell_px=cell_px, search_px=search_px, rival_px=rival_px)
 
     def shrink_factors(self, reach_px: float) -> tuple[int, ...]:
         """How many times each round of windows shrinks the images, to find what is so far off."""

@@ -1,8 +1,7 @@
 """The smooth field on one lattice: a spline through uncertain matches, as stiff as is asked for.
 
-A cubic B-spline, penalised by its differences (P-splines, Eilers and Marx 1996). What the matches
-of one cell between control points say of its 4 x 4 is summed up before it is laid into the system:
-their places stay while weights and stiffness change.
+A cubic B-spline, penalised by its differences (P-splines, Eilers and Marx 1996). What a match says
+of its 4 x 4 control points is worked out once: its place stays while weights and stiffness change.
 """
 
 from __future__ import annotations
@@ -47,14 +46,19 @@ class Smoother:
         self.beyond = matches.sar_xy - matches.optical_xy - self.from_start
         self.basis = lattice.basis(matches.optical_xy)
         value = self.basis.data.reshape(-1, 16)
-        row, column = np.divmod(self.basis.indices.reshape(-1, 16)[:, 0], lattice.columns)
-        cell = row.astype(np.int64) * (lattice.columns - 3) + column
-        self.by_cell = np.argsort(cell, kind="stable")
-        cells = (lattice.rows - 3) * (lattice.columns - 3)
-        self.cell_ends = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=cells))])
-        value = value[self.by_cell]
         later, earlier = np.array(PAIRS).T
-        self.products = value.take(later, axis=1) * value.take(earlier, axis=1)
+        products = value.take(later, axis=1) * value.take(earlier, axis=1)
+        (y, x), (down, across) = np.divmod(earlier, 4), np.divmod(later, 4)
+        self.band_columns = 3 * lattice.columns + 4
+        offset = (down - y) * lattice.columns + across - x
+        first = self.basis.indices.reshape(-1, 16)[:, :1]
+        places = (first + y * lattice.columns + x) * self.band_columns + offset
+        size = lattice.rows * lattice.columns * self.band_columns
+        ends = np.arange(len(matches) + 1) * len(PAIRS)
+        # By match, what it adds to which place of `_system`.
+        self.told = sparse.csc_matrix(
+            (products.ravel(), places.ravel(), ends), shape=(size, len(matches))
+        )
 
     def solve(self, weight: Float64, stiffness: float, usual: float) -> Solved:
         """The field beyond the start for matches of weight (N,), float64.
@@ -77,23 +81,8 @@ class Smoother:
 
     def _system(self, weight: Float64) -> Float64:
         """(points, 3 * columns + 4): what the matches say of control points j and j + offset."""
-        rows, columns = self.lattice.rows, self.lattice.columns
-        places = np.arange(len(weight))
-        summed = sparse.csr_matrix(
-            (weight[self.by_cell], places, self.cell_ends),
-            shape=(len(self.cell_ends) - 1, len(weight)),
-        )
-        by_cell = (summed @ self.products).reshape(rows - 3, columns - 3, len(PAIRS))
-        told = np.zeros((4, 7, rows, columns))  # by how far down, and across (+ 3), the later lies
-        for product, (later, earlier) in zip(np.moveaxis(by_cell, 2, 0), PAIRS, strict=True):
-            (y, x), (down, across) = divmod(earlier, 4), divmod(later, 4)
-            told[down - y, across - x + 3, y : y + rows - 3, x : x + columns - 3] += product
-        bands = np.zeros((rows * columns, 3 * columns + 4))
-        for down in range(4):
-            for across in range(-3 if down else 0, 4):
-                # Added: on a narrow lattice two of them are equally far apart, at other points.
-                bands[:, down * columns + across] += told[down, across + 3].ravel()
-        return bands
+        system: Float64 = self.told @ weight
+        return system.reshape(-1, self.band_columns)
 
 
 @contextmanager

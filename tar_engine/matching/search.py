@@ -61,15 +61,46 @@ def refine_candidates(
     optical: Tensor, sar: Tensor, candidates: Candidates, config: SearchConfig
 ) -> Candidates:
     """The candidates again, each moved to the best of its neighbours between the steps tried."""
-    batch, kept = candidates.score.shape
-    repeated = optical.repeat_interleave(kept, dim=0)
-    affine = candidates.affine.flatten(0, 1)
-    turned = warp_field(sar.repeat_interleave(kept, dim=0), affine)
+    kept = candidates.score.shape[1]
+    turned = warp_field(sar.repeat_interleave(kept, dim=0), candidates.affine.flatten(0, 1))
     near = neighbouring_maps(config, optical.device)
-    found = correlate_hypotheses(repeated, turned, near[:, None], config, 1)
-    score, order = found.score.view(batch, kept).sort(dim=1, descending=True)
-    moved = compose_affine(affine, found.affine[:, 0]).view(batch, kept, 2, 3)
+    score, step = correlate_nearby(optical, turned.unflatten(0, (-1, kept)), near, config.near_px)
+    score, order = score.sort(dim=1, descending=True)
+    moved = compose_affine(candidates.affine, step)
     return Candidates(moved.take_along_dim(order[..., None, None], dim=1), score)
+
+
+def correlate_nearby(
+    optical: Tensor, sar: Tensor, near: Tensor, reach_px: int
+) -> tuple[Tensor, Tensor]:
+    """Each candidate's best of a few small maps (N, 2, 3), at its best shift by `reach_px` at most.
+
+    By a matrix product: so few shifts need no FFT.
+
+    Args:
+        optical: fields (B, F, F). sar: (B, K, F, F), warped by the candidates.
+
+    Returns:
+        score (B, K), see `Candidates`, and step (B, K, 2, 3) that leads from the candidate there.
+    """
+    batch, kept, side = sar.shape[:3]
+    planes = real_planes(sar.flatten(0, 1)).reshape(1, -1, side, side)
+    fields = []
+    for one in near[:, None]:
+        seen = F.grid_sample(planes, sampling_grid(one, side), align_corners=False)
+        seen = seen.view(1, batch * kept, 2, side, side)
+        fields.append(rotate_planes(counter_rotation(one), seen).view(batch, kept, -1))
+    field = torch.stack(fields, dim=2)
+    shifted = F.unfold(F.pad(real_planes(optical), [reach_px] * 4), side)
+    correlation = (field.flatten(1, 2) @ shifted).unflatten(1, (kept, -1))
+    energy = field.square().sum(dim=3, keepdim=True).sqrt().clamp_min(1e-6)
+    best, place = (correlation / energy).flatten(2).max(dim=2)
+    lags = 2 * reach_px + 1
+    shift = reach_px - torch.stack([place % lags, place // lags % lags], dim=-1)
+    linear = near[place // lags**2]
+    shift = (linear[..., :2] @ shift.to(near)[..., None]) + linear[..., 2:]
+    norm = optical.abs().square().sum(dim=(1, 2)).sqrt().clamp_min(1e-6)
+    return best / norm[:, None], torch.cat([linear[..., :2], shift], dim=-1)
 
 
 @made_once
