@@ -3,7 +3,7 @@
     tar-pipeline train train.npz --out high.safetensors --pairs 30000
     tar-pipeline train train.npz --out tar.safetensors --part low --initial high.safetensors
     tar-pipeline train train.npz --out clip.safetensors --part text --initial tar.safetensors \
-        --text-encoder RemoteCLIP-ViT-B-32.pt --pairs 1600
+        --text-encoder RemoteCLIP-ViT-B-32.pt --pairs 16
 
 The halves share no weights and see different things. For the high level batches are drawn here,
 from aligned pairs: a random symmetry of both, a random appearance of each (drawn ground may be

@@ -41,9 +41,9 @@ examples:
   tar-pipeline train patches/train --out tar.safetensors --pairs 30000 --validate patches/val
   tar-pipeline train patches/train --scenes scenes --drawn 240 --pack train.npz   only pack
   tar-pipeline train train.npz --out tar.safetensors --validate patches/val       train elsewhere
-  tar-pipeline train train.npz --out clip.safetensors --part text --pairs 1600 \\
+  tar-pipeline train train.npz --out clip.safetensors --part text --pairs 16 \\
       --initial tar_engine/weights/tar.safetensors --text-encoder RemoteCLIP-ViT-B-32.pt
-                    the shipped network comes to know another encoder's words, in minutes
+                    the shipped network comes to know the words of another encoder, at once
 A stopped training continues from FILE.resume when started again.
 """
 
