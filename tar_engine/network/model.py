@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -87,6 +88,24 @@ class TarNetwork(nn.Module):
         with native_autocast(image.device):
             features: Tensor = self.low[sensor](image.nan_to_num(0.0), valid_mask(image))
         return features
+
+
+def with_bank(network: TarNetwork, bank: Tensor) -> TarNetwork:
+    """The network with its concepts as another encoder embeds them, (2, K, C); see `take_over`.
+
+    Raises ValueError when the bank has another number of concepts.
+    """
+    if bank.shape[1] != network.tafe.bank.shape[1]:
+        raise ValueError(
+            f"bank: {bank.shape[1]} concepts, the network knows {network.tafe.bank.shape[1]}"
+        )
+    other = TarNetwork(replace(network.config, text_channels=bank.shape[2]), bank)
+    for name, part in other.named_children():
+        if name != "tafe":
+            part.load_state_dict(network.get_submodule(name).state_dict())
+    other.low_sharpness = network.low_sharpness
+    other.tafe.take_over(network.tafe)
+    return other
 
 
 def native_autocast(device: torch.device) -> AbstractContextManager[object]:

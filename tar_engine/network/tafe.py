@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from tar_engine.config import ModelConfig
 from tar_engine.network.msfl import Sensor
 
+LEAST_SPREAD = 1e-3  # of a bank along an axis, over that along its main one, to be read there
+
 
 class Enhanced(NamedTuple):
     """Tokens (B, N, C) after the text, and the log-probability of each concept (B, N, K)."""
@@ -47,9 +49,9 @@ class TextEnhancement(nn.Module):
 
     def forward(self, tokens: Tensor, sensor: Sensor) -> Enhanced:
         """tokens (B, N, C) -> the same tokens with text mixed in, and what they were taken for."""
-        bank = centre_bank(ablate_bank(self.bank, self.mode))
-        wording = bank[0 if sensor == "optical" else 1]
-        concept = bank.mean(dim=0)
+        words = self.words()
+        wording = words[0 if sensor == "optical" else 1]
+        concept = words.mean(dim=0)
         query = self.query(self.norm(tokens))
         key = F.normalize(self.key(wording), dim=-1)
         logits = F.normalize(query, dim=-1) @ key.T * self.log_sharpness.exp().clamp(max=30.0)
@@ -58,6 +60,27 @@ class TextEnhancement(nn.Module):
             return Enhanced(tokens, concepts)
         message: Tensor = concepts.exp().to(tokens.dtype) @ self.value(concept)
         return Enhanced(tokens + torch.sigmoid(self.gate(query)) * message, concepts)
+
+    def words(self) -> Tensor:
+        """(2, K, text_channels) what tokens are compared with."""
+        return centre_bank(ablate_bank(self.bank, self.mode))
+
+    @torch.no_grad()
+    def take_over(self, other: TextEnhancement) -> None:
+        """Start from `other`, whose bank holds the same concepts as another encoder embeds them.
+
+        All that does not read embeddings is copied. What reads them is fitted, so that each concept
+        has nearly the key and the value in this bank that it has in the other.
+        """
+        reads = ("bank", "key.weight", "value.weight")
+        kept = {name: value for name, value in other.state_dict().items() if name not in reads}
+        self.load_state_dict(kept, strict=False)
+        here, there = self.words(), other.words()
+        wording, concept = here.flatten(0, 1), here.mean(dim=0)
+        keys, values = there.flatten(0, 1) @ other.key.weight.T, there.mean(dim=0)
+        values = values @ other.value.weight.T
+        self.key.weight.copy_((torch.linalg.pinv(wording, rtol=LEAST_SPREAD) @ keys).T)
+        self.value.weight.copy_((torch.linalg.pinv(concept, rtol=LEAST_SPREAD) @ values).T)
 
 
 def centre_bank(bank: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
     tar-pipeline train train.npz --out high.safetensors --pairs 30000
     tar-pipeline train train.npz --out tar.safetensors --part low --initial high.safetensors
+    tar-pipeline train train.npz --out clip.safetensors --part text --initial tar.safetensors \
+        --text-encoder RemoteCLIP-ViT-B-32.pt --pairs 16
 
 The halves share no weights and see different things. For the high level batches are drawn here,
 from aligned pairs: a random symmetry of both, a random appearance of each (drawn ground may be
@@ -25,9 +27,10 @@ from torch import Tensor
 from tar_engine.config import ModelConfig
 from tar_engine.coordinates import apply_affine, cell_centres, pixel_grid
 from tar_engine.deformation import AffineRange, invert_affine, random_affines, sample
-from tar_engine.network.model import CoarseMatches, TarNetwork, native_autocast
+from tar_engine.errors import TextError
+from tar_engine.network.model import CoarseMatches, TarNetwork, native_autocast, with_bank
 from tar_engine.network.text import CLOUD_NAME, TextBank
-from tar_engine.network.weights import save_checkpoint
+from tar_engine.network.weights import Checkpoint, save_checkpoint
 from tar_engine.register import choose_device
 from tar_engine.training import losses
 from tar_engine.training.augment import (
@@ -42,8 +45,9 @@ from tar_engine.training.synthesis import COVER_NAMES
 from tar_engine.training.train_low import draw_low_batch, low_loss, measure_own_shifts
 from tar_engine.training.training_set import manifest
 
-Part = Literal["high", "low"]
+Part = Literal["high", "low", "text"]
 LOW_PREFIX = "low"  # of the names of the low-level features' weights
+TEXT_PREFIXES = ("tafe.key", "tafe.value")  # of those that read the text bank
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,7 @@ def train(
     *,
     device: str = "auto",
     part: Part = "high",
-    initial: TarNetwork | None = None,
-    earlier: dict[str, Any] | None = None,
+    initial: Checkpoint | None = None,
     report: Callable[[str], None] = print,
 ) -> TarNetwork:
     """Train, saving `out` (the checkpoint) and `out`.resume (the optimiser) as it goes.
@@ -110,18 +113,19 @@ def train(
     If `out`.resume exists, training continues from it.
 
     Args:
-        part: the half that learns; the other stays as `initial` has it.
-        earlier: the history of `initial`, which the checkpoint goes on telling.
+        part: the half that learns; the other stays as `initial` has it. "text": only what reads the
+            bank, so that a trained network comes to know the words of another encoder.
+        initial: where to start, with its history, which the checkpoint goes on telling. If `bank`
+            is another one, the network begins by taking it for its own.
+
+    Raises:
+        TextError: `initial` knows other concepts than `bank`.
     """
     where = choose_device(device)
     torch.manual_seed(config.seed)
-    network = (initial or TarNetwork(model, bank.embeddings)).to(where).train()
+    network = start_network(initial, model, bank).to(where).train()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    learning = [
-        weight
-        for name, weight in network.named_parameters()
-        if name.startswith(LOW_PREFIX) == (part == "low")
-    ]
+    learning = [weight for name, weight in network.named_parameters() if part_of(name, part)]
     optimiser = torch.optim.AdamW(learning, lr=config.peak_rate, weight_decay=config.weight_decay)
     seen = _resume(out, network, optimiser)
     about: dict[str, Any] = {
@@ -129,7 +133,7 @@ def train(
         "data": manifest(data),
         "device": where.type,
     }
-    history = (earlier or {}) | {part: about}
+    history = (initial.history if initial else {}) | {part: about}
     loss_of = make_loss(part, network, move_to_device(data, where), config, bank)
     running, started, seen_before = torch.zeros(2), time.perf_counter(), seen
     while seen < config.pairs:
@@ -156,6 +160,24 @@ def train(
     save_checkpoint(out, network, bank, history)
     network.eval()
     return network
+
+
+def start_network(initial: Checkpoint | None, model: ModelConfig, bank: TextBank) -> TarNetwork:
+    """The initial network, knowing `bank`; or a new one of shape `model`."""
+    if initial is None:
+        return TarNetwork(model, bank.embeddings)
+    if initial.concepts != bank.names:
+        raise TextError("bank: its concepts are not those of the initial checkpoint")
+    if initial.text_provenance == bank.provenance:
+        return initial.network
+    return with_bank(initial.network, bank.embeddings)
+
+
+def part_of(name: str, part: Part) -> bool:
+    """Whether the weights of that name learn when `part` does."""
+    if part == "text":
+        return name.startswith(TEXT_PREFIXES)
+    return name.startswith(LOW_PREFIX) == (part == "low")
 
 
 def make_loss(

@@ -41,6 +41,9 @@ examples:
   tar-pipeline train patches/train --out tar.safetensors --pairs 30000 --validate patches/val
   tar-pipeline train patches/train --scenes scenes --drawn 240 --pack train.npz   only pack
   tar-pipeline train train.npz --out tar.safetensors --validate patches/val       train elsewhere
+  tar-pipeline train train.npz --out clip.safetensors --part text --pairs 16 \\
+      --initial tar_engine/weights/tar.safetensors --text-encoder RemoteCLIP-ViT-B-32.pt
+                    the shipped network comes to know the words of another encoder, at once
 A stopped training continues from FILE.resume when started again.
 """
 
@@ -101,8 +104,7 @@ def train(args: argparse.Namespace) -> int:
         data, bank, args.out, config, model,
         device=args.device,
         part=args.part,
-        initial=initial.network if initial else None,
-        earlier=initial.history if initial else None,
+        initial=initial,
     )  # fmt: skip
     print(f"saved {args.out}")
     if args.validate:
@@ -161,8 +163,9 @@ def describe_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--rate", type=float, default=1.5e-3, metavar="RATE",
                         help="peak learning rate (default: %(default)g)")  # fmt: skip
-    parser.add_argument("--part", choices=["high", "low"], default="high",
-                        help="which half of the network learns (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--part", choices=["high", "low", "text"], default="high",
+                        help="which half of the network learns, or only what reads the text bank "
+                        "(default: %(default)s)")  # fmt: skip
     parser.add_argument("--initial", type=Path, metavar="FILE", help="start from this checkpoint")
     parser.add_argument("--text-encoder", default="minilm", metavar="minilm|remoteclip|FILE.pt",
                         help="the frozen encoder of the text bank; FILE.pt is a RemoteCLIP "

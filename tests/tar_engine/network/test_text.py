@@ -9,8 +9,10 @@ import torch
 
 from tar_engine.config import ModelConfig
 from tar_engine.errors import TextError
+from tar_engine.network.model import with_bank
 from tar_engine.network.tafe import TextEnhancement, ablate_bank, centre_bank
 from tar_engine.network.text import CONCEPTS, LAND_COVERS, SCENES, minilm_bank, remoteclip_bank
+from tar_engine.network.weights import load_checkpoint
 
 
 def test_there_are_enough_descriptors_in_wording_for_both_sensors() -> None:
@@ -99,6 +101,25 @@ def test_concepts_are_probabilities_that_sharpen() -> None:
         assert concepts.shape == (2, 9, 7)
         assert torch.allclose(concepts.exp().sum(dim=-1), torch.ones(2, 9), atol=1e-5)
     assert (sharp.max(dim=-1).values > soft.max(dim=-1).values).all()
+
+
+def test_the_shipped_network_says_the_same_with_another_encoders_bank() -> None:
+    """Of another width, and without meaning: what it knows of its concepts does not hang on it."""
+    network = load_checkpoint().network
+    torch.manual_seed(3)
+    bank = torch.nn.functional.normalize(torch.randn(2, len(CONCEPTS), 512), dim=-1)
+    other = with_bank(network, bank).eval()
+    assert torch.equal(other.tafe.bank, bank)
+    assert other.config.text_channels == 512
+    image = torch.rand(1, 3, 128, 128)
+    with torch.inference_mode():
+        before, after = network.describe(image, "optical"), other.describe(image, "optical")
+        features = network.low_level(image, "optical"), other.low_level(image, "optical")
+    assert torch.allclose(before.concepts.exp(), after.concepts.exp(), atol=0.02)
+    assert torch.allclose(before.descriptors, after.descriptors, atol=0.02)
+    assert torch.equal(*features)
+    with pytest.raises(ValueError, match="bank: 7 concepts, the network knows 43"):
+        with_bank(network, bank[:, :7])
 
 
 def test_without_text_the_tokens_pass_unchanged() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tar_engine.config import ModelConfig
 from tar_engine.coordinates import cell_centres
+from tar_engine.errors import TextError
 from tar_engine.network.text import CLOUD_NAME, CONCEPTS, TextBank
 from tar_engine.network.weights import load_checkpoint
 from tar_engine.training import losses
@@ -88,6 +89,36 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(
     one, other = load_checkpoint(whole).network, load_checkpoint(halved).network
     for value, again in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(value, again)
+
+
+def test_only_what_reads_the_bank_learns_the_words_of_another_encoder(
+    data: PatchPairs, bank: TextBank, tmp_path: Path
+) -> None:
+    first, adapted = tmp_path / "first.safetensors", tmp_path / "adapted.safetensors"
+    train(data, bank, first, QUICK, SMALL, report=lambda _: None)
+    initial = load_checkpoint(first)
+    clip = TextBank(torch.randn(2, 5, 12), bank.names, "by another encoder")
+    train(
+        data, clip, adapted, QUICK, SMALL, part="text", initial=initial, report=lambda _: None
+    )  # fmt: skip
+    after = load_checkpoint(adapted)
+    assert after.text_provenance == "by another encoder"
+    assert after.history.keys() == {"high", "text"}
+    assert torch.equal(after.network.tafe.bank, clip.embeddings.half().float())
+    before, now = initial.network.state_dict(), after.network.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], now[name])}
+    read = {f"tafe.{layer}.{what}" for layer in ("key", "value") for what in ("weight", "bias")}
+    assert changed == read | {"tafe.bank"}
+
+
+def test_a_bank_of_other_concepts_is_refused(
+    data: PatchPairs, bank: TextBank, tmp_path: Path
+) -> None:
+    first = tmp_path / "first.safetensors"
+    train(data, bank, first, QUICK, SMALL, report=lambda _: None)
+    other = TextBank(bank.embeddings, tuple("vwxyz"), "of other words")
+    with pytest.raises(TextError, match="bank: its concepts"):
+        train(data, other, tmp_path / "x", QUICK, SMALL, initial=load_checkpoint(first))
 
 
 def test_a_batch_follows_from_its_seed(data: PatchPairs) -> None:
