@@ -23,7 +23,7 @@ from zarr.core.sync import sync
 from catalog import objects
 from catalog.store.cube_arrays import (
     Day,
-    clear_row,
+    clear_rows,
     grid_of,
     read_day,
     read_rows,
@@ -158,13 +158,10 @@ def _commit_update(
         root = zarr.open_group(session.store, mode="a", zarr_format=3)
         write_layout(root, days[fit[-1]])
     else:
-        for at, slot in enumerate(shown):
-            if slot in days:
-                clear_row(root, at)
+        clear_rows(root, [at for at, slot in enumerate(shown) if slot in days])
     write_rows(root, {slot: days[slot].row if slot in days else shown[slot] for slot in fit})
-    for at, slot in enumerate(fit):
-        if slot in days:
-            write_pixels(root, at, len(fit), days[slot])
+    seen = {at: days[slot] for at, slot in enumerate(fit) if slot in days}
+    write_pixels(root, seen, len(fit))
     apart = {slot: store.generation for slot, store in stores.items() if slot not in fit}
     if apart != left_out:
         root.attrs[LEFT_OUT] = apart

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -93,21 +93,21 @@ def grid_of(attrs: Mapping[str, Any]) -> Grid:
 
 def read_rows(root: zarr.Group) -> dict[str, Row]:
     """The days that the cube shows, by slot, in their order; none in an empty group."""
-    if "time" not in root:
+    tables = {name: array for name, array in root.arrays() if array.ndim < 3}
+    if not tables:
         return {}
-    tables = {
-        sensor: (_values(root, f"{sensor}_id"), _values(root, f"{sensor}_time"))
+    times, names = (np.asarray(tables[name][...]) for name in ("time", "generation"))
+    scenes = {
+        sensor: [np.asarray(tables[f"{sensor}_{what}"][...]) for what in ("id", "time")]
         for sensor in SENSOR_NAMES
     }
     rows = {}
-    for at, (days, generation) in enumerate(
-        zip(_values(root, "time"), _values(root, "generation"), strict=True)
-    ):
-        scenes = {
-            sensor: tuple(zip(map(str, ids[at]), map(int, times[at]), strict=True))
-            for sensor, (ids, times) in tables.items()
+    for at, (days, generation) in enumerate(zip(times, names, strict=True)):
+        of_day = {
+            sensor: tuple(zip(map(str, ids[at]), map(int, when[at]), strict=True))
+            for sensor, (ids, when) in scenes.items()
         }
-        rows[(EPOCH + timedelta(days=int(days))).isoformat()] = Row(str(generation), scenes)
+        rows[(EPOCH + timedelta(days=int(days))).isoformat()] = Row(str(generation), of_day)
     return rows
 
 
@@ -157,22 +157,22 @@ def write_rows(root: zarr.Group, rows: Mapping[str, Row]) -> None:
         _put(root, f"{sensor}_id", ids, along, named)
 
 
-def write_pixels(root: zarr.Group, at: int, days: int, day: Day) -> None:
-    """Show a day's pixels in row `at` of `days`, in which nothing is."""
-    for name, array in day.pixels.items():
-        if name not in root:
-            _create_pixels(root, name, array, days)
-        target = root[name]
-        assert isinstance(target, zarr.Array)
-        if _stored_alike(array, target):
-            _refer(root, at, day, name)
-        else:
-            _copy(target, at, day, name)
+def write_pixels(root: zarr.Group, rows: Mapping[int, Day], count: int) -> None:
+    """Show the pixels of days in rows of `count`, by number, in which nothing is."""
+    targets = _pixels_of(root)
+    for at, day in rows.items():
+        for name, array in day.pixels.items():
+            if name not in targets:
+                targets[name] = _create_pixels(root, name, array, count)
+            if _stored_alike(array, targets[name]):
+                _refer(root, at, day, name)
+            else:
+                _copy(targets[name], at, day, name)
 
 
-def clear_row(root: zarr.Group, at: int) -> None:
-    """Nothing is in row `at` any more."""
-    for name in _pixels_of(root):
+def clear_rows(root: zarr.Group, rows: Iterable[int]) -> None:
+    """No pixels are in these rows any more."""
+    for at, name in itertools.product(rows, _pixels_of(root)):
         sync(root.store.delete_dir(f"{name}/c/{at}"))
 
 
@@ -226,7 +226,9 @@ def _chunks(day: Day, name: str) -> list[tuple[int, int, str]]:
     return [chunk for chunk in keys if chunk[2] in day.bytes]
 
 
-def _create_pixels(root: zarr.Group, name: str, like: zarr.Array[Any], days: int) -> None:
+def _create_pixels(
+    root: zarr.Group, name: str, like: zarr.Array[Any], count: int
+) -> zarr.Array[Any]:
     attributes = like.attrs.asdict()
     for sensor in SENSOR_NAMES:
         if name == f"{sensor}_scene":  # flags of one day mean nothing on others
@@ -235,9 +237,9 @@ def _create_pixels(root: zarr.Group, name: str, like: zarr.Array[Any], days: int
             of_one_day = scene_attributes(sensor, ())
             attributes = {k: v for k, v in attributes.items() if k not in of_one_day}
             attributes["long_name"] = long_name
-    root.create_array(
+    return root.create_array(
         name,
-        shape=(days, *like.shape),
+        shape=(count, *like.shape),
         chunks=(1, *(like.shards or like.chunks)),
         dtype=like.dtype,
         compressors=like.compressors,
@@ -270,12 +272,6 @@ def _scenes_of(times: zarr.Array[Any]) -> Scenes:
 
 def _dimensions(array: zarr.Array[Any]) -> tuple[str, ...]:
     return tuple(array.metadata.to_dict().get("dimension_names") or ())  # type: ignore[arg-type]
-
-
-def _values(root: zarr.Group, name: str) -> Any:
-    array = root[name]
-    assert isinstance(array, zarr.Array)
-    return np.asarray(array[...])
 
 
 def _put(

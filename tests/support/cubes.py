@@ -13,11 +13,15 @@ import icechunk
 import numpy as np
 import xarray as xr
 
+from catalog.grid import lattice_for
 from catalog.store.cube_repository import opening_lines
 from catalog.store.open import open_slot
 from catalog.store.publish import publish
 from catalog.store.slot import SlotStore
-from tests.support.slots import ONE_SHARD, created, pair_of_day, slot_store, write_all
+from tests.support.slots import BOX, created, pair_of_day, slot_store, write_all
+
+LATTICE = lattice_for(BOX, shard_px=512)
+"""One shard, no overviews: few objects a day."""
 
 READER = """
 import pickle, sys
@@ -51,8 +55,8 @@ def cube_in_a_bare_process(region_url: str, folder: Path) -> xr.Dataset:
 
 def written_day(folder: Path | str, slot: str, generation: str, seed: int = 0) -> SlotStore:
     """A day of one shard that waits to be published."""
-    store = created(folder, ONE_SHARD, slot=slot, generation=generation)
-    write_all(store, ONE_SHARD, seed)
+    store = created(folder, LATTICE, slot=slot, generation=generation)
+    write_all(store, LATTICE, seed)
     return store
 
 
@@ -67,7 +71,7 @@ def copied_day(like: SlotStore, slot: str, generation: str) -> SlotStore:
 
 def publish_day(store: SlotStore) -> SlotStore:
     """Its item is put; the cube knows nothing of it."""
-    publish(store, ONE_SHARD, [pair_of_day()], {})
+    publish(store, LATTICE, [pair_of_day()], {})
     return store
 
 

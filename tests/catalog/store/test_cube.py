@@ -20,6 +20,7 @@ from catalog.store.schema import Packing, SlotSchema
 from catalog.store.shards import write_shard
 from catalog.store.slot import SlotStore
 from tests.support.cubes import (
+    LATTICE,
     copied_day,
     cube_in_a_bare_process,
     open_cube,
@@ -28,9 +29,7 @@ from tests.support.cubes import (
     written_day,
 )
 from tests.support.scenes import NOON
-from tests.support.slots import BOX, ONE_SHARD, pair_of_day, shard_pixels, slot_store
-
-REFLECTANCE = Packing("uint16", 1e-4, 0.0)
+from tests.support.slots import BOX, pair_of_day, shard_pixels, slot_store
 
 
 def files_of(folder: str | Path) -> set[str]:
@@ -108,8 +107,8 @@ def test_one_more_day_writes_no_more_the_more_days_there_are(tmp_path: Path) -> 
 def test_what_a_day_does_not_have_is_no_data(tmp_path: Path) -> None:
     store = str(tmp_path)
     few = SlotStore(store, "la", "2020-11-03", "few")
-    few.create(ONE_SHARD, SlotSchema(("red",), (), {"s": NOON}, {"o": NOON}), {})
-    (shard,) = ONE_SHARD.shards()
+    few.create(LATTICE, SlotSchema(("red",), (), {"s": NOON}, {"o": NOON}), {})
+    (shard,) = LATTICE.shards()
     names = ["red", "dx", "dy", "expected_error", "quality", "sar_scene", "optical_scene"]
     write_shard(few, shard, shard_pixels(shard, 5)[names])
     days = [publish_day(few), published_day(store, "2020-11-04", "all")]
@@ -120,18 +119,18 @@ def test_what_a_day_does_not_have_is_no_data(tmp_path: Path) -> None:
 
 
 def test_numbers_that_a_day_stores_in_another_way_are_the_same_in_the_cube(tmp_path: Path) -> None:
-    (shard,) = ONE_SHARD.shards()
+    (shard,) = LATTICE.shards()
     days = []
     for number, offset in enumerate((0.0, -0.1), start=1):
         day = SlotStore(str(tmp_path), "la", f"2020-11-0{number}", "a")
         packings = dict.fromkeys(("red", "green", "blue"), Packing("uint16", 1e-4, offset))
         scenes = {"s": NOON}, {"o": NOON}
         schema = SlotSchema(("red", "green", "blue"), ("vh",), *scenes, False, packings)
-        day.create(ONE_SHARD, schema, {})
+        day.create(LATTICE, schema, {})
         pixels = shard_pixels(shard, number)
         for band in packings:
             pixels[band] = (pixels[band] / pixels[band].max()).astype("float32")
-        write_shard(day, shard, pixels.assign_attrs(pixels.attrs))
+        write_shard(day, shard, pixels)
         publish_day(day)
         days.append(day)
     update_cube(str(tmp_path), "la")
@@ -141,7 +140,7 @@ def test_numbers_that_a_day_stores_in_another_way_are_the_same_in_the_cube(tmp_p
 
 
 def test_days_on_another_grid_than_the_latest_are_left_out(tmp_path: Path) -> None:
-    store, other = str(tmp_path), lattice_for((*BOX[:2], BOX[2] - 0.002, BOX[3]), shard_px=128)
+    store, other = str(tmp_path), lattice_for((*BOX[:2], BOX[2] - 0.002, BOX[3]), shard_px=512)
     before = published_day(store, "2020-11-03", "a")
     after = slot_store(store, slot="2020-11-05", generation="b")
     update_cube(store, "la")
