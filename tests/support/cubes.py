@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 import subprocess
@@ -63,9 +64,9 @@ def written_day(folder: Path | str, slot: str, generation: str, seed: int = 0) -
 def copied_day(like: SlotStore, slot: str, generation: str) -> SlotStore:
     """Another day with the same pixels, on a disk."""
     store = slot_store(like.store_url, slot=slot, generation=generation)
-    shutil.copytree(like.url, store.url, copy_function=shutil.copyfile)
-    receipts = Path(like.url.removesuffix(".zarr") + ".receipts")
-    shutil.copytree(receipts, store.url.removesuffix(".zarr") + ".receipts")
+    for part in (".zarr", ".receipts"):
+        there, here = (each.url.removesuffix(".zarr") + part for each in (like, store))
+        shutil.copytree(there, here, copy_function=os.link)
     return store
 
 
