@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from catalog import objects
+from catalog.cube.update import update_cube
 from catalog.errors import ArgumentError
-from catalog.store.cube import update_cube
 from catalog.store.days import page_url, published_slots
 from catalog.store.publish import withdraw
 from catalog.store.upkeep import Generation, generations

@@ -15,9 +15,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from catalog.archives.items import Scene
+from catalog.cube.update import update_cube
 from catalog.errors import SceneReadError
 from catalog.grid import Shard
-from catalog.store.cube import update_cube
 from catalog.store.overviews import write_overview_shard
 from catalog.store.publish import publish
 from catalog.store.slot import Receipt, SlotStore

@@ -14,8 +14,8 @@ import icechunk
 import numpy as np
 import xarray as xr
 
+from catalog.cube.repository import opening_lines
 from catalog.grid import lattice_for
-from catalog.store.cube_repository import opening_lines
 from catalog.store.open import open_slot
 from catalog.store.publish import publish
 from catalog.store.slot import SlotStore

@@ -34,8 +34,8 @@ def describe_cube(parser: argparse.ArgumentParser) -> None:
 def cube(args: argparse.Namespace) -> int:
     """Update cubes."""
     from catalog import objects
-    from catalog.store.cube import update_cube
-    from catalog.store.cube_repository import opening_lines
+    from catalog.cube.repository import opening_lines
+    from catalog.cube.update import update_cube
     from catalog.store.upkeep import regions
 
     rows: list[dict[str, Any]] = []

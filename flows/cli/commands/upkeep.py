@@ -95,9 +95,9 @@ def verify(args: argparse.Namespace) -> int:
 
 def prune(args: argparse.Namespace) -> int:
     """Remove generations that no item points to, and versions of memories not in use any more."""
+    from catalog.cube.update import tidy_cube
     from catalog.memory.upkeep import remove as remove_version
     from catalog.memory.upkeep import superseded
-    from catalog.store.cube import tidy_cube
     from catalog.store.upkeep import left_over, regions, remove
 
     age = timedelta(hours=args.older_than_hours)

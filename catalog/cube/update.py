@@ -1,4 +1,4 @@
-"""All published days of a region as one cube along time, which opens without this package.
+"""The cube of a region follows what is published: days come, are made again, and go.
 
 The items say what is published, and the cube follows them: it is brought up to date after a day is
 published or withdrawn, in one commit, which readers see as a whole or not at all. Its chunks are
@@ -21,7 +21,7 @@ import zarr
 from zarr.core.sync import sync
 
 from catalog import objects
-from catalog.store.cube_arrays import (
+from catalog.cube.arrays import (
     Day,
     clear_rows,
     grid_of,
@@ -31,15 +31,18 @@ from catalog.store.cube_arrays import (
     write_pixels,
     write_rows,
 )
-from catalog.store.cube_repository import BRANCH, cube_url, open_repository
+from catalog.cube.repository import BRANCH, cube_url, open_repository
 from catalog.store.publish import published_generation
 from catalog.store.slot import SlotStore
 
 LEFT_OUT = "days_on_other_grids"
 """The attribute that tells generations, by day, of days whose pixels lie on another grid."""
 
-CLOCKS_DIFFER = timedelta(hours=1)
-"""At most, among writers: an item that may be newer than the last commit is read again."""
+NEWEST_ITEM = "newest_item"
+"""What a commit tells beside the cube: when the newest item was written that it knew, ISO 8601."""
+
+SLACK = timedelta(minutes=1)
+"""An item may be listed so much later than it says it was written, at most."""
 
 ATTEMPTS = 5  # where others commit meanwhile
 DAYS_AT_ONCE = 8
@@ -61,8 +64,8 @@ def update_cube(
 ) -> CubeChange:
     """Make the cube of a region show exactly the days that are published.
 
-    With `existing`, a region that has no cube gets none. Items are listed, and those read that may
-    have changed since the last update; with `recheck`, all. A region without days has no cube.
+    With `existing`, a region that has no cube gets none. Items are listed, and those read that are
+    newer than what the last commit knew; with `recheck`, all. A region without days has no cube.
 
     Raises StoreError when an item or a day's group cannot be read or the cube not be written; the
     cube then is as it was.
@@ -124,10 +127,11 @@ def _commit_update(
     root = zarr.open_group(session.store, mode="a", zarr_format=3)
     shown, left_out = read_rows(root), _left_out(root)
     known = {**left_out, **{slot: row.generation for slot, row in shown.items()}}
-    since = repository.lookup_snapshot(session.snapshot_id).written_at - CLOCKS_DIFFER
+    told = repository.lookup_snapshot(session.snapshot_id).metadata.get(NEWEST_ITEM)
+    since = datetime.fromisoformat(told) - SLACK if told else None
     generations = {
         slot: known[slot]
-        if slot in known and moment < since and not recheck
+        if slot in known and since is not None and moment < since and not recheck
         else published_generation(store_url, region, slot)
         for slot, moment in written.items()
     }
@@ -171,8 +175,10 @@ def _commit_update(
         removed=tuple(slot for slot in shown if slot not in fit),
         left_out=tuple(apart),
     )
-    session.commit(f"{len(change.added)} added, {len(change.remade)} remade, "
-                   f"{len(change.removed)} removed")  # fmt: skip
+    session.commit(
+        f"{len(change.added)} added, {len(change.remade)} remade, {len(change.removed)} removed",
+        metadata={NEWEST_ITEM: max(written.values()).isoformat()},
+    )
     return change
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from catalog import objects
+from catalog.cube.repository import container_prefix, cube_url
+from catalog.cube.update import CubeChange, tidy_cube, update_cube
 from catalog.grid import lattice_for
 from catalog.retention import old_days, oldest_kept, retire
-from catalog.store.cube import CubeChange, tidy_cube, update_cube
-from catalog.store.cube_repository import container_prefix, cube_url
 from catalog.store.publish import publish, withdraw
 from catalog.store.schema import Packing, SlotSchema
 from catalog.store.shards import write_shard

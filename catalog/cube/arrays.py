@@ -21,8 +21,8 @@ import zarr
 from zarr.core.sync import sync
 
 from catalog import objects
+from catalog.cube.repository import chunk_location
 from catalog.errors import ArgumentError, StoreError
-from catalog.store.cube_repository import chunk_location
 from catalog.store.layout import MULTISCALES, scene_dimension, scene_time_attributes
 from catalog.store.schema import (
     SENSOR_NAMES,

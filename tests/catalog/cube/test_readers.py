@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from catalog.store.cube import update_cube
+from catalog.cube.update import update_cube
 from catalog.store.publish import published_generation
 from catalog.store.slot import SlotStore
 from tests.support.cubes import open_cube, publish_day, require_days, written_day
