@@ -1,8 +1,8 @@
 """Retention: published days that are old enough go, together with all that belongs to them.
 
-Readers follow items, so an item goes first; then the collection is derived anew, and what nobody
-can see any more is deleted. A call that was stopped leaves nothing half-visible, and the next one
-finishes. What a region remembers stays: it is what its days taught.
+Readers follow items, so an item goes first; then collection and cube are derived anew, and what
+nobody can see any more is deleted. A call that was stopped leaves nothing half-visible, and the
+next one finishes. What a region remembers stays: it is what its days taught.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from catalog import objects
+from catalog.cube.update import update_cube
 from catalog.errors import ArgumentError
 from catalog.store.days import page_url, published_slots
 from catalog.store.publish import withdraw
@@ -71,11 +72,12 @@ def old_days(store_url: str, region: str, oldest: date) -> list[OldDay]:
 def retire(store_url: str, region: str, days: Sequence[OldDay]) -> None:
     """Withdraw days from readers, then delete them: pixels, receipts, estimates, pages.
 
-    With no days it only finishes what a stopped call left of the collection. A program that has
-    opened such a day fails when it reads on. Raises StoreError, at the first thing that cannot be
-    deleted.
+    With no days it only finishes what a stopped call left of collection and cube. A program that
+    has opened such a day fails when it reads on. Raises StoreError, at the first thing that cannot
+    be deleted.
     """
     withdraw(store_url, region, [day.slot for day in days])
+    update_cube(store_url, region, existing=True)
     for day in days:
         for generation in day.generations:
             for part in generation.store.parts:

@@ -35,6 +35,7 @@ from flows.tasks import (
     learn_day,
     publish_slot,
     report_run,
+    show_published,
 )
 from tar_engine.errors import EngineError
 
@@ -72,13 +73,15 @@ class RunResult:
 def run_region(plan: Plan, clock: Stopwatch) -> RunResult:
     """Make every day of a plan that is not published yet, and report; inside a Prefect flow.
 
-    What cannot be delivered is in the result. Raises `StoreError` when the store cannot be read or
-    the report cannot be saved.
+    What cannot be delivered is in the result. Raises `StoreError` when the store cannot be read,
+    the report cannot be saved or the cube not be brought up to date.
     """
     release_memory()  # of planning, which looks into every scene at once
     outcomes = register_slots(plan, clock) if plan.unfinished or unlearned(plan) else []
     release_memory()
-    return RunResult(plan, tuple(outcomes), report_run(plan, outcomes, clock))
+    report = report_run(plan, outcomes, clock)
+    show_published(plan)
+    return RunResult(plan, tuple(outcomes), report)
 
 
 def register_slots(plan: Plan, clock: Stopwatch) -> list[SlotOutcome]:

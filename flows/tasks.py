@@ -15,6 +15,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from catalog.archives.items import Scene
+from catalog.cube.update import update_cube
 from catalog.errors import SceneReadError
 from catalog.grid import Shard
 from catalog.store.overviews import write_overview_shard
@@ -208,7 +209,7 @@ def compose_overview(run: Run, slot: SlotPlan, factor: int, shards: Sequence[Sha
     **with_retries(HOUR),
 )  # fmt: skip
 def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
-    """The item goes last: putting it is the commit that readers see."""
+    """The item goes last: putting it is the commit that readers see. Then the cube follows."""
     slot = outcome.slot
     # Not part of the mosaic's own attributes: two requests may come to one generation.
     requested: dict[str, Any] = {"requested_generation": slot.requested or slot.generation}
@@ -221,6 +222,13 @@ def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
         provenance(plan, slot) | requested,
         sar=slot.sar if slot.kind == "sar" else (),
     )
+    update_cube(plan.request.store, plan.request.region)
+
+
+@task(name="cube", cache_policy=NO_CACHE, **with_retries(HOUR))
+def show_published(plan: Plan) -> None:
+    """The cube has every published day, also those of a run that was killed before it had them."""
+    update_cube(plan.request.store, plan.request.region)
 
 
 @task(name="report", cache_policy=NO_CACHE, **with_retries(HOUR))

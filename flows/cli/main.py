@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from flows.cli.commands.cube import describe_cube
 from flows.cli.commands.demo import describe_demo
 from flows.cli.commands.doctor import describe_doctor
 from flows.cli.commands.drift import describe_drift
@@ -47,6 +48,7 @@ COMMANDS = {
     "verify": ("check every shard of a store", describe_verify),
     "prune": ("remove what no item points to", describe_prune),
     "retire": ("delete published days that are old enough", describe_retire),
+    "cube": ("all days of a region as one, for xarray", describe_cube),
     "drift": ("how SAR passes differ over time", describe_drift),
     "export": ("a published day as a GeoTIFF", describe_export),
     "evaluate": ("accuracy on aligned pairs, warped in a known way", describe_evaluate),

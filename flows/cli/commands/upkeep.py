@@ -95,11 +95,15 @@ def verify(args: argparse.Namespace) -> int:
 
 def prune(args: argparse.Namespace) -> int:
     """Remove generations that no item points to, and versions of memories not in use any more."""
+    from catalog.cube.update import tidy_cube
     from catalog.memory.upkeep import remove as remove_version
     from catalog.memory.upkeep import superseded
-    from catalog.store.upkeep import left_over, remove
+    from catalog.store.upkeep import left_over, regions, remove
 
     age = timedelta(hours=args.older_than_hours)
+    if args.yes:  # a cube that is behind may still show what goes
+        for store, region in regions(args.store):
+            tidy_cube(store, region, age)
     generations, versions = _generations(args.store), _versions(args.store)
     old_generations, old_versions = left_over(generations, age), superseded(versions, age)
     gone: list[Generation | Version] = [*old_generations, *old_versions]

@@ -1,0 +1,193 @@
+"""The cube of a region follows what is published: days come, are made again, and go.
+
+The items say what is published, and the cube follows them: it is brought up to date after a day is
+published or withdrawn, in one commit, which readers see as a whole or not at all. Its chunks are
+the objects of the days' groups, so no pixel is copied, but where a day stores a variable in another
+way than the cube does: of such, the numbers are written in the cube's way.
+
+Days come after each other in time. One more at the end, or a day made again, costs no more the
+more days there are; where days would have to move, all of them are listed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import icechunk
+import zarr
+from zarr.core.sync import sync
+
+from catalog import objects
+from catalog.cube.arrays import (
+    Day,
+    clear_rows,
+    grid_of,
+    read_day,
+    read_rows,
+    write_layout,
+    write_pixels,
+    write_rows,
+)
+from catalog.cube.repository import BRANCH, cube_url, open_repository
+from catalog.store.publish import published_generation
+from catalog.store.slot import SlotStore
+
+LEFT_OUT = "days_on_other_grids"
+"""The attribute that tells generations, by day, of days whose pixels lie on another grid."""
+
+NEWEST_ITEM = "newest_item"
+"""What a commit tells beside the cube: when the newest item was written that it knew, ISO 8601."""
+
+SLACK = timedelta(minutes=1)
+"""An item may be listed so much later than it says it was written, at most."""
+
+ATTEMPTS = 5  # where others commit meanwhile
+DAYS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class CubeChange:
+    """What an update did: days by what became of them."""
+
+    added: tuple[str, ...] = ()
+    remade: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """All that are published, but on other grids than the latest day."""
+
+
+def update_cube(
+    store_url: str, region: str, *, existing: bool = False, recheck: bool = False
+) -> CubeChange:
+    """Make the cube of a region show exactly the days that are published.
+
+    With `existing`, a region that has no cube gets none. Items are listed, and those read that are
+    newer than what the last commit knew; with `recheck`, all. A region without days has no cube.
+
+    Raises StoreError when an item or a day's group cannot be read or the cube not be written; the
+    cube then is as it was.
+    """
+    region_url = objects.join(store_url, region)
+    url = cube_url(region_url)
+    if existing and not objects.names(url):
+        return CubeChange()
+    written = _items(region_url)
+    if not written:
+        objects.remove_tree(url)
+        return CubeChange()
+    for attempt in range(ATTEMPTS):
+        repository = open_repository(region_url)
+        with objects.store_errors("write", url):
+            try:
+                return _commit_update(repository, store_url, region, written, recheck)
+            except icechunk.ConflictError:
+                if attempt + 1 == ATTEMPTS:
+                    raise
+                written = _items(region_url)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def tidy_cube(store_url: str, region: str, older_than: timedelta) -> CubeChange:
+    """Update a region's cube, if it has one, and delete what only its earlier states needed.
+
+    A program that opened it longer ago than `older_than` fails when it reads on. Raises as
+    `update_cube` does.
+    """
+    change = update_cube(store_url, region, existing=True)
+    region_url = objects.join(store_url, region)
+    if objects.names(cube_url(region_url)):
+        repository, before = open_repository(region_url), datetime.now(UTC) - older_than
+        with objects.store_errors("tidy", cube_url(region_url)):
+            repository.expire_snapshots(before)
+            repository.garbage_collect(before)
+    return change
+
+
+def _items(region_url: str) -> dict[str, datetime]:
+    """When the item of each published slot was written, by slot, the earliest slot first."""
+    entries = objects.entries(objects.join(region_url, "items"))
+    return {
+        entry.name.removesuffix(".json"): entry.modified
+        for entry in entries
+        if entry.name.endswith(".json")
+    }
+
+
+def _commit_update(
+    repository: icechunk.Repository,
+    store_url: str,
+    region: str,
+    written: Mapping[str, datetime],
+    recheck: bool,
+) -> CubeChange:
+    session = repository.writable_session(BRANCH)
+    root = zarr.open_group(session.store, mode="a", zarr_format=3)
+    shown, left_out = read_rows(root), _left_out(root)
+    known = {**left_out, **{slot: row.generation for slot, row in shown.items()}}
+    told = repository.lookup_snapshot(session.snapshot_id).metadata.get(NEWEST_ITEM)
+    since = datetime.fromisoformat(told) - SLACK if told else None
+    generations = {
+        slot: known[slot]
+        if slot in known and since is not None and moment < since and not recheck
+        else published_generation(store_url, region, slot)
+        for slot, moment in written.items()
+    }
+    # One that was withdrawn since it was listed has none.
+    stores = {
+        slot: SlotStore(store_url, region, slot, generation)
+        for slot, generation in generations.items()
+        if generation is not None
+    }
+    changed = [slot for slot, store in stores.items() if store.generation != known.get(slot)]
+    if not stores or (not changed and stores.keys() == known.keys()):
+        return CubeChange(left_out=tuple(left_out))
+
+    latest, of_cube = max(stores), grid_of(root.attrs.asdict())
+    looked_at = {*changed, *({latest} & left_out.keys())}
+    days = _read_days(stores[slot] for slot in sorted(looked_at))
+    grid = grid_of(days[latest].attrs) if latest in days else of_cube
+    if grid != of_cube:
+        days |= _read_days(store for slot, store in stores.items() if slot not in days)
+    fit = [
+        slot
+        for slot in stores
+        if (grid_of(days[slot].attrs) == grid if slot in days else slot in shown)
+    ]
+    if grid != of_cube or fit[: len(shown)] != list(shown):  # rows would have to move
+        days |= _read_days(stores[slot] for slot in fit if slot not in days)
+        sync(session.store.clear())
+        root = zarr.open_group(session.store, mode="a", zarr_format=3)
+        write_layout(root, days[fit[-1]])
+    else:
+        clear_rows(root, [at for at, slot in enumerate(shown) if slot in days])
+    write_rows(root, {slot: days[slot].row if slot in days else shown[slot] for slot in fit})
+    seen = {at: days[slot] for at, slot in enumerate(fit) if slot in days}
+    write_pixels(root, seen, len(fit))
+    apart = {slot: store.generation for slot, store in stores.items() if slot not in fit}
+    if apart != left_out:
+        root.attrs[LEFT_OUT] = apart
+    change = CubeChange(
+        added=tuple(slot for slot in fit if slot not in shown),
+        remade=tuple(slot for slot in fit if slot in shown and slot in changed),
+        removed=tuple(slot for slot in shown if slot not in fit),
+        left_out=tuple(apart),
+    )
+    session.commit(
+        f"{len(change.added)} added, {len(change.remade)} remade, {len(change.removed)} removed",
+        metadata={NEWEST_ITEM: max(written.values()).isoformat()},
+    )
+    return change
+
+
+def _left_out(root: zarr.Group) -> dict[str, str]:
+    told = root.attrs.asdict().get(LEFT_OUT, {})
+    assert isinstance(told, Mapping)
+    return {str(slot): str(generation) for slot, generation in told.items()}
+
+
+def _read_days(stores: Iterable[SlotStore]) -> dict[str, Day]:
+    with ThreadPoolExecutor(DAYS_AT_ONCE) as threads:
+        return {day.store.slot: day for day in threads.map(read_day, stores)}

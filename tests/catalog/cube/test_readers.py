@@ -1,0 +1,94 @@
+"""Who opens a cube while days are published and publishers are killed sees whole days, always."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Mapping
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from catalog.cube.update import update_cube
+from catalog.store.publish import published_generation
+from catalog.store.slot import SlotStore
+from tests.support.cubes import open_cube, publish_day, require_days, written_day
+
+SLOTS = ("2020-11-03", "2020-11-01", "2020-11-04", "2020-11-02")
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["tests.support.cubes"])
+PATIENCE_S = 600.0
+
+
+def publish_for_ever(stores: list[SlotStore], environment: Mapping[str, str]) -> None:
+    """One generation after the other, each with the cube's update."""
+    os.environ.update(environment)
+    for store in itertools.cycle(stores):
+        publish_day(store)
+        update_cube(store.store_url, store.region)
+
+
+def start(stores: list[SlotStore]) -> ForkServerProcess:
+    environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    publisher = FORKS.Process(target=publish_for_ever, args=(stores, environment), daemon=True)
+    publisher.start()
+    return publisher
+
+
+def require_whole_days(cube: xr.Dataset, expected: Mapping[tuple[str, str], xr.Dataset]) -> str:
+    """Each day is one generation of it, from its first variable to its last. Says which."""
+    slots = [str(day)[:10] for day in cube.time.values]
+    generations = [str(name) for name in cube.generation.values]
+    assert slots == sorted(set(slots))
+    for at, key in enumerate(zip(slots, generations, strict=True)):
+        for name, values in expected[key].items():
+            np.testing.assert_array_equal(cube[name][at].values, values.values)
+    return " ".join(generations)
+
+
+def read_while_publishers_are_killed(folder: str, opens: int, kills: int) -> None:
+    stores = [
+        written_day(folder, slot, f"{slot}-{number}", seed=4 * number + at)
+        for number in range(2)
+        for at, slot in enumerate(SLOTS)
+    ]
+    expected = {(each.slot, each.generation): each.open().load() for each in stores}
+    draw, states, opened, killed = random.Random(2), set(), 0, 0
+    publish_day(stores[0])
+    update_cube(folder, "la")
+    deadline, publisher = time.monotonic() + PATIENCE_S, start(stores)
+    try:
+        while opened < opens or killed < kills or len(states) <= kills:
+            assert time.monotonic() < deadline
+            assert publisher.is_alive(), "the publisher failed"
+            states.add(require_whole_days(open_cube(f"{folder}/la"), expected))
+            opened += 1
+            if killed < kills and len(states) > killed and draw.random() < 2 * kills / opens:
+                publisher.kill()
+                publisher.join()
+                killed += 1
+                first = draw.randrange(len(stores))
+                publisher = start(stores[first:] + stores[:first])
+    finally:
+        publisher.kill()
+        publisher.join()
+    update_cube(folder, "la")
+    generations = {slot: published_generation(folder, "la", slot) for slot in sorted(SLOTS)}
+    shown = [each for each in stores if generations[each.slot] == each.generation]
+    require_days(open_cube(f"{folder}/la"), sorted(shown, key=lambda each: each.slot))
+    print(f"{folder}: opened {opened} times, {len(states)} states seen, {killed} killed")
+
+
+def test_a_reader_sees_whole_days_while_publishers_are_killed(tmp_path: Path) -> None:
+    read_while_publishers_are_killed(str(tmp_path), opens=20, kills=2)
+
+
+@pytest.mark.faults
+def test_two_hundred_times(store: str) -> None:
+    read_while_publishers_are_killed(store, opens=200, kills=20)
