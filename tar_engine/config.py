@@ -98,7 +98,7 @@ class RivalConfig:
 class HeightConfig:
     """What windows say of a known relief's displacement."""
 
-    noise_m: float = 1.0  # error of the heights; relief that is not above it tells nothing
+    noise_m: float = 0.3  # of heights in whole metres; relief that is not above it tells nothing
     tolerance_px: float = 2.0  # residual that leaves a quarter of a window's weight
     reweightings: int = 5
 

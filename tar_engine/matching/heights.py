@@ -1,10 +1,9 @@
 """Relief as a regressor: what ground of known height says of a radar's displacement.
 
-A radar whose geocoding ignored the terrain shows a point too near by its height above the surface
-that was assumed, times the cotangent of the incidence (Schreier, SAR Geocoding, 1993). Over an
-image that is one direction and one number of pixels a metre: two coefficients, which all windows together
-know far better than each knows its own offset. A plane of heights is an affine's, so only what
-heights have beyond their plane counts.
+A radar whose geocoding ignored the terrain shows a point nearer by its height over the tangent of
+the incidence (Schreier, SAR Geocoding, 1993). Over an image that is one direction and one number
+of pixels a metre: two coefficients, which all windows together know far better than each its own
+offset. A plane of heights is an affine's; only what they have beyond their plane counts here.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ class Relief:
             weight: (B, N), not negative.
             shape: rows and columns of the cells, of `cell_px`, that windows are made of.
         """
-        metres = self._of_windows(shape, cell_px, window_cells)
+        metres = self.metres_of_windows(shape, cell_px, window_cells)
         plane = plane_over(*shape, metres.device).expand(len(metres), -1, -1)
         design = torch.cat([plane, metres[..., None] / config.noise_m], dim=-1)
         solution = solve_weighted(design, beyond_px, weight)
@@ -90,7 +89,7 @@ class Relief:
         left_px = beyond_px - metres[..., None] * added[:, None]
         return replace(self, px_per_m=self.px_per_m + added), left_px
 
-    def _of_windows(self, shape: tuple[int, int], cell_px: int, window_cells: int) -> Tensor:
+    def metres_of_windows(self, shape: tuple[int, int], cell_px: int, window_cells: int) -> Tensor:
         """(B, N): the mean relief of windows of cells, tapered as they are."""
         rows, columns = shape
         cells = F.avg_pool2d(self.relief_m, cell_px)[:, 0, :rows, :columns, None, None]
