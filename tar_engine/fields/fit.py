@@ -148,9 +148,7 @@ def find_relief(seen: Matches, config: FitConfig) -> Float64 | None:
     start, fold = robust_affine(seen, config), assign_folds(seen.optical_xy, config)
     kinds = partial(solve_affine, seen), partial(solve_affine_and_relief, seen, relief_m)
     rungs = [fit_rung(kind, seen, fold, start, config) for kind in kinds]
-    unseen_px = [rung.unseen_px for rung in rungs]
-    # Two numbers cannot follow chance as a spline does: whatever they gain is the relief's.
-    chosen = simplest_sufficient(unseen_px, seen.confidence, replace(config, gain=0.0))
+    chosen = simplest_sufficient([rung.unseen_px for rung in rungs], seen.confidence, config)
     return rungs[chosen].field.px_per_m
 
 

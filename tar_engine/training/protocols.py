@@ -35,7 +35,8 @@ from tar_engine.training.patches import PatchPairs
 PIXEL_M = 10.0
 INCIDENCE_DEG = (30.0, 45.0)  # of Sentinel-1's wide swath
 HILLS_PX, RESOLVED_PX = 160.0, 1.5  # relief from so wide hills to a DEM's posts of 30 m
-INVERSION_STEPS = 100  # of the field, a contraction as long as its slope is below 1 px per px
+INVERSION_STEPS = 100  # at most, of the field: a contraction where its slope is below 1 px per px
+INVERTED_PX = 1e-9  # a step as small ends it: no pixel could change
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,9 @@ def make_case(data: PatchPairs, index: int, protocol: Protocol) -> Case:
     grid = pixel_grid(side, side).double().reshape(-1, 2)
     source = apply_affine(invert_affine(affine), grid)
     for _ in range(INVERSION_STEPS if protocol.bends else 0):
-        source = apply_affine(invert_affine(affine), grid - field.at(source)[0])
+        before, source = source, apply_affine(invert_affine(affine), grid - field.at(source)[0])
+        if (source - before).abs().max() < INVERTED_PX:
+            break
     warped = sample(sar[None].double(), source.view(1, side, side, 2))[0]
     sar = warped.nan_to_num(0.0).round().clamp(0, 255).to(torch.uint8)
     if deceit in MARKS:

@@ -30,7 +30,7 @@ from tar_engine.deformation import ReliefDisplacement, sample
 from tar_engine.fields.field import Field
 from tar_engine.training.evaluate import align_columns, dense_shares
 from tar_engine.training.patches import PatchPairs, load_pairs
-from tar_engine.training.protocols import INVERSION_STEPS, PROTOCOLS, Case, make_case
+from tar_engine.training.protocols import PROTOCOLS, Case, make_case
 from tar_engine.training.training_set import synthetic_pairs
 from tests.benchmarks.alignment import own_field
 
@@ -38,6 +38,7 @@ PEAKS_PX = 2.0, 4.0, 6.0
 RANGE_DEG = 10.0  # of the direction of range, from x and from -x
 RED_GREEN_BLUE = [3, 2, 1]  # bands of an S2L2A chip
 DEM_SIGMA_PX = 1.5  # a DEM of 30 m has no steps between its posts
+STEPS = 30  # of the inversion, a contraction by half or more
 Floats = npt.NDArray[np.float32]
 
 
@@ -122,7 +123,7 @@ def displaced(data: PatchPairs, heights: Sequence[Floats], *, told: bool) -> Ite
             direction = torch.tensor([math.cos(turn), math.sin(turn)], dtype=torch.float64)
             field = ReliefDisplacement(relief_m, direction * (peak_px / relief_m.abs().max()))
             source = grid
-            for _ in range(INVERSION_STEPS):
+            for _ in range(STEPS):
                 source = grid - field.at(source)[0]
             image = sample(data.sar[index][None].double(), source.view(1, side, side, 2))[0]
             sar = image.nan_to_num(0.0).round().to(torch.uint8).numpy()
