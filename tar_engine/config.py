@@ -96,6 +96,15 @@ class RivalConfig:
 
 
 @dataclass(frozen=True)
+class HeightConfig:
+    """What windows say of a known relief's displacement."""
+
+    noise_m: float = 0.3  # of heights in whole metres; relief that is not above it tells nothing
+    tolerance_px: float = 2.0  # residual that leaves a quarter of a window's weight
+    reweightings: int = 5
+
+
+@dataclass(frozen=True)
 class RefineConfig:
     """The refinement on low-level features: windows correlated in a neighbourhood."""
 
@@ -119,6 +128,7 @@ class RefineConfig:
         0.16,
     )  # correlation lost per px² off it
     smoothing_cells: tuple[float, ...] = (3.0, 2.0, 1.5, 0.7)  # sigma of the field's smoothing
+    heights: HeightConfig = field(default_factory=HeightConfig)
     near_share: float = 0.125  # of the longer side: within a smaller prior, which lets SAR turn by
     # 14 degrees at most, its features are made once and warped; 0 = off
     confirmed_px: float = 2.5  # a window that would move the answer by more does not confirm it

@@ -63,6 +63,49 @@ class Waves:
         return torch.stack(waves, dim=-1)
 
 
+@dataclass(frozen=True)
+class ReliefDisplacement:
+    """What relief displaces a radar image by: along one direction, in proportion to height.
+
+    height_m: (S, S) at the pixels, held at its border beyond. px_per_m: (2,), of dx and dy.
+    """
+
+    height_m: Tensor
+    px_per_m: Tensor
+
+    def at(self, xy: Tensor) -> Tensor:
+        """(1, N, 2) displacement at (N, 2) pixels."""
+        places = normalised_from_pixel(xy, *self.height_m.shape)[None, None]
+        heights = F.grid_sample(
+            self.height_m[None, None],
+            places,
+            mode="bicubic",
+            padding_mode="border",
+            align_corners=False,
+        )
+        return heights[0, 0, 0, :, None] * self.px_per_m[None, None]
+
+
+def draw_heights(
+    side_px: int, widest_px: float, resolved_px: float, generator: torch.Generator
+) -> Tensor:
+    """(side_px, side_px) float64 fractal relief, of no mean and a largest height of 1.
+
+    From hills as wide as `widest_px` down to what a DEM resolves (sigma of its smoothing), heights
+    fall with frequency as terrain's do, with a Hurst exponent of 0.8 (Turcotte, Fractals and Chaos
+    in Geology and Geophysics, 1997). Drawn twice as wide, so that opposite sides do not match.
+    """
+    whole = 2 * side_px
+    down, across = torch.fft.fftfreq(whole).double(), torch.fft.rfftfreq(whole).double()
+    frequency = torch.hypot(down[:, None], across[None])
+    noise = torch.randn(whole, whole, generator=generator, dtype=torch.float64)
+    resolved = torch.exp(-2 * (torch.pi * resolved_px * frequency) ** 2)
+    spectrum = torch.fft.rfft2(noise) * resolved / frequency.clamp_min(1 / widest_px) ** 1.8
+    heights = torch.fft.irfft2(spectrum, s=(whole, whole))[:side_px, :side_px]
+    heights = heights - heights.mean()
+    return heights / heights.abs().max()
+
+
 def invert_affine(affine: Tensor) -> Tensor:
     """Inverse of (..., 2, 3)."""
     linear = torch.linalg.inv(affine[..., :2])

@@ -9,7 +9,7 @@ images ─ normalise ─┬─ no prior: locate, by a search of rotations and sc
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from tar_engine.fields.fit import Fit, Verdict, fit
 from tar_engine.fields.matches import BatchMatches, Matches
 from tar_engine.fields.smoother import one_blas_thread
 from tar_engine.matching.burnt import without_burnt
+from tar_engine.matching.heights import Relief, beyond_plane
 from tar_engine.matching.locate import locate
 from tar_engine.matching.positions import ImagePair, SarPositions, pad_to_cells
 from tar_engine.matching.refine import confirm_matches, refine
@@ -56,12 +57,19 @@ class Registration:
     verdict: Verdict
 
     @classmethod
-    def of(cls, matches: Matches, fitted: Fit, height: int, width: int) -> Registration:
-        """The answer for an optical image of that size."""
+    def of(
+        cls,
+        matches: Matches,
+        fitted: Fit,
+        height: int,
+        width: int,
+        relief_m: npt.NDArray[np.float32] | None = None,
+    ) -> Registration:
+        """The answer for an optical image of that size, and of that relief where it is known."""
         field, verdict = fitted.field, fitted.verdict
         displacement = np.full((2, height, width), np.nan, np.float32)
         if verdict.accepted:
-            displacement = field.displacement(0, 0, width, height)
+            displacement = field.displacement(0, 0, width, height, relief_m)
         return cls(
             accepted=verdict.accepted,
             reason=verdict.reason,
@@ -119,6 +127,7 @@ class Registrar:
         sar: npt.ArrayLike,
         *,
         max_offset_px: float | None = None,
+        heights: npt.ArrayLike | None = None,
     ) -> Registration:
         """Register one pair.
 
@@ -127,6 +136,9 @@ class Registrar:
                 NaN marks nodata. Decibels, linear power and 8-bit stretches are all understood.
             max_offset_px: for georeferenced pairs of one grid: no displacement is larger, so the
                 global search is skipped.
+            heights: (H, W) metres on the optical image's pixels, NaN where unknown, above anything.
+                What relief displaces SAR by is then known in its pattern, and estimated as two
+                numbers.
 
         Raises:
             InputError: an argument of wrong shape or type, all nodata, or constant.
@@ -134,17 +146,24 @@ class Registrar:
         least_px = self.config.min_side_px
         optical_image = check_image(optical, "optical", least_px)
         sar_image = check_image(sar, "sar", least_px)
+        height, width = optical_image.shape[-2:]
+        height_m = None if heights is None else check_heights(heights, (height, width))
         with one_blas_thread():
-            matches, fitted = self._match_and_fit(optical_image, sar_image, max_offset_px)
-            return Registration.of(matches, fitted, *optical_image.shape[-2:])
+            matches, fitted = self._match_and_fit(optical_image, sar_image, max_offset_px, height_m)
+            relief_m = None if height_m is None else beyond_plane(height_m[None])[0].numpy()
+            return Registration.of(matches, fitted, height, width, relief_m)
 
     def _match_and_fit(
-        self, optical: Tensor, sar: Tensor, max_offset_px: float | None
+        self, optical: Tensor, sar: Tensor, max_offset_px: float | None, heights: Tensor | None
     ) -> tuple[Matches, Fit]:
         """Matches of (bands, H, W) and their fit; any rotation is tried if the usual ones fail."""
         for any_rotation in (False, True):
             batch = self.match_batch(
-                optical[None], sar[None], max_offset_px=max_offset_px, any_rotation=any_rotation
+                optical[None],
+                sar[None],
+                max_offset_px=max_offset_px,
+                any_rotation=any_rotation,
+                heights=None if heights is None else heights[None],
             )
             matches = batch.of_pair(0)
             fitted = fit(matches, self.config.fit)
@@ -164,6 +183,7 @@ class Registrar:
         any_rotation: bool = False,
         of_reference: Sensor = "optical",
         start: Tensor | None = None,
+        heights: Tensor | None = None,
     ) -> BatchMatches:
         """Match a batch of pairs, without a fit and without a verdict: locate, refine, confirm.
 
@@ -177,6 +197,7 @@ class Registrar:
                 held to radar, which needs a prior.
             start: (B, 2, rows, columns) float32 displacement (dx, dy) that is known beforehand, at
                 the centres of the cells of 16 px; the prior is then about what it leaves.
+            heights: (B, H, W) float32 metres on the optical images' pixels, see `register`.
 
         Returns:
             One match for every cell of 16 px of the optical images whose centre lies in them.
@@ -213,6 +234,9 @@ class Registrar:
             around = (0, columns - start.shape[-1], 0, rows - start.shape[-2])
             start = F.pad(start.to(self.device), around, mode="replicate")
             begun = positions = SarPositions(affine, start, config.cell_px)
+        if heights is not None:
+            relief = Relief.of(heights.to(self.device).float()).padded(*padded.shape[-2:])
+            positions = replace(positions, relief=relief)
         positions = refine(pair, positions, factors, config)
         matches = confirm_matches(pair, positions, config, self.config.rivals)
         if of_reference == "optical":
@@ -271,3 +295,19 @@ def check_image(image: npt.ArrayLike, name: str, min_side_px: int) -> Tensor:
     if all(np.ptp(band[valid]) == 0 for band in array):
         raise InputError(f"{name}: every pixel has the same value, there is nothing to match")
     return torch.from_numpy(array)
+
+
+def check_heights(heights: npt.ArrayLike, size: tuple[int, int]) -> Tensor:
+    """(H, W) float32 tensor of heights, NaN where unknown.
+
+    Raises:
+        InputError: they are no numbers, not of the optical image's size, or unknown everywhere.
+    """
+    array = np.asarray(heights)
+    if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
+        raise InputError(f"heights: dtype {array.dtype} is not a real number type")
+    if array.shape != size:
+        raise InputError(f"heights: shape {array.shape} is not {size}, the optical image's")
+    if not np.isfinite(array).any():
+        raise InputError("heights: every pixel is unknown (NaN or infinite)")
+    return torch.from_numpy(array.astype(np.float32))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 Float64 = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
 AT_ONCE = 2**16  # positions of which a field is told: each takes 0.7 kB while it is
 MARGIN = 2  # control points beyond the matches on each side, so that every cell has its 4 x 4
 
@@ -96,25 +97,35 @@ class Field:
 
     affine: (2, 3) float64, optical (x, y) -> sar (x, y).
     control: None, or (2, rows, columns) float64 displacement beyond the affine.
+    px_per_m: None, or (2,) float64 displacement (dx, dy) by a metre of relief, which is height
+        beyond a plane over the image. Of level ground the field is as if there were none.
     """
 
     kind: str  # "shift", "affine" or "smooth"
     affine: Float64
     lattice: ControlLattice | None = None
     control: Float64 | None = None
+    px_per_m: Float64 | None = None
 
-    def at(self, xy: Float64) -> Float64:
-        """Displacement (N, 2) float64 pixels at optical positions (N, 2)."""
+    def at(self, xy: Float64, relief_m: Float64 | None = None) -> Float64:
+        """Displacement (N, 2) float64 pixels at optical positions (N, 2), of relief (N,) metres."""
         displacement = xy @ self.affine[:, :2].T + self.affine[:, 2] - xy
         if self.lattice is not None and self.control is not None:
             control = self.control.reshape(2, -1).T
             for first in range(0, len(xy), AT_ONCE):
                 some = slice(first, first + AT_ONCE)
                 displacement[some] += self.lattice.basis(xy[some]) @ control
+        if self.px_per_m is not None and relief_m is not None:
+            displacement += relief_m[:, None] * self.px_per_m
         return displacement
 
-    def displacement(self, x0: int, y0: int, width: int, height: int) -> npt.NDArray[np.float32]:
-        """(2, height, width) float32 (dx, dy) at every pixel of a window of the optical grid."""
+    def displacement(
+        self, x0: int, y0: int, width: int, height: int, relief_m: Floats | None = None
+    ) -> Floats:
+        """(2, height, width) float32 (dx, dy) at every pixel of a window of the optical grid.
+
+        relief_m: (height, width) there, metres.
+        """
         x, y = np.arange(x0, x0 + width, dtype=float), np.arange(y0, y0 + height, dtype=float)
         linear = self.affine[:, :2] - np.eye(2)
         dense = (
@@ -128,6 +139,8 @@ class Field:
             rows, down = _dense_basis(*self.lattice.basis_y(y))
             control = np.ascontiguousarray(self.control[:, rows, columns])
             dense = dense + down @ control @ across.T
+        if self.px_per_m is not None and relief_m is not None:
+            dense = dense + self.px_per_m[:, None, None] * relief_m
         return dense.astype(np.float32)
 
     def within(self, x0: int, y0: int, width: int, height: int) -> Field:

@@ -21,7 +21,14 @@ from tar_engine.fields.consensus import draw_similarities, msac_support, polish_
 from tar_engine.fields.field import Field
 from tar_engine.fields.matches import Matches
 from tar_engine.fields.parts import Parts, SolveParts, one_by_one
-from tar_engine.fields.rungs import Rung, assign_folds, fit_rung, solve_affine, solve_shift
+from tar_engine.fields.rungs import (
+    Rung,
+    assign_folds,
+    fit_rung,
+    solve_affine,
+    solve_affine_and_relief,
+    solve_shift,
+)
 from tar_engine.fields.smoother import one_blas_thread
 
 Float64 = npt.NDArray[np.float64]
@@ -70,9 +77,12 @@ def fit(matches: Matches, config: FitConfig | None = None, solve: SolveParts = o
     seen = matches.select(used)
     if (too_few := _too_few(seen, config)) is not None:
         return Fit(Field("shift", np.eye(2, 3)), too_few, unseen_px)
-    rung = fit_ladder(seen, robust_affine(seen, config), config, solve)
+    px_per_m = find_relief(seen, config)
+    level = seen if px_per_m is None else seen.levelled(px_per_m)
+    rung = fit_ladder(level, robust_affine(level, config), config, solve)
+    field = replace(rung.field, px_per_m=px_per_m)
     unseen_px[used] = rung.unseen_px
-    return Fit(rung.field, _verdict(seen, rung.field, rung.unseen_px, config), unseen_px)
+    return Fit(field, _verdict(seen, field, rung.unseen_px, config), unseen_px)
 
 
 def judge(
@@ -128,6 +138,18 @@ def robust_affine(matches: Matches, config: FitConfig) -> Float64:
     votes = msac_support(hypotheses, *voters, tolerance_px)
     best = hypotheses[0, votes.argmax()][None]
     return np.asarray(polish_affine(best, optical, sar, weight, tolerance_px)[0].numpy())
+
+
+def find_relief(seen: Matches, config: FitConfig) -> Float64 | None:
+    """(2,) displacement by a metre of the matches' relief; None if without it unseen matches are
+    predicted as well."""
+    if (relief_m := seen.relief()) is None:
+        return None
+    start, fold = robust_affine(seen, config), assign_folds(seen.optical_xy, config)
+    kinds = partial(solve_affine, seen), partial(solve_affine_and_relief, seen, relief_m)
+    rungs = [fit_rung(kind, seen, fold, start, config) for kind in kinds]
+    chosen = simplest_sufficient([rung.unseen_px for rung in rungs], seen.confidence, config)
+    return rungs[chosen].field.px_per_m
 
 
 def fit_ladder(seen: Matches, start: Float64, config: FitConfig, solve: SolveParts) -> Rung:
@@ -207,6 +229,6 @@ def _verdict(seen: Matches, field: Field, residual: Float64, config: FitConfig) 
         return doubt
     close = known[known < config.far_px]
     expected = float(np.hypot(config.error_floor_px, config.error_factor * np.median(close)))
-    displacement = float(np.median(np.hypot(*field.at(seen.optical_xy).T)))
+    displacement = float(np.median(np.hypot(*field.at(seen.optical_xy, seen.relief()).T)))
     reason = f"{agreeing:.0%} of {len(seen)} matches agree on one {field.kind} field"
     return Verdict(True, reason, expected, len(seen), agreeing, displacement)

@@ -23,6 +23,7 @@ class Matches:
     would move it, pixels; infinite where there is nothing to see. rival_px: (N,) float64, how far
     off the images around it would fit as well, pixels; 0 where they share a pattern at the same
     pixels that may be all that fits; NaN where nowhere, None where no match has such a rival.
+    relief_m: (N,) float64, height beyond a plane over the image, metres; None where no one knows.
     """
 
     optical_xy: Float64
@@ -30,6 +31,7 @@ class Matches:
     confidence: Float64
     error_px: Float64
     rival_px: Float64 | None = None
+    relief_m: Float64 | None = None
 
     def __len__(self) -> int:
         return len(self.confidence)
@@ -43,6 +45,18 @@ class Matches:
     def rivals(self) -> Float64:
         """(N,) `rival_px`, NaN where there is none."""
         return np.full(len(self), np.nan) if self.rival_px is None else self.rival_px
+
+    def relief(self) -> Float64 | None:
+        """(N,) `relief_m`, 0 where unknown; None where it is of all."""
+        if self.relief_m is None or not np.isfinite(self.relief_m).any():
+            return None
+        return np.nan_to_num(self.relief_m)
+
+    def levelled(self, px_per_m: Float64) -> Matches:
+        """As SAR would show the ground without its relief, by (2,) what a metre displaces it."""
+        relief_m = self.relief()
+        assert relief_m is not None
+        return replace(self, sar_xy=self.sar_xy - relief_m[:, None] * px_per_m)
 
     def without_doubted(self) -> Matches:
         """Those with a rival lose their confidence."""
@@ -69,6 +83,7 @@ class Matches:
             self.confidence[chosen],
             self.error_px[chosen],
             self.rivals()[chosen],
+            None if self.relief_m is None else self.relief_m[chosen],
         )
 
     def shifted(self, dx: float, dy: float) -> Matches:
@@ -80,8 +95,8 @@ class Matches:
 class BatchMatches(NamedTuple):
     """`Matches` of a batch of pairs on the device that found them, cell by cell, row by row.
 
-    optical_xy, sar_xy: (B, N, 2) float32 pixels. confidence, error_px, rival_px: (B, N)
-    float32, the last NaN where there is no rival.
+    optical_xy, sar_xy: (B, N, 2) float32 pixels. confidence, error_px, rival_px, relief_m: (B, N)
+    float32; the last two NaN where there is no rival, and without heights.
     """
 
     optical_xy: Tensor
@@ -89,6 +104,7 @@ class BatchMatches(NamedTuple):
     confidence: Tensor
     error_px: Tensor
     rival_px: Tensor
+    relief_m: Tensor
 
     def of_pair(self, index: int) -> Matches:
         """One pair's matches as arrays on the host."""

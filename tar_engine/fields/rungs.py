@@ -85,13 +85,25 @@ def solve_shift(seen: Matches, weight: Float64) -> Solved:
 
 def solve_affine(seen: Matches, weight: Float64) -> Solved:
     """The affine of least squares."""
-    field = Field("affine", _weighted_affine(seen, weight))
+    affine, _ = _weighted_affine(seen, weight, ())
+    field = Field("affine", affine)
     return Solved(field, field.at(seen.optical_xy))
 
 
-def _weighted_affine(seen: Matches, weight: Float64) -> Float64:
+def solve_affine_and_relief(seen: Matches, relief_m: Float64, weight: Float64) -> Solved:
+    """The affine of least squares, and together with it what relief (N,), metres, adds to it."""
+    affine, px_per_m = _weighted_affine(seen, weight, (relief_m,))
+    field = Field("affine", affine, px_per_m=px_per_m[:, 0])
+    return Solved(field, field.at(seen.optical_xy, relief_m))
+
+
+def _weighted_affine(
+    seen: Matches, weight: Float64, beside: tuple[Float64, ...]
+) -> tuple[Float64, Float64]:
+    """(2, 3), and the coefficients (2, K) of K regressors (N,) beside it."""
     centre = np.average(seen.optical_xy, axis=0, weights=weight + 1e-12)
-    design = np.column_stack([seen.optical_xy - centre, np.ones(len(seen))])
+    design = np.column_stack([seen.optical_xy - centre, np.ones(len(seen)), *beside])
     root = np.sqrt(weight)[:, None]
     solution = np.linalg.lstsq(design * root, seen.sar_xy * root, rcond=None)[0].T
-    return np.column_stack([solution[:, :2], solution[:, 2] - solution[:, :2] @ centre])
+    linear, shift = solution[:, :2], solution[:, 2]
+    return np.column_stack([linear, shift - linear @ centre]), solution[:, 3:]

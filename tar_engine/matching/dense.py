@@ -21,7 +21,7 @@ from tar_engine.network.msfl import filter_separable, gaussian_kernel
 
 def estimate_smooth_offsets(
     optical: Tensor, sar: Tensor, reach_px: int, config: RefineConfig
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Offsets of roughly aligned features, for every cell of `config.dense_cell_px`.
 
     Args:
@@ -29,7 +29,8 @@ def estimate_smooth_offsets(
         reach_px: the largest offset looked for, each way.
 
     Returns:
-        (B, 2, rows, columns) SAR position minus optical position (dx, dy), pixels.
+        (B, 2, rows, columns) SAR position minus optical position (dx, dy), pixels; and (B, rows,
+        columns), how much the window of each cell has said of it.
     """
     cell_px = config.dense_cell_px
     products = correlate_cells(optical, sar, cell_px, reach_px)
@@ -44,9 +45,9 @@ def estimate_smooth_offsets(
         down = (lag - field[..., 1:]).square()[..., :, None]
         held = surfaces - coupling * (across + down).flatten(3)
         offset, best = find_subpixel_peak(held)
-        score = surfaces.gather(3, best[..., None]).clamp_min(0)
-        field = smooth_over_cells(offset, score * present[..., None], sigma_cells)
-    return field.permute(0, 3, 1, 2)
+        weight = surfaces.gather(3, best[..., None])[..., 0].clamp_min(0) * present
+        field = smooth_over_cells(offset, weight[..., None], sigma_cells)
+    return field.permute(0, 3, 1, 2), weight
 
 
 def smooth_over_cells(offset: Tensor, weight: Tensor, sigma_cells: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from tar_engine.coordinates import (
     pixel_grid,
 )
 from tar_engine.deformation import sample_weighted, shrink, stack_weight
+from tar_engine.matching.heights import Relief
 from tar_engine.matching.windows import subtract_mean
 from tar_engine.network.model import TarNetwork
 from tar_engine.network.msfl import Sensor, valid_mask
@@ -25,19 +26,27 @@ from tar_engine.network.msfl import Sensor, valid_mask
 
 @dataclass(frozen=True)
 class SarPositions:
-    """SAR positions of optical positions: affine(p) + beyond(p).
+    """SAR positions of optical positions: affine(p) + relief(p) + beyond(p).
 
     affine: (B, 2, 3) float32. beyond: None, or (B, 2, rows, columns) pixels beyond the affine, at
-    the centres of cells of `cell_px` full-size pixels that start at the image's corner.
+    the centres of cells of `cell_px` full-size pixels that start at the image's corner. relief:
+    of the whole image, where its heights are known.
     """
 
     affine: Tensor
     beyond: Tensor | None = None
     cell_px: float = 0.0
+    relief: Relief | None = None
+
+    def level(self) -> SarPositions:
+        """As if the ground were flat."""
+        return replace(self, relief=None)
 
     def at(self, optical_xy: Tensor) -> Tensor:
         """(B, N, 2) SAR pixels of optical pixels (N, 2) or (B, N, 2)."""
         sar_xy = apply_affine(self.affine, optical_xy)
+        if self.relief is not None:
+            sar_xy = sar_xy + self.relief.at(optical_xy)
         if self.beyond is None:
             return sar_xy
         batch, _, rows, columns = self.beyond.shape
@@ -61,6 +70,8 @@ class SarPositions:
         across = self.affine[:, :, 0, None] * x
         down = self.affine[:, :, 1, None] * y + self.affine[:, :, 2, None]
         sar_xy = across[:, :, None, :] + down[:, :, :, None]
+        if self.relief is not None:
+            sar_xy = sar_xy + self.relief.on_grid(height, width)
         if self.beyond is not None:
             rows, columns = self.beyond.shape[-2:]
             from_rows = cubic_weights(rows, height, sar_xy.device)

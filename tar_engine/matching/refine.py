@@ -63,7 +63,10 @@ def confirm_matches(
     if pair.of_reference == "optical":  # radar of one orbit shares all of its texture
         rival_px = find_rivals(features.optical, features.sar, rivals)[:, None].expand_as(rival_px)
     optical_xy = windows.centre_xy.expand_as(sar_xy)
-    return BatchMatches(optical_xy, sar_xy, confidence, error_px, rival_px)
+    relief_m = torch.full_like(confidence, torch.nan)
+    if positions.relief is not None:
+        relief_m = positions.relief.metres_at(windows.centre_xy)
+    return BatchMatches(optical_xy, sar_xy, confidence, error_px, rival_px, relief_m)
 
 
 def window_support(pair: ImagePair, affine: Tensor, config: RefineConfig) -> Tensor:
@@ -92,20 +95,24 @@ def update_by_windows(
     """
     averaged = (F.avg_pool2d(part, 2) for part in pair.features_at(positions, factor))
     windows = match_windows(*averaged, config.at_half_size()).at_full_size(2 * factor)
-    optical_xy, sar_xy, weight = window_positions(windows, positions)
+    optical_xy, sar_xy, weight = window_positions(windows, positions.level())
     cell_px = config.cell_px * factor
     tolerance_px = config.tolerance_cells * cell_px
     start, _ = consensus_affine(positions, optical_xy, sar_xy, weight, tolerance_px, config)
     affine = polish_affine(start, optical_xy, sar_xy, weight, tolerance_px)
     residual = sar_xy - apply_affine(affine, optical_xy)
+    (_, rows, columns), relief = windows.covered.shape, positions.relief
+    if relief is not None:
+        cells = cell_px, config.window_cells, config.heights
+        relief, residual = relief.learn(residual, weight, (rows, columns), *cells)
     squared_px = residual.square().sum(dim=-1, keepdim=True)
     trust = robust_weight(squared_px, config.beyond_tolerance * tolerance_px, weight[..., None])
     stacked = torch.cat([residual * trust, trust], dim=-1).transpose(1, 2)
     kernel = gaussian_kernel(config.beyond_smoothing_cells, stacked.device)
-    smooth = filter_separable(stacked.unflatten(2, windows.covered.shape[1:]), kernel, kernel)
+    smooth = filter_separable(stacked.unflatten(2, (rows, columns)), kernel, kernel)
     typical = trust.mean(dim=1)[..., None, None]
     beyond = smooth[:, :2] / (smooth[:, 2:] + config.beyond_pull * typical + 1e-9)
-    return SarPositions(affine, beyond, cell_px)
+    return SarPositions(affine, beyond, cell_px, relief)
 
 
 def update_by_field(
@@ -118,13 +125,17 @@ def update_by_field(
 ) -> SarPositions:
     """The positions moved by what all small windows together say of the pair as they warp it."""
     features = pair.features_at(positions, 1, exactly=exactly)
-    offset = estimate_smooth_offsets(features.optical, features.sar, reach_px, config)
-    rows, columns = offset.shape[-2:]
-    cell_px = config.dense_cell_px
-    centres = cell_centres(rows, columns, cell_px, offset.device)
-    sar_xy = positions.at(centres + offset.flatten(2).transpose(1, 2))
-    beyond = (sar_xy - apply_affine(positions.affine, centres)).transpose(1, 2)
-    return SarPositions(positions.affine, beyond.unflatten(2, (rows, columns)), cell_px)
+    offset, weight = estimate_smooth_offsets(features.optical, features.sar, reach_px, config)
+    shape, cell_px = (offset.shape[-2], offset.shape[-1]), config.dense_cell_px
+    centres = cell_centres(*shape, cell_px, offset.device)
+    sar_xy = positions.level().at(centres + offset.flatten(2).transpose(1, 2))
+    beyond = sar_xy - apply_affine(positions.affine, centres)
+    relief = positions.relief
+    if relief is not None:
+        cells = cell_px, config.dense_window_cells, config.heights
+        relief, beyond = relief.learn(beyond, weight.flatten(1), shape, *cells)
+    beyond = beyond.transpose(1, 2).unflatten(2, shape)
+    return SarPositions(positions.affine, beyond, cell_px, relief)
 
 
 def window_positions(

@@ -76,7 +76,9 @@ def evaluate(
 
 def register_case(registrar: Registrar, case: Case, protocol: Protocol) -> dict[str, Any]:
     """What became of one case, JSON-able."""
-    found = registrar.register(case.optical, case.sar, max_offset_px=case.max_offset_px)
+    found = registrar.register(
+        case.optical, case.sar, max_offset_px=case.max_offset_px, heights=case.heights
+    )
     error = grid_error(found.displacement, case) if found.accepted else float("inf")
     outcome = {
         "pair": case.name,
@@ -90,7 +92,7 @@ def register_case(registrar: Registrar, case: Case, protocol: Protocol) -> dict[
     }
     if case.deceit:
         outcome |= {"deceit": case.deceit, "max_offset_px": case.max_offset_px}
-    if protocol.field_waves:
+    if protocol.bends:
         outcome |= dense_shares(found.displacement, case)
     return outcome
 
@@ -110,7 +112,7 @@ def summarise(protocol: Protocol, cases: list[dict[str, Any]]) -> dict[str, Any]
         **{f"cmr@{t:g}": float((errors < t).mean()) for t in THRESHOLDS_PX},
         "within_twice_stated": within_twice_stated(own),
     }
-    if protocol.field_waves:
+    if protocol.bends:
         for key in (f"px<{t:g}" for t in DENSE_PX):
             figures[key] = float(np.mean([case[key] for case in own]))
     return figures

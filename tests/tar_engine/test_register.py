@@ -14,7 +14,7 @@ from tar_engine.deformation import AffineRange, invert_affine, random_affines
 from tar_engine.errors import InputError
 from tar_engine.matching.locate import describe_image, mask_cloud
 from tar_engine.network.msfl import normalise_with_nan
-from tar_engine.training.protocols import cover_with_cloud
+from tar_engine.training.protocols import PROTOCOLS, cover_with_cloud, make_case
 from tar_engine.training.synthesis import (
     BUILDING,
     FIELD,
@@ -25,6 +25,7 @@ from tar_engine.training.synthesis import (
     sar_image,
     synthetic_pair,
 )
+from tar_engine.training.training_set import synthetic_pairs
 from tests.support.pairs import warp_affine
 
 NOISE = np.random.default_rng(0)
@@ -363,3 +364,31 @@ def test_a_batch_answers_as_its_pairs_do(
     alone = registrar.match_batch(optical, sar, max_offset_px=prior, any_rotation=any_rotation)
     assert torch.allclose(both.sar_xy[:1], alone.sar_xy, atol=1e-3)
     assert torch.allclose(both.confidence[:1], alone.confidence, atol=1e-4)
+
+
+def test_known_heights_carry_relief_sharper_than_windows(registrar: Registrar) -> None:
+    """A drawn pair, whose truth is exact, so that the answer can be held to half a pixel."""
+    data = synthetic_pairs(1)
+    case = make_case(data, 0, PROTOCOLS["relief"])
+    errors = []
+    for heights in (case.heights, None):
+        found = registrar.register(case.optical, case.sar, heights=heights)
+        assert found.accepted
+        errors.append(np.nanmedian(np.hypot(*(found.displacement - case.displacement))))
+    assert errors[0] < 0.4
+    assert errors[0] < 0.7 * errors[1]
+
+
+@pytest.mark.parametrize(
+    ("heights", "said"),
+    [
+        (np.zeros((64, 255)), "heights: shape"),
+        (np.full((256, 256), np.nan), "heights: every pixel is unknown"),
+        (np.full((256, 256), "high"), "heights: dtype"),
+    ],
+)
+def test_heights_that_cannot_be_used_are_named(
+    registrar: Registrar, pair: tuple[np.ndarray, np.ndarray], heights: np.ndarray, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        registrar.register(*pair, heights=heights)

@@ -47,6 +47,32 @@ def test_terrain_is_fitted_as_a_smooth_field() -> None:
     assert (answer.unseen_px < 2).mean() == pytest.approx(0.8, abs=0.1)
 
 
+def test_relief_is_fitted_as_two_numbers_where_it_predicts_the_matches() -> None:
+    """Sharper than the spline's control points; the field without it stays an affine."""
+    xy = grid_xy()
+    relief_m = np.random.default_rng(3).normal(0, 20, len(xy))
+    matches = noisy_matches(xy, relief_m[:, None] * [0.1, -0.02] + 0.01 * xy, 0.2)
+    answer = fit(replace(matches, relief_m=relief_m))
+    assert answer.field.kind == "affine"
+    assert answer.field.px_per_m == pytest.approx([0.1, -0.02], abs=0.005)
+    assert answer.verdict.accepted
+    expected = relief_m[:, None] * [0.1, -0.02] + 0.01 * xy
+    assert np.abs(answer.field.at(xy, relief_m) - expected).max() < 0.4
+    blind = fit(matches)
+    assert blind.field.px_per_m is None
+    assert np.nanmedian(answer.unseen_px) < np.nanmedian(blind.unseen_px) / 2
+
+
+def test_relief_that_displaces_nothing_leaves_the_field_as_it_is() -> None:
+    xy = grid_xy()
+    matches = noisy_matches(xy, terrain(xy), 0.2)
+    blind = fit(matches)
+    for relief_m in (np.random.default_rng(4).normal(0, 20, len(xy)), np.full(len(xy), np.nan)):
+        answer = fit(replace(matches, relief_m=relief_m))
+        difference = answer.field.at(xy, np.nan_to_num(relief_m)) - blind.field.at(xy)
+        assert np.median(np.hypot(*difference.T)) < 0.1
+
+
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_random_matches_are_refused_with_a_reason(seed: int) -> None:

@@ -14,7 +14,8 @@ def shifted_batch(dx_of_pair: tuple[float, ...], rows: int, columns: int) -> Bat
     optical_xy = cell_centres(rows, columns, 16).expand(len(dx_of_pair), -1, 2)
     move = torch.tensor([[dx, 0.0] for dx in dx_of_pair])[:, None]
     sure = torch.ones(optical_xy.shape[:2])
-    return BatchMatches(optical_xy, optical_xy + move, sure, sure * 0.5, sure * torch.nan)
+    unknown = sure * torch.nan
+    return BatchMatches(optical_xy, optical_xy + move, sure, sure * 0.5, unknown, unknown)
 
 
 def test_one_pair_of_a_batch_is_its_own_as_float64_on_the_host() -> None:

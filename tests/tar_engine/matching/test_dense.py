@@ -26,7 +26,7 @@ def test_a_smooth_field_is_followed_where_windows_would_smear_it() -> None:
     config = RefineConfig()
     with torch.inference_mode():
         seen = [subtract_mean(network.low_level(image, "optical")) for image in (image, sar)]
-        offset = estimate_smooth_offsets(*seen, config.dense_search_px[0], config)
+        offset, _ = estimate_smooth_offsets(*seen, config.dense_search_px[0], config)
     truth = F.avg_pool2d(wave.permute(2, 0, 1)[None], 8)
     inner = (offset - truth)[..., 2:-2, 2:-2]
     assert inner.square().sum(dim=1).sqrt().median() < 0.4
@@ -35,6 +35,8 @@ def test_a_smooth_field_is_followed_where_windows_would_smear_it() -> None:
 def test_without_structure_nothing_moves() -> None:
     flat = torch.zeros(1, 4, 64, 48)
     config = RefineConfig()
-    offset = estimate_smooth_offsets(flat, flat, config.dense_search_px[0], config)
+    offset, weight = estimate_smooth_offsets(flat, flat, config.dense_search_px[0], config)
     assert offset.shape == (1, 2, 8, 6)
     assert not offset.any()
+    assert weight.shape == (1, 8, 6)
+    assert not weight.any()

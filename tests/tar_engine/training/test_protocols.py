@@ -19,6 +19,8 @@ CENTRE_PX = {  # displacement of the first pair's pixel (128, 128): dx, dy
     "large": (-13.0433, 20.4061),
     "extreme": (-2.9923, -19.9577),
     "elastic": (2.4819, -2.3764),
+    "relief": (5.4790, -1.2432),
+    "relief-blind": (5.4790, -1.2432),
     "cloudy": (-5.4895, -4.3823),
     "part": (47.8667, 48.5936),
     "foreign": (-20.0043, 9.4974),
@@ -74,7 +76,31 @@ def test_the_elastic_field_is_2_to_6_px_beyond_the_affine_mostly_along_x(
     assert max(np.nanmax(np.abs(np.gradient(part))) for part in beyond) < 1  # can be inverted
 
 
-@pytest.mark.parametrize("name", ["small", "large", "extreme", "elastic"])
+def test_relief_displaces_along_one_direction_near_x_by_the_heights_given(
+    data: PatchPairs,
+) -> None:
+    relief, blind = PROTOCOLS["relief"], PROTOCOLS["relief-blind"]
+    case, hidden = make_case(data, 0, relief), make_case(data, 0, blind)
+    assert np.array_equal(case.displacement, hidden.displacement, equal_nan=True)
+    assert np.array_equal(case.sar, hidden.sar)
+    assert hidden.heights is None
+    assert case.heights is not None
+    flat = make_case(data, 0, replace(relief, relief_peak_px=(0.0, 0.0))).displacement
+    beyond = case.displacement - flat
+    inside = np.isfinite(beyond[0])
+    assert 2 <= np.hypot(*beyond)[inside].max() <= 6
+    dx, dy = (part[inside] - part[inside].mean() for part in beyond)
+    assert np.corrcoef(dx, dy)[0, 1] ** 2 == pytest.approx(1, abs=1e-6)
+    assert dy.std() < np.tan(np.radians(relief.range_deg)) * dx.std()
+    heights = case.heights[inside]
+    per_m = np.polyfit(heights, dx, 1)[0]
+    left_m = dx / per_m - (heights - heights.mean())
+    assert left_m.std() == pytest.approx(relief.height_noise_m, rel=0.3)
+    assert 1 / 12 < np.hypot(1, dy.std() / dx.std()) * abs(per_m) * 1 < 1 / 5  # cotangent / 10 m
+    assert max(np.nanmax(np.abs(np.gradient(part))) for part in beyond) < 1  # can be inverted
+
+
+@pytest.mark.parametrize("name", ["small", "large", "extreme", "elastic", "relief"])
 def test_sar_sampled_at_the_true_displacement_is_the_source(data: PatchPairs, name: str) -> None:
     """A smooth picture comes back within the rounding and the two interpolations."""
     y, x = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
