@@ -62,12 +62,18 @@ def refine_candidates(
 ) -> Candidates:
     """The candidates again, each moved to the best of its neighbours between the steps tried."""
     batch, kept = candidates.score.shape
-    repeated = optical.repeat_interleave(kept, dim=0)
+    repeated, sar = (field.repeat_interleave(kept, dim=0) for field in (optical, sar))
     affine = candidates.affine.flatten(0, 1)
-    turned = warp_field(sar.repeat_interleave(kept, dim=0), affine)
+    turned = warp_field(sar, affine)
     near = neighbouring_maps(config, optical.device)
     found = correlate_hypotheses(repeated, turned, near[:, None], config, 1)
-    score, order = found.score.view(batch, kept).sort(dim=1, descending=True)
+    # What a candidate moves out of sight counts, as before it was moved: else those that leave
+    # little of the SAR image in sight would come first.
+    in_sight = turned.abs().square().sum(dim=(1, 2))
+    whole = warp_field(sar, about_centre(affine[..., :2], config.field_px))
+    share = in_sight / whole.abs().square().sum(dim=(1, 2)).clamp_min(1e-6)
+    score = found.score[:, 0] * share.clamp_max(1).sqrt()
+    score, order = score.view(batch, kept).sort(dim=1, descending=True)
     moved = compose_affine(affine, found.affine[:, 0]).view(batch, kept, 2, 3)
     return Candidates(moved.take_along_dim(order[..., None, None], dim=1), score)
 
@@ -125,7 +131,7 @@ def similarities_about_centre(turns: Tensor, scales: Tensor, side_px: int) -> Te
 
 def about_centre(linear: Tensor, side_px: int) -> Tensor:
     """(..., 2, 3) affines that leave the middle of an image where it is, of (..., 2, 2)."""
-    centre = torch.full((2, 1), (side_px - 1) / 2)
+    centre = torch.full((2, 1), (side_px - 1) / 2, device=linear.device)
     return torch.cat([linear, centre - linear @ centre], dim=-1)
 
 

@@ -23,6 +23,7 @@ from tar_engine.coordinates import apply_affine, pixel_grid
 from tar_engine.deformation import AffineRange, Waves, invert_affine, random_affines, sample
 from tar_engine.training.deceit import MARKS, PERIOD_PX, burn_in, lay_over
 from tar_engine.training.patches import PatchPairs
+from tar_engine.training.sparse import lay_plain
 
 INVERSION_STEPS = 100  # of the field, a contraction as long as its slope is below 1 px per px
 
@@ -44,6 +45,7 @@ class Protocol:
     field_waves: int = 0
     field_y_share: float = 0.0  # largest |dy| over largest |dx|
     cloud_share: float = 0.0  # of the optical image
+    plains: Sequence[str] = ()  # what ground all but a small part is laid under; one by the name
     part_px: int = 0  # side of the part of the optical image that is given, at any place
     foreign: bool = False  # another place's SAR: everything accepted is a false accept
     deceits: Sequence[str] = ()  # what is laid over both images; one of them by the pair's name
@@ -107,6 +109,9 @@ def make_case(data: PatchPairs, index: int, protocol: Protocol) -> Case:
     deceit = protocol.deceits[digest[7] % len(protocol.deceits)] if protocol.deceits else ""
     if deceit in PERIOD_PX:
         optical, sar = lay_over(optical, sar, deceit, protocol.foreign, generator)
+    if protocol.plains:
+        plain = protocol.plains[digest[7] % len(protocol.plains)]
+        optical, sar = lay_plain(optical, sar, plain, generator)
     if protocol.cloud_share:
         optical = cover_with_cloud(optical, protocol.cloud_share, generator)
 
