@@ -34,10 +34,10 @@ def read_pairs(path: Path) -> tuple[PatchPairs, tuple[str, ...]]:
 
 
 def season_pairs(folder: Path) -> tuple[PatchPairs, tuple[str, ...]]:
-    """Of each place `PLACE/MM_optical.tif`, `PLACE/MM_sar.tif`: each month's SAR, half a year apart.
+    """Each month's SAR of `PLACE/MM_{optical,sar}.tif` with the optical image of half a year away.
 
-    The optical image is that of half of the months later, the year being a circle: of twelve
-    months, twelve pairs. Bands are stretched to uint8, each by itself.
+    That is half of the months later, the year being a circle: twelve months are twelve pairs.
+    Bands are stretched to uint8, each by itself.
 
     A month whose SAR shows other ground than the place's months together is left out: pairs, and
     (N,) words of what was. Clouds are not masked, as nothing masks them for the engine either.
@@ -72,7 +72,9 @@ def read_months(place: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], list[str
         sar = [read_raster(place / f"{month}_sar.tif") for month in months]
         alike = alike_together(np.stack([image[0].numpy() for image in sar]))
     except (OSError, RasterioError, ValueError) as error:
-        raise InputError(f"{place}: no series of MM_optical.tif and MM_sar.tif ({error})") from error
+        raise InputError(
+            f"{place}: no series of MM_optical.tif and MM_sar.tif ({error})"
+        ) from error
     kept = {
         month: (stretched(one), stretched(other))
         for month, one, other, is_alike in zip(months, optical, sar, alike, strict=True)
@@ -98,4 +100,5 @@ def stretched(image: Tensor) -> Tensor:
     bands = image.float()
     low, high = torch.quantile(bands.flatten(1), torch.tensor(STRETCHED_TO), dim=1)[..., None, None]
     shares = (bands - low) / (high - low).clamp_min(1e-6)
-    return (1 + 254 * shares.clamp(0, 1)).round().to(torch.uint8)
+    counts: Tensor = 1 + 254 * shares.clamp(0, 1)
+    return counts.round().to(torch.uint8)

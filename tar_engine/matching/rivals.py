@@ -22,9 +22,7 @@ from tar_engine.config import RivalConfig
 from tar_engine.constants import made_once
 
 
-def find_rivals(
-    optical: Tensor, sar: Tensor, config: RivalConfig
-) -> tuple[Tensor, Tensor]:
+def find_rivals(optical: Tensor, sar: Tensor, config: RivalConfig) -> tuple[Tensor, Tensor]:
     """How far off SAR fits as well as where it is; and how sharply it fits there.
 
     Args:

@@ -23,9 +23,9 @@ PROTOCOL_NAMES = [
 ]  # fmt: skip
 OF_ONE_DATE = PROTOCOL_NAMES[:-1]  # season asks for pairs of two dates; of others it is large
 EVALUATE_EPILOG = """\
-PAIRS_DIR holds aligned pairs NAME_optical.webp (or .png) and NAME_sar.png of one size; or series of
-months, PLACE/MM_optical.tif and PLACE/MM_sar.tif: each month's SAR with the optical image of half a
-year later (--protocol season; SAR that shows other ground than the place's other months is left out).
+PAIRS_DIR holds aligned pairs NAME_optical.webp (or .png) and NAME_sar.png of one size; or series,
+PLACE/MM_optical.tif and PLACE/MM_sar.tif: each month's SAR with the optical image of half a year
+later, for --protocol season. A month whose SAR shows other ground than the others is left out.
 Each pair is warped in a way that its name and the protocol fix, then registered without knowing:
   small     shift +-8 px, scale +-2 %, rotation +-2 degrees (a georeferenced pair)
   large     scale 0.7 to 1.3, rotation +-35 degrees, translation 10 % (the paper's)
@@ -39,10 +39,11 @@ Each pair is warped in a way that its name and the protocol fix, then registered
   thick     cloudy, with 70 % of the optical image under cloud
   sparse    large, all but 8 to 15 % of the place under plain sea, snow or sand
   season    large, of pairs whose images are of two dates
-repeated and burnt come with a prior and without, with the place's own SAR and with another place's, which
-shares the lattice or the marks; `false` is the share of such wrong pairs that were accepted.
+repeated and burnt come with a prior and without, with the place's own SAR and with another place's,
+which shares the lattice or the marks; `false` is the share of such wrong pairs that were accepted.
 CMR@t is the share of pairs with a root mean square error below t pixels; a refusal is a failure.
->=3px is the share of pairs that were accepted with a larger error. px<t is the share of pixels with an error below t pixels.
+>=3px is the share of pairs that were accepted with an error of 3 px or more, and wrong therefore.
+px<t is the share of pixels with an error below t pixels.
 """
 TRAIN_EPILOG = """\
 examples:

@@ -38,7 +38,9 @@ def test_two_places_under_one_lattice_have_a_rival_one_period_off(
 ) -> None:
     optical = lattice(period_px) + 0.8 * one_place(seed)
     sar = lattice(period_px) + 0.8 * one_place(seed + 100)
-    assert find_rivals(optical, sar, CONFIG)[0].item() == pytest.approx(period_px, abs=CONFIG.cell_px)
+    assert find_rivals(optical, sar, CONFIG)[0].item() == pytest.approx(
+        period_px, abs=CONFIG.cell_px
+    )
 
 
 @settings(max_examples=8, deadline=None)
