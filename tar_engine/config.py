@@ -92,6 +92,10 @@ class RivalConfig:
     least_sharpness: float = 0.13
     sharp_share: float = 0.3  # of it, a rival's: 0.34 at most on one place, 0.31 at least on two
     blur_cells: float = 0.7  # sigma, of the latter
+    # Where little of the ground shows anything, or is free of cloud, windows are faint and the sum
+    # of all is not: their confidence grows in the measure that the answer is sharper than chance.
+    chance_sharpness: float = 0.09  # of unrelated images, hardly ever more: 0.08 at most of 71
+    most_gain: float = 2.0  # 1 = off
     faint: float = 0.05  # of the mean amplitude; weaker frequencies are not raised
 
 

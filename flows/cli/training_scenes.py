@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import rasterio
 import torch
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from torch import Tensor
 
 from tar_engine.coordinates import pixel_grid
@@ -43,7 +44,7 @@ def scene_pairs(folder: Path, side_px: int = 256) -> PatchPairs:
 
 def _aligned_scene(folder: Path, name: str, fit: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """(3, H, W) and (1, H, W) uint8, the SAR image resampled to where the optical one is."""
-    optical, sar = _read(folder / f"{name}_S2.tif"), _read(folder / f"{name}_S1.tif")
+    optical, sar = read_raster(folder / f"{name}_S2.tif"), read_raster(folder / f"{name}_S1.tif")
     coefficients = torch.tensor(fit["quadratic_fit"]["coefficients_dx_dy"], dtype=torch.float32)
     height, width = optical.shape[1:]
     xy = pixel_grid(height, width)
@@ -54,7 +55,9 @@ def _aligned_scene(folder: Path, name: str, fit: dict[str, Any]) -> tuple[Tensor
     return optical, moved.nan_to_num(0.0).round().clamp(0, 255).to(torch.uint8)
 
 
-def _read(file: Path) -> Tensor:
+def read_raster(file: Path) -> Tensor:
     """(bands, H, W) of a TIFF. Its compression may be one that only GDAL knows."""
-    with rasterio.open(file) as image:
-        return torch.from_numpy(image.read())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # where it lies is not asked
+        with rasterio.open(file) as image:
+            return torch.from_numpy(image.read())

@@ -192,7 +192,7 @@ def _verdict(seen: Matches, field: Field, residual: Float64, config: FitConfig) 
     """
     counted = np.isfinite(residual)
     known, weight = residual[counted], seen.confidence[counted]
-    if known.size == 0:
+    if not weight.any():
         return refuse("no match could be held out to test the fit", len(seen))
     agrees = known < config.agree_px
     agreeing = float(np.average(agrees, weights=weight))

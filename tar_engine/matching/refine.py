@@ -51,7 +51,8 @@ def confirm_matches(
 ) -> BatchMatches:
     """The positions at the cells of large windows, as far as these agree that they are right.
 
-    And whether SAR as a whole would fit as well elsewhere.
+    And whether SAR as a whole would fit as well elsewhere; where it fits as a whole, what single
+    windows say is worth more.
     """
     features = pair.features_at(positions, 1)
     windows = match_windows(*features, config)
@@ -61,7 +62,10 @@ def confirm_matches(
     sar_xy = positions.at(windows.centre_xy)
     rival_px = torch.full_like(confidence, torch.nan)
     if pair.of_reference == "optical":  # radar of one orbit shares all of its texture
-        rival_px = find_rivals(features.optical, features.sar, rivals)[:, None].expand_as(rival_px)
+        nearest_px, sharpness = find_rivals(features.optical, features.sar, rivals)
+        rival_px = nearest_px[:, None].expand_as(rival_px)
+        gain = (sharpness / rivals.chance_sharpness).clamp(1, rivals.most_gain)
+        confidence = (confidence * gain[:, None]).clamp_max(1)
     optical_xy = windows.centre_xy.expand_as(sar_xy)
     relief_m = torch.full_like(confidence, torch.nan)
     if positions.relief is not None:

@@ -22,8 +22,8 @@ from tar_engine.config import RivalConfig
 from tar_engine.constants import made_once
 
 
-def find_rivals(optical: Tensor, sar: Tensor, config: RivalConfig) -> Tensor:
-    """How far off SAR fits as well as where it is.
+def find_rivals(optical: Tensor, sar: Tensor, config: RivalConfig) -> tuple[Tensor, Tensor]:
+    """How far off SAR fits as well as where it is; and how sharply it fits there.
 
     Args:
         optical, sar: (B, C, H, W) float32 features of aligned images, 0 for nodata; H and W in
@@ -31,7 +31,7 @@ def find_rivals(optical: Tensor, sar: Tensor, config: RivalConfig) -> Tensor:
 
     Returns:
         (B,) distance of the nearest rival, to a cell, pixels; NaN where there is none. In a lattice
-        that is its period.
+        that is its period. And (B,) correlation with each frequency alike, in [-1, 1].
     """
     height, width = optical.shape[-2:]
     size = 2 * height // config.cell_px, 2 * width // config.cell_px
@@ -39,7 +39,7 @@ def find_rivals(optical: Tensor, sar: Tensor, config: RivalConfig) -> Tensor:
     of_there, of_energy_there, of_seen_there = spectra_of(sar, size, config)
     crossed = (of_here.conj() * of_there).sum(dim=1)
     typical = (energy(of_here) * energy(of_there)).sqrt()[:, 0]
-    floor = config.faint * typical.mean(dim=(1, 2), keepdim=True)
+    floor = config.faint * typical.mean(dim=(1, 2), keepdim=True).clamp_min(1e-6)
     levelled = crossed / torch.maximum(typical, floor) * blur_spectrum(size, config, optical.device)
     overlaps = torch.cat(
         [
@@ -65,7 +65,7 @@ def find_rivals(optical: Tensor, sar: Tensor, config: RivalConfig) -> Tensor:
     stands_out = largest(sharp, is_far & is_inner) < config.sharp_share * sharpness
     decided = stands_out & (sharpness >= config.least_sharpness)
     nearest = distance_px.masked_fill(~is_rival | decided, torch.inf).amin(dim=(1, 2))
-    return nearest.masked_fill(nearest.isinf(), torch.nan)
+    return nearest.masked_fill(nearest.isinf(), torch.nan), sharpness[:, 0, 0]
 
 
 def largest(surface: Tensor, there: Tensor) -> Tensor:

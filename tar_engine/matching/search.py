@@ -62,9 +62,17 @@ def refine_candidates(
 ) -> Candidates:
     """The candidates again, each moved to the best of its neighbours between the steps tried."""
     kept = candidates.score.shape[1]
-    turned = warp_field(sar.repeat_interleave(kept, dim=0), candidates.affine.flatten(0, 1))
+    affine = candidates.affine.flatten(0, 1)
+    repeated = sar.repeat_interleave(kept, dim=0)
+    turned = warp_field(repeated, affine)
     near = neighbouring_maps(config, optical.device)
     score, step = correlate_nearby(optical, turned.unflatten(0, (-1, kept)), near, config.near_px)
+    # What a candidate moves out of sight counts, as before it was moved: else those that leave
+    # little of the SAR image in sight would come first.
+    in_sight = turned.abs().square().sum(dim=(1, 2))
+    whole = warp_field(repeated, about_centre(affine[..., :2], config.field_px))
+    share = in_sight / whole.abs().square().sum(dim=(1, 2)).clamp_min(1e-6)
+    score = score * share.clamp_max(1).sqrt().view_as(score)
     score, order = score.sort(dim=1, descending=True)
     moved = compose_affine(candidates.affine, step)
     return Candidates(moved.take_along_dim(order[..., None, None], dim=1), score)
@@ -156,7 +164,7 @@ def similarities_about_centre(turns: Tensor, scales: Tensor, side_px: int) -> Te
 
 def about_centre(linear: Tensor, side_px: int) -> Tensor:
     """(..., 2, 3) affines that leave the middle of an image where it is, of (..., 2, 2)."""
-    centre = torch.full((2, 1), (side_px - 1) / 2)
+    centre = torch.full((2, 1), (side_px - 1) / 2, device=linear.device)
     return torch.cat([linear, centre - linear @ centre], dim=-1)
 
 

@@ -23,6 +23,7 @@ from tar_engine.training.protocols import PROTOCOLS, Case, Protocol, make_case
 GRID_PX = 16
 THRESHOLDS_PX = (1.0, 2.0, 3.0, 5.0)
 DENSE_PX = (1.0, 2.0, 3.0)
+WRONG_PX = 3.0  # root mean square error from which on an accepted pair is wrong
 STATED_PX = (0.0, 0.8, 1.0, 1.25, 1.5, 2.0, np.inf)  # classes of the reliability table
 
 
@@ -110,6 +111,7 @@ def summarise(protocol: Protocol, cases: list[dict[str, Any]]) -> dict[str, Any]
         **false,
         "median_px": float(np.median(errors)),
         **{f"cmr@{t:g}": float((errors < t).mean()) for t in THRESHOLDS_PX},
+        "wrong": share_wrong(own),
         "within_twice_stated": within_twice_stated(own),
     }
     if protocol.bends:
@@ -123,6 +125,11 @@ def share_accepted(cases: Sequence[dict[str, Any]]) -> float:
     return float(np.mean([case["accepted"] for case in cases]))
 
 
+def share_wrong(cases: Sequence[dict[str, Any]]) -> float:
+    """Of the cases, those with an answer that is off by `WRONG_PX` or more."""
+    return float(np.mean([case["accepted"] and case["error_px"] >= WRONG_PX for case in cases]))
+
+
 def within_twice_stated(cases: Sequence[dict[str, Any]]) -> float:
     """Share of the accepted cases whose true error is below twice the stated one."""
     accepted = [case for case in cases if case["accepted"]]
@@ -132,14 +139,20 @@ def within_twice_stated(cases: Sequence[dict[str, Any]]) -> float:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The summaries as a plain table; `false` is the share of foreign pairs that were accepted."""
-    head = ["protocol", "pairs", "false", "accepted", *(f"CMR@{t:g}" for t in THRESHOLDS_PX)]
+    """The summaries as a plain table.
+
+    `false` is the share of foreign pairs that were accepted; `>=3px` that of the others which were
+    accepted although wrong.
+    """
+    wrong = f">={WRONG_PX:g}px"
+    head = ["protocol", "pairs", "false", "accepted", wrong]
+    head += [f"CMR@{t:g}" for t in THRESHOLDS_PX]
     lines = [[*head, "median px", *(f"px<{t:g}" for t in DENSE_PX)]]
     for name, result in results["protocols"].items():
         false = result.get("false_accepts")
         line = [name, str(result["pairs"]), "" if false is None else f"{false:.1%}"]
         if "accepted" in result:
-            line.append(f"{result['accepted']:.1%}")
+            line += [f"{result['accepted']:.1%}", f"{result['wrong']:.1%}"]
             line += [f"{result[f'cmr@{t:g}']:.1%}" for t in THRESHOLDS_PX]
             line.append(f"{result['median_px']:.2f}")
         line += [f"{result[f'px<{t:g}']:.1%}" for t in DENSE_PX if f"px<{t:g}" in result]

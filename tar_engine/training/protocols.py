@@ -31,6 +31,7 @@ from tar_engine.deformation import (
 )
 from tar_engine.training.deceit import MARKS, PERIOD_PX, burn_in, lay_over
 from tar_engine.training.patches import PatchPairs
+from tar_engine.training.sparse import lay_plain
 
 PIXEL_M = 10.0
 INCIDENCE_DEG = (30.0, 45.0)  # of Sentinel-1's wide swath
@@ -60,6 +61,7 @@ class Protocol:
     height_noise_m: float = 0.0  # of the heights that are given, smooth as they are
     gives_heights: bool = False
     cloud_share: float = 0.0  # of the optical image
+    plains: Sequence[str] = ()  # what ground all but a small part is laid under; one by the name
     part_px: int = 0  # side of the part of the optical image that is given, at any place
     foreign: bool = False  # another place's SAR: everything accepted is a false accept
     deceits: Sequence[str] = ()  # what is laid over both images; one of them by the pair's name
@@ -133,6 +135,9 @@ def make_case(data: PatchPairs, index: int, protocol: Protocol) -> Case:
     deceit = protocol.deceits[digest[7] % len(protocol.deceits)] if protocol.deceits else ""
     if deceit in PERIOD_PX:
         optical, sar = lay_over(optical, sar, deceit, protocol.foreign, generator)
+    if protocol.plains:
+        plain = protocol.plains[digest[7] % len(protocol.plains)]
+        optical, sar = lay_plain(optical, sar, plain, generator)
     if protocol.cloud_share:
         optical = cover_with_cloud(optical, protocol.cloud_share, generator)
 

@@ -89,7 +89,7 @@ def test_train_packs_trains_and_validates(
     assert main(["train", str(pairs_dir), "--pack", str(packed)]) == 0
     assert "2 pairs packed" in capsys.readouterr().out
     assert load_pairs(packed).names == ("0001", "0002")
-    monkeypatch.setattr("flows.cli.commands.engine.PROTOCOL_NAMES", ["small"])  # all take too long
+    monkeypatch.setattr("flows.cli.commands.engine.OF_ONE_DATE", ["small"])  # all take too long
     words = ["train", str(packed), "--out", str(out), "--pairs", "4", "--batch", "2"]
     assert main([*words, "--device", "cpu", "--validate", str(pairs_dir)]) == 0
     checkpoint = load_checkpoint(out)

@@ -91,6 +91,16 @@ def test_too_few_matches_are_refused() -> None:
     assert "8 matches" in verdict.reason
 
 
+def test_matches_that_say_nothing_where_they_are_held_out_are_refused() -> None:
+    """As of a pair that only one corner decides."""
+    xy = grid_xy()
+    in_corner = (xy < 80).all(axis=1)
+    matches = replace(noisy_matches(xy, np.full_like(xy, 3.0), 0.0), confidence=1.0 * in_corner)
+    verdict = judge(matches, Field("shift", np.eye(2, 3)), np.where(in_corner, np.nan, 0.5))
+    assert not verdict.accepted
+    assert "held out" in verdict.reason
+
+
 def test_what_fits_as_well_elsewhere_is_refused_with_the_period() -> None:
     xy = grid_xy()
     sure = noisy_matches(xy, terrain(xy), 0.1)

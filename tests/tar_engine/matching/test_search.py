@@ -14,8 +14,10 @@ from tar_engine.config import SearchConfig
 from tar_engine.coordinates import apply_affine, compose_affine, pixel_grid
 from tar_engine.deformation import invert_affine
 from tar_engine.matching.search import (
+    Candidates,
     correlate_hypotheses,
     orientation_field,
+    refine_candidates,
     search_similarities,
     shrink_to_square,
     similarities_about_centre,
@@ -154,6 +156,21 @@ def test_a_part_of_the_optical_image_is_found_at_its_place(
     sar = moved(aligned[1][:1], whole)
     found = search_similarities(normalise_with_nan(part), sar, CONFIG, any_rotation=False)
     assert worst_px(found.affine[0, 0], truth, 176, 176) < 8
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_candidate_that_leaves_little_in_sight_does_not_come_first_for_that(seed: int) -> None:
+    """What is seen of the optical field is a corner, where noise has few places to agree."""
+    generator = torch.Generator().manual_seed(seed)
+    side = CONFIG.field_px
+    sar, noise = torch.randn(2, 1, side, side, generator=generator, dtype=torch.complex64)
+    optical = 0.4 * sar + noise
+    optical[:, : side // 2], optical[:, :, : side // 2] = 0, 0
+    here = torch.eye(2, 3)
+    away = torch.tensor([[1.0, 0.0, -0.6 * side], [0.0, 1.0, -0.6 * side]])
+    both = Candidates(torch.stack([away, here])[None], torch.ones(1, 2))
+    refined = refine_candidates(optical, sar, both, CONFIG)
+    assert torch.allclose(refined.affine[0, 0], here, atol=1e-4)
 
 
 def test_an_image_is_padded_with_nodata_to_a_square() -> None:

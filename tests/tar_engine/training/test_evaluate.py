@@ -80,7 +80,15 @@ def test_a_refusal_counts_as_an_infinite_error() -> None:
     told = summarise(PROTOCOLS["repeated"], [good, wrong, good, refused])
     assert (told["pairs"], told["accepted"], told["false_accepts"]) == (2, 1, 0.5)
     rows = table({"protocols": {"repeated": told}}).splitlines()
-    assert rows[1].split()[:4] == ["repeated", "2", "50.0%", "100.0%"]
+    assert rows[1].split()[:5] == ["repeated", "2", "50.0%", "100.0%", "0.0%"]
+
+
+def test_an_answer_that_is_far_off_counts_as_wrong_and_a_refusal_does_not() -> None:
+    cases = [
+        {"foreign": False, "accepted": accepted, "error_px": error_px, "expected_error_px": 1.0}
+        for accepted, error_px in ((True, 2.9), (True, 3.1), (False, float("inf")), (True, 0.5))
+    ]
+    assert summarise(PROTOCOLS["small"], cases)["wrong"] == 0.25
 
 
 def test_stated_errors_are_compared_with_the_true_ones() -> None:

@@ -26,6 +26,9 @@ CENTRE_PX = {  # displacement of the first pair's pixel (128, 128): dx, dy
     "foreign": (-20.0043, 9.4974),
     "repeated": (1.2198, 5.5255),
     "burnt": (12.2186, 12.1912),
+    "thick": (-1.3238, -7.6180),
+    "sparse": (10.6609, 12.7408),
+    "season": (8.8382, 10.1827),
 }
 
 
@@ -118,11 +121,14 @@ def test_sar_sampled_at_the_true_displacement_is_the_source(data: PatchPairs, na
     assert error.max() < 4
 
 
-def test_cloud_covers_two_fifths_of_the_optical_image(data: PatchPairs) -> None:
+@pytest.mark.parametrize(("name", "share"), [("cloudy", 0.4), ("thick", 0.7)])
+def test_cloud_covers_its_share_of_the_optical_image(
+    data: PatchPairs, name: str, share: float
+) -> None:
     for index in range(2):
-        case = make_case(data, index, PROTOCOLS["cloudy"])
+        case = make_case(data, index, PROTOCOLS[name])
         clouded = (case.optical != data.optical[index].numpy()).any(axis=0)
-        assert clouded.mean() == pytest.approx(0.4, abs=0.01)
+        assert clouded.mean() == pytest.approx(share, abs=0.01)
         assert case.optical[:, clouded].min() >= 200
     clear = make_case(data, 0, PROTOCOLS["large"])
     assert np.array_equal(clear.optical, data.optical[0].numpy())
