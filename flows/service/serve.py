@@ -22,7 +22,8 @@ from rich.console import Console
 
 from catalog.child_server import ending_with_parent, wait_for_answer
 from flows.plan.request import RequestError
-from flows.service.regions import load_regions
+from flows.service.alarms import check_addresses
+from flows.service.regions import load_notify, load_regions
 
 POOL = "regions"
 START_SECONDS = 180.0  # the first start makes the database
@@ -62,6 +63,8 @@ def serve(service: Service, console: Console) -> None:
     Raises `RequestError` for files that are missing or wrong, `ServeError` when a part fails.
     """
     load_regions(service.regions_file)
+    if (notify := load_notify(service.regions_file)) is not None:
+        check_addresses(notify)
     _check_port(service)
     environment = _environment(service)
     log = _log_file()
