@@ -27,8 +27,8 @@ FLOORS = {
         "register", "training",
     ),
     "flows": (
-        "progress", "cluster", "plan", "stages", "memory", "outcome", "report", "watch",
-        "tasks", "estimate_slot", "run_region", "register_region", "service", "cli",
+        "progress", "cluster", "plan", "stages", "memory", "outcome", "report", "tasks",
+        "estimate_slot", "run_region", "register_region", "service", "cli",
     ),
 }  # fmt: skip
 MOST_FILES = 12

@@ -19,10 +19,10 @@ from catalog.retention import old_days, oldest_kept, retire
 from flows.cluster.lease import region_lease
 from flows.register_region import register_region
 from flows.report import artifacts
+from flows.report.figures.freshness import look_at_newest_day
 from flows.service.alarms import NotTold, RegionNight, message_of, send
 from flows.service.history import Nights, due, look_back
 from flows.service.regions import Notify, Region, load_notify, load_regions
-from flows.watch.freshness import look_at_newest_day
 
 DAYS_BACK = 4  # archives deliver most scenes within three days
 MOST_DAYS_BACK = 60

@@ -36,6 +36,7 @@ class RunningService:
     output: Path
     region: DemoRegion
     store: Path
+    metrics_url: str
 
     @property
     def server_log(self) -> Path:
@@ -114,16 +115,18 @@ def served(folder: Path, region: DemoRegion) -> Iterator[RunningService]:
     regions, deployments = folder / "regions.yaml", folder / "prefect.yaml"
     regions.write_text(yaml.safe_dump(_regions(folder, region)))
     deployments.write_text(yaml.safe_dump(_deployments(region)))
-    port = free_port()
+    port, metrics_port = free_port(), free_port()
     output = folder / "output.txt"
     with output.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(port),
-             "--regions", str(regions), "--prefect-file", str(deployments)],
+             "--regions", str(regions), "--prefect-file", str(deployments),
+             "--metrics-port", str(metrics_port)],
             env=os.environ | {"PREFECT_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)},
             cwd=folder, stdout=file, stderr=file,
         )  # fmt: skip
-    service = RunningService(f"http://127.0.0.1:{port}", process, output, region, folder / "store")
+    urls = [f"http://127.0.0.1:{each}" for each in (port, metrics_port)]
+    service = RunningService(urls[0], process, output, region, folder / "store", urls[1])
     try:
         service.wait(lambda: "Prefect UI" in output.read_text(), "UI")
         yield service

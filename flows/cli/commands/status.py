@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from catalog.store.upkeep import Generation
+    from flows.report.figures.freshness import Freshness
     from flows.report.prices import Prices, RegionCost
-    from flows.watch.freshness import Freshness
 
 STATUS_EPILOG = """\
 Shares are of the day's pixels. Refused pairs and unfinished days are worth a look: a day without
@@ -41,8 +41,8 @@ def status(args: argparse.Namespace) -> int:
     """What lies in a store, and whether its regions are fresh."""
     from catalog import objects
     from catalog.store.upkeep import regions
+    from flows.report.figures.freshness import look_at_newest_day
     from flows.report.prices import load_prices, price_region
-    from flows.watch.freshness import look_at_newest_day
 
     prices, found = load_prices(args.prices), list_generations(args.store)
     rows = [_describe(each) for each in found]

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 import catalog
 from flows.cli.demo_region import DemoRegion
 from flows.cli.main import main
 from flows.plan.request import RegionRequest
+from flows.report.figures.metrics import OPEN_METRICS
 from tests.support.browser import needs_chromium, page_text
 from tests.support.service import RunningService, served
 
@@ -107,6 +110,15 @@ def test_a_dry_run_plans_and_writes_nothing(service: RunningService) -> None:
     state = service.ended(wrong)
     assert state["type"] == "FAILED"
     assert "end: 2024-06-15 is before start 2024-06-20" in state["message"]
+
+
+def test_figures_of_the_regions_are_served_to_prometheus(service: RunningService) -> None:
+    asked = httpx.get(f"{service.metrics_url}/metrics", headers={"Accept": OPEN_METRICS})
+    assert asked.headers["content-type"].startswith("application/openmetrics-text")
+    families = text_string_to_metric_families(asked.text)
+    told = {sample.name: sample for family in families for sample in family.samples}
+    assert told["tar_region_readable"].value == 1
+    assert told["tar_region_days"].labels == {"region": "night"}
 
 
 @pytest.mark.faults

@@ -26,11 +26,16 @@ class Freshness:
 
 def look_at_newest_day(region_url: str, region: str, today: date) -> Freshness:
     """How old the newest published day of a region is on `today`. Raises `StoreError`."""
+    _, newest = newest_of(region_url)
+    return Freshness(region, newest, None if newest is None else (today - newest).days)
+
+
+def newest_of(region_url: str) -> tuple[int, date | None]:
+    """How many days of a region are published, and the newest. Raises `StoreError`."""
     slots = published_slots(region_url)
     try:
-        newest = max(map(date.fromisoformat, slots), default=None)
+        return len(slots), max(map(date.fromisoformat, slots), default=None)
     except ValueError as error:
         raise StoreError(
             f"{region_url} holds an item that is named by no day: {error}", url=region_url
         ) from error
-    return Freshness(region, newest, None if newest is None else (today - newest).days)
