@@ -186,15 +186,22 @@ def _program(
 
 
 def _deploy(prefect_file: Path, environment: Mapping[str, str]) -> None:
-    """`prefect deploy --all`. Raises `ServeError` with its last words."""
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all",
-         "--prefect-file", str(prefect_file)],
-        env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-    )  # fmt: skip
-    if done.returncode != 0:
-        words = " ".join((done.stderr.strip() or done.stdout.strip()).split())
-        raise ServeError(f"the deployments of {prefect_file} were refused: {words[-600:]}")
+    """`prefect deploy --all`, and the automations beside it, if there are any.
+
+    Raises `ServeError` with the last words of what failed.
+    """
+    automations = prefect_file.with_name("automations.yaml")
+    commands = [("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file))]
+    if automations.exists():
+        commands.insert(0, ("flows.service.automations", str(automations)))
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode != 0:
+            words = " ".join((done.stderr.strip() or done.stdout.strip()).split())
+            raise ServeError(f"{command[-1]} was refused: {words[-600:]}")
 
 
 def _wait_for(url: str, name: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -15,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prefect.blocks.notifications import SlackWebhook
 from prefect.client.schemas.objects import FlowRun
+from prefect.server.schemas.schedules import CronSchedule
 from prefect.states import Cancelled, Completed, Failed, Running, Scheduled, State
 from pydantic import SecretStr
 
@@ -24,7 +27,8 @@ from flows.plan.request import RegionRequest
 from flows.service.backfill import cut_into_windows
 from flows.service.history import Nights
 from flows.service.history import due as due_of
-from flows.service.nightly import days_of
+from flows.service.nightly import DAYS_BACK, days_of
+from tests.support.infra import INFRA
 from tests.support.loopback import telling_endpoint
 from tests.support.regions import files_under
 
@@ -103,9 +107,29 @@ def test_of_several_nights_that_are_due_the_latest_is_carried_out_up_to_yesterda
     assert latest.successor is None
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     assert days_of(latest, 2) == (yesterday - timedelta(days=2 + 6), yesterday)
+    assert latest.before is not None
+    assert due_of(latest.before) == latest.others[-1].expected_start_time
     cancelled = night_due(nights_ago(5), (nights_ago(3), Cancelled()))
     assert cancelled.successor is None
     assert night_due(nights_ago(5), *late, scheduled=False).successor is None
+
+
+@pytest.mark.parametrize("month", [3, 10])
+def test_a_change_of_the_clocks_neither_skips_nor_doubles_a_night(month: int) -> None:
+    """By the schedule of infra/prefect.yaml: each day is once the last of a night."""
+    deployments = yaml.safe_load((INFRA / "prefect.yaml").read_text())["deployments"]
+    (asked,) = next(each["schedules"] for each in deployments if each["name"] == "nightly")
+    schedule, zone = CronSchedule(**asked), ZoneInfo(asked["timezone"])
+    for year in range(2020, 2035):
+        start = datetime(year, month, 22, tzinfo=UTC)  # clocks change on the month's last Sunday
+        due = asyncio.run(schedule.get_dates(14, start))
+        local = [moment.astimezone(zone) for moment in due]
+        assert len({moment.utcoffset() for moment in local}) == 2
+        assert {moment.time() for moment in local} == {time(3, 30)}
+        nights = [days_of(night_due(moment, scheduled=False), DAYS_BACK) for moment in due]
+        assert [end - timedelta(days=n) for n, (_, end) in enumerate(nights)] == [
+            start.date() - timedelta(days=1)
+        ] * len(due)
 
 
 @given(
@@ -176,25 +200,25 @@ def test_a_region_that_fails_keeps_no_other_from_its_turn_and_is_told_of(
 
     with telling_endpoint() as (address, messages):
         monkeypatch.setenv("TEST_NOTIFY", address)
-        assert night(content["regions"]) == 4
+        assert night(content["regions"], quiet_days=1) == 4
         told = capfd.readouterr().out
         assert told.startswith("Partial: 1 of 2 regions did not finish: broken: ")
         assert "no collection 'no-such-collection'" in told
         assert files_under(store / "good") == before
-        assert [night([good]), night([good])] == [0, 0]
         SlackWebhook(url=SecretStr(address)).save("ops")
-        block = "slack-webhook/ops"
-        assert night([good], quiet_days=1, urls_from=None, block=block) == 0
-    assert [each["type"] for each in messages] == ["warning", "success", "info"]
-    assert "broken: Failed: PlanError: " in messages[0]["message"]
-    assert "finished: 1 of 2 regions" in messages[0]["message"]
-    assert "the night before: Partial" in messages[1]["message"]
-    assert "good: Completed: " in messages[2]["message"]
-    assert "no new day for " in messages[2]["message"]
+        by_block = {"urls_from": None, "block": "slack-webhook/ops"}
+        assert night([good], **by_block) == 0
+    failed, well = messages
+    assert "broken: Failed: PlanError: " in failed["message"]
+    assert "  no new day for 1 days: the newest is 2024-06-14" in failed["message"]
+    assert "finished: 1 of 2 regions" in failed["message"]
+    assert well["title"].startswith("tar-pipeline: all is well again, 2024-06-10")
+    assert "the night before: Partial" in well["message"]
 
-    assert night([good], quiet_days=1, urls_from=None, block=block) == 0
-    told = "".join(capfd.readouterr())  # and it still says what it did
-    assert f"nobody was told: block {block} took no message" in told
+    assert night([good], quiet_days=1, **by_block) == 0
+    told = "".join(capfd.readouterr())
+    assert told.startswith("Quiet: regions: 1, 2024-06-10 to 2024-06-15; good: no new day for 1")
+    assert "nobody was told: block slack-webhook/ops took no message" in told
     database = Path(os.environ["PREFECT_HOME"]).glob("*.db*")
     assert "S3CRET" not in told
     assert b"S3CRET" not in b"".join(path.read_bytes() for path in database)
