@@ -42,6 +42,13 @@ def test_both_deployments_are_there(service: RunningService) -> None:
     assert form["request.start"]["format"] == "date"
 
 
+def test_the_automations_are_there(service: RunningService) -> None:
+    (ending,) = service.api("POST", "/automations/filter", {}).json()
+    assert ending["name"] == "runs without a sign of life"
+    assert ending["enabled"]
+    assert [action["state"] for action in ending["actions"]] == ["CRASHED"]
+
+
 def test_every_field_of_a_request_is_in_the_form(service: RunningService) -> None:
     fields = {f"request.{name}" for name in RegionRequest.model_fields}
     form = form_of(service.deployment("on-demand"))
