@@ -191,7 +191,9 @@ def _deploy(prefect_file: Path, environment: Mapping[str, str]) -> None:
     Raises `ServeError` with the last words of what failed.
     """
     automations = prefect_file.with_name("automations.yaml")
-    commands = [("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file))]
+    commands: list[tuple[str, ...]] = [
+        ("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file))
+    ]
     if automations.exists():
         commands.insert(0, ("flows.service.automations", str(automations)))
     for command in commands:
