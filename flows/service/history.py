@@ -47,7 +47,7 @@ class Nights:
         if not self.this.auto_scheduled:
             return None
         later = [run for run in self.others if run.auto_scheduled and due(run) > due(self.this)]
-        return next((run for run in later if state_of(run) != "CANCELLED"), None)
+        return next((run for run in later if state_of(run) not in ("CANCELLED", "CRASHED")), None)
 
     def _earlier(self) -> list[FlowRun]:
         return [run for run in self.others if due(run) <= due(self.this)]
