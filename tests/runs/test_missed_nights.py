@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,8 @@ def test_a_run_that_is_cancelled_ends_with_all_its_processes_and_a_new_one_conti
 @pytest.mark.faults
 def test_nights_of_a_service_that_was_down_are_made_up_for_once(service: RunningService) -> None:
     let_nights_start(service, True)
-    time.sleep(10)  # until the server has scheduled them
+    soon = datetime.now(UTC) + timedelta(minutes=10)
+    service.wait(lambda: len(nights_due_by(service, soon)) >= 4, "scheduled nights")
     stop(service)
     down = datetime.now(UTC)
     time.sleep(DOWN_SECONDS)
