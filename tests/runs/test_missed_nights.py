@@ -109,6 +109,7 @@ def test_a_run_that_died_with_its_machine_is_ended_with_its_reason(service: Runn
             each.kill()
     psutil.wait_procs(everything, timeout=20)
     running = started_again(service)
+    let_nights_start(running, False)
     try:
         assert running.run(run_id)["state_type"] == "RUNNING"
         assert len(running.api("POST", "/automations/filter", {}).json()) == 1

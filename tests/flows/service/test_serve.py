@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 import catalog
@@ -18,6 +19,7 @@ from flows.cli.demo_region import DemoRegion
 from flows.cli.main import main
 from flows.plan.request import RegionRequest
 from flows.report.figures.metrics import OPEN_METRICS
+from flows.service.automations import renew_automations
 from tests.support.browser import needs_chromium, page_text
 from tests.support.service import RunningService, served
 
@@ -47,6 +49,9 @@ def test_the_automations_are_there(service: RunningService) -> None:
     assert ending["name"] == "runs without a sign of life"
     assert ending["enabled"]
     assert [action["state"] for action in ending["actions"]] == ["CRASHED"]
+    with temporary_settings({PREFECT_API_URL: f"{service.url}/api"}):
+        renew_automations(service.output.with_name("automations.yaml"))
+    assert service.api("POST", "/automations/filter", {}).json() == [ending]
 
 
 def test_every_field_of_a_request_is_in_the_form(service: RunningService) -> None:
