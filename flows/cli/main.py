@@ -25,7 +25,8 @@ from flows.cli.commands.providers import describe_providers
 from flows.cli.commands.retire import describe_retire
 from flows.cli.commands.run import describe_run
 from flows.cli.commands.service import describe_backfill, describe_nightly, describe_serve
-from flows.cli.commands.upkeep import describe_prune, describe_status, describe_verify
+from flows.cli.commands.status import describe_status
+from flows.cli.commands.upkeep import describe_prune, describe_verify
 from flows.cli.terminal import (
     FAILED,
     INTERRUPTED,

@@ -1,4 +1,4 @@
-"""What a run leaves beside its mosaic: a page per day, a picture, and last of all report.json."""
+"""What a run leaves beside its mosaic: a page per day, a picture, figures, and last report.json."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan
 from flows.progress import Stopwatch
 from flows.report.drift import Step, find_recent_steps
+from flows.report.figures import metrics
 from flows.report.preview import draw_preview
 from flows.report.report import compile_report, load_earlier_outcomes
 from flows.report.schema import Report, encode_report
@@ -57,7 +58,12 @@ def report_is_missing(plan: Plan) -> bool:
 
 
 def save_report(mosaic_url: str, report: Report, picture: bytes | None) -> None:
-    """Put report.json, and preview.png if there is one, beside the mosaic. Raises `StoreError`."""
+    """Put report.json, its figures, and preview.png if there is one, beside the mosaic.
+
+    Raises `StoreError`.
+    """
     if picture is not None:
         objects.put(f"{mosaic_url}/preview.png", picture)
+    figures = metrics.figures_with(mosaic_url, report.region, report)
+    objects.put(f"{mosaic_url}/{metrics.FILE}", metrics.encode_metrics([figures]))
     objects.put(f"{mosaic_url}/report.json", encode_report(report))

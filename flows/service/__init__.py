@@ -2,5 +2,7 @@
 
 `nightly` goes through the regions file that `regions` reads, `on_demand` is one region by hand in
 the UI, `backfill` the days of the past, `serve` the server and worker that host them on one
-machine. They may import `register_region` and all below it; only `cli` imports them.
+machine. `history` is what Prefect remembers of earlier nights, `alarms` what people are told of
+one, `automations` what Prefect does by itself. They may import `register_region` and all below it;
+only `cli` imports them.
 """

@@ -1,4 +1,4 @@
-"""The regions file: what is registered every night, one entry per region.
+"""The regions file: what is registered every night, one entry per region; and who is told of it.
 
 Each entry, on top of the file's defaults, has to make a valid `RegionRequest`; so a mistake is
 found when the file is read, and one sentence names the file, the region and the field.
@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import shapely
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from shapely.errors import ShapelyError
 
 from catalog.longitudes import as_geojson_has_it, facing, in_one_piece
@@ -26,6 +26,34 @@ ANY_DAY = date(2000, 1, 1)
 SLOTS = "both"  # where the file does not say: a night shows what there is, through clouds too
 
 
+class Notify(BaseModel):
+    """Who is told of a night that went wrong, and when silence of an archive is wrong too.
+
+    Addresses hold secrets, so the file only says where they are.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    urls_from: str | None = Field(
+        None, pattern="^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Name of the environment variable that holds apprise URLs.",
+    )  # fmt: skip
+    block: str | None = Field(
+        None, pattern="^[a-z0-9-]+/[a-z0-9-]+$",
+        description="A notification block of Prefect, as BLOCK-TYPE/NAME.",
+    )  # fmt: skip
+    quiet_days: int | None = Field(
+        None, ge=1, strict=True,
+        description="A region without a new day for so many days is told of.",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _leads_to_someone(self) -> Self:
+        if (self.urls_from is None) == (self.block is None):
+            raise ValueError("give one of urls_from and block")
+        return self
+
+
 class RegionsFile(BaseModel):
     """The outline of the file; what stands inside is checked as a `RegionRequest`."""
 
@@ -33,6 +61,7 @@ class RegionsFile(BaseModel):
 
     defaults: dict[str, Any] = Field({}, description="Fields that regions share.")
     regions: list[dict[str, Any]] = Field(min_length=1, description="One entry per region.")
+    notify: Notify | None = Field(None, description="Who is told of a night that went wrong.")
 
 
 @dataclass(frozen=True)
@@ -54,21 +83,7 @@ def load_regions(path: Path, only: Sequence[str] = ()) -> tuple[Region, ...]:
 
     Raises `RequestError`: one sentence that names the file, the region and the field.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        outline = RegionsFile.model_validate(content)
-    except OSError as error:
-        raise RequestError(f"regions file {path}: {error.strerror or error}") from error
-    except yaml.MarkedYAMLError as error:
-        # Its own words quote the line, and that may hold what must not be shown.
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise RequestError(f"regions file {path} is not YAML: {error.problem}{line}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RequestError(f"regions file {path} is not YAML: {error}") from None
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in problem["loc"]) or "its top"
-        raise RequestError(f"regions file {path}: {field}: {problem['msg']}") from error
+    outline = _read_outline(path)
     regions = tuple(
         _region(path, outline.defaults, entry, number)
         for number, entry in enumerate(outline.regions, start=1)
@@ -81,6 +96,29 @@ def load_regions(path: Path, only: Sequence[str] = ()) -> tuple[Region, ...]:
             f"regions file {path} has no region {', '.join(unknown)}; it has {', '.join(names)}"
         )
     return tuple(region for region in regions if not only or region.name in only)
+
+
+def load_notify(path: Path) -> Notify | None:
+    """Who is told of a night, None where the file does not say. Raises `RequestError`."""
+    return _read_outline(path).notify
+
+
+def _read_outline(path: Path) -> RegionsFile:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return RegionsFile.model_validate(content)
+    except OSError as error:
+        raise RequestError(f"regions file {path}: {error.strerror or error}") from error
+    except yaml.MarkedYAMLError as error:
+        # Its own words quote the line, and that may hold what must not be shown.
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise RequestError(f"regions file {path} is not YAML: {error.problem}{line}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RequestError(f"regions file {path} is not YAML: {error}") from None
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in problem["loc"]) or "its top"
+        raise RequestError(f"regions file {path}: {field}: {problem['msg']}") from error
 
 
 def _region(

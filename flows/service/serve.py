@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from prometheus_client import start_http_server
 from rich.console import Console
 
 from catalog.child_server import ending_with_parent, wait_for_answer
 from flows.plan.request import RequestError
-from flows.service.regions import load_regions
+from flows.report.figures.metrics import RegionFigures
+from flows.service.alarms import check_addresses
+from flows.service.regions import ANY_DAY, Region, load_notify, load_regions
 
 POOL = "regions"
 START_SECONDS = 180.0  # the first start makes the database
@@ -48,6 +51,8 @@ class Service:
     """How many flow runs may go at once."""
     prefect_file: Path
     regions_file: Path
+    metrics_port: int | None = None
+    """Where Prometheus finds the regions' figures, on the same host; None for nowhere."""
 
     @property
     def url(self) -> str:
@@ -61,13 +66,17 @@ def serve(service: Service, console: Console) -> None:
 
     Raises `RequestError` for files that are missing or wrong, `ServeError` when a part fails.
     """
-    load_regions(service.regions_file)
-    _check_port(service)
+    regions = load_regions(service.regions_file)
+    if (notify := load_notify(service.regions_file)) is not None:
+        check_addresses(notify)
+    for port in (service.port, service.metrics_port):
+        if port is not None:
+            _check_port(service.host, port)
     environment = _environment(service)
     log = _log_file()
     address = ("--host", service.host, "--port", str(service.port))
     work = ("--pool", POOL, "--type", "process", "--limit", str(service.runs))
-    with _stop_signals():
+    with _stop_signals(), _metrics(service, regions):
         try:
             with _program(("server", "start", *address), environment, log) as server:
                 _wait_for(f"{service.url}/api/health", "server", server, log)
@@ -80,16 +89,31 @@ def serve(service: Service, console: Console) -> None:
             console.print("Stopped. Runs that were going continue when they are started again.")
 
 
-def _check_port(service: Service) -> None:
+def _check_port(host: str, port: int) -> None:
     """Another server that answers there must not be taken for ours."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((service.host, service.port))
+            probe.bind((host, port))
         except OSError as error:
-            raise RequestError(
-                f"port: {service.host}:{service.port} cannot be served: {error.strerror}"
-            ) from error
+            raise RequestError(f"port: {host}:{port} cannot be served: {error.strerror}") from error
+
+
+@contextmanager
+def _metrics(service: Service, regions: Sequence[Region]) -> Iterator[None]:
+    """The figures of the regions, for as long as the block, if they are asked for."""
+    if service.metrics_port is None:
+        yield
+        return
+    days = ANY_DAY, ANY_DAY  # of a request, the store and the name are wanted
+    places = [(region.request(*days).store, region.name) for region in regions]
+    server, thread = start_http_server(service.metrics_port, service.host, RegionFigures(places))
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def _environment(service: Service) -> dict[str, str]:
@@ -162,15 +186,24 @@ def _program(
 
 
 def _deploy(prefect_file: Path, environment: Mapping[str, str]) -> None:
-    """`prefect deploy --all`. Raises `ServeError` with its last words."""
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all",
-         "--prefect-file", str(prefect_file)],
-        env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-    )  # fmt: skip
-    if done.returncode != 0:
-        words = " ".join((done.stderr.strip() or done.stdout.strip()).split())
-        raise ServeError(f"the deployments of {prefect_file} were refused: {words[-600:]}")
+    """`prefect deploy --all`, and the automations beside it, if there are any.
+
+    Raises `ServeError` with the last words of what failed.
+    """
+    automations = prefect_file.with_name("automations.yaml")
+    commands: list[tuple[str, ...]] = [
+        ("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file))
+    ]
+    if automations.exists():
+        commands.insert(0, ("flows.service.automations", str(automations)))
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode != 0:
+            words = " ".join((done.stderr.strip() or done.stdout.strip()).split())
+            raise ServeError(f"{command[-1]} was refused: {words[-600:]}")
 
 
 def _wait_for(url: str, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -197,11 +230,17 @@ def _last_words(log: Path) -> str:
 
 
 def _print_addresses(service: Service, console: Console) -> None:
+    metrics = (
+        f"  metrics    http://{service.host}:{service.metrics_port}/metrics\n"
+        if service.metrics_port is not None
+        else ""
+    )
     console.print(
         f"[bold]Prefect UI[/]   {service.url}\n"
         f"  nightly    {service.url}/deployments?name=nightly   every region of "
         f"{service.regions_file}\n"
         f"  on-demand  one region by hand: open it in the UI and choose Run\n"
+        f"{metrics}"
         f"Ctrl-C stops server and worker.",
         highlight=False,
         soft_wrap=True,

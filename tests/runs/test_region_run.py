@@ -174,7 +174,7 @@ def test_another_store_gets_the_same_bytes_from_one_plan_and_one_prefect_run(
     assert run.state is not None
     assert (run.state.type, run.state.name) == (StateType.COMPLETED, "Completed")
     assert run.state.message == f"registered: {tmp_path}/demo"
-    told = {"demo/report.json"}  # it tells of seconds and of where the store is
+    told = {"demo/report.json", "demo/metrics.prom"}  # of seconds, and of where the store is
     first, second = files_under(store), files_under(tmp_path)
     assert first.keys() == second.keys()
     for name in first.keys() - told:

@@ -31,7 +31,7 @@ from tests.support.object_store import Swift, aws_environment, contents, new_buc
 from tests.support.regions import request_of
 from tests.support.scenes import REAL_ITEMS, needs_real_data
 
-TOLD = ("report.json",)  # it tells of seconds and of where the store is
+TOLD = ("report.json", "metrics.prom")  # they tell of seconds and of where the store is
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ if __name__ == "__main__":
     result = register_region(RegionRequest.model_validate_json(sys.argv[1]))
     sys.exit(result.ending != "Completed")
 """
-TELLS_OF_THE_RUN = "report.json"  # seconds, and where the store is
+TELLS_OF_THE_RUN = ("report.json", "metrics.prom")  # seconds, and where the store is
 CUBE = "/cube/"  # its objects have names and times of their own
 
 

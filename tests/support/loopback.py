@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
+from typing import Any
 
 
 @contextmanager
@@ -33,3 +35,20 @@ def answer(
         handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(body)
+
+
+@contextmanager
+def telling_endpoint() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """An address that apprise knows, its password S3CRET; and what is sent there."""
+    told: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            answer(self, 200, b"")
+
+        def log_message(self, *_: object) -> None:
+            """Not to standard error."""
+
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as host:
+        yield f"json://me:S3CRET@{host}/hook", told

@@ -36,6 +36,7 @@ class RunningService:
     output: Path
     region: DemoRegion
     store: Path
+    metrics_url: str
 
     @property
     def server_log(self) -> Path:
@@ -111,28 +112,52 @@ class RunningService:
 @contextmanager
 def served(folder: Path, region: DemoRegion) -> Iterator[RunningService]:
     """The service for the length of the block, with a home of its own."""
-    regions, deployments = folder / "regions.yaml", folder / "prefect.yaml"
-    regions.write_text(yaml.safe_dump(_regions(folder, region)))
-    deployments.write_text(yaml.safe_dump(_deployments(region)))
-    port = free_port()
-    output = folder / "output.txt"
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(port),
-             "--regions", str(regions), "--prefect-file", str(deployments)],
-            env=os.environ | {"PREFECT_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)},
-            cwd=folder, stdout=file, stderr=file,
-        )  # fmt: skip
-    service = RunningService(f"http://127.0.0.1:{port}", process, output, region, folder / "store")
+    (folder / "regions.yaml").write_text(yaml.safe_dump(_regions(folder, region)))
+    (folder / "prefect.yaml").write_text(yaml.safe_dump(_deployments(region)))
+    (folder / "automations.yaml").write_text(yaml.safe_dump(_automations()))
+    ports = free_port(), free_port()
+    service = start_service(folder, region, ports)
     try:
-        service.wait(lambda: "Prefect UI" in output.read_text(), "UI")
         yield service
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        finally:
-            process.kill()
+        stop(service)
+
+
+def start_service(folder: Path, region: DemoRegion, ports: tuple[int, int]) -> RunningService:
+    """The service of a folder in which its files lie, once it is there."""
+    output = folder / "output.txt"
+    home = {"PREFECT_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)}
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(ports[0]),
+             "--regions", str(folder / "regions.yaml"),
+             "--prefect-file", str(folder / "prefect.yaml"), "--metrics-port", str(ports[1])],
+            env=os.environ | home | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"},
+            cwd=folder, stdout=file, stderr=file,
+        )  # fmt: skip
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    service = RunningService(urls[0], process, output, region, folder / "store", urls[1])
+    try:
+        service.wait(lambda: "Prefect UI" in output.read_text(), "UI")
+    except BaseException:
+        stop(service)
+        raise
+    return service
+
+
+def started_again(service: RunningService) -> RunningService:
+    """The same service once more, after its end: same files, same home, same addresses."""
+    ports = [int(url.rpartition(":")[2]) for url in (service.url, service.metrics_url)]
+    return start_service(service.output.parent, service.region, (ports[0], ports[1]))
+
+
+def stop(service: RunningService) -> None:
+    """Ask it to end, and see to it."""
+    service.process.send_signal(signal.SIGTERM)
+    try:
+        service.process.wait(60)
+    finally:
+        service.process.kill()
 
 
 def _regions(folder: Path, region: DemoRegion) -> dict[str, Any]:
@@ -151,4 +176,11 @@ def _deployments(region: DemoRegion) -> dict[str, Any]:
     nightly = next(each for each in content["deployments"] if each["name"] == "nightly")
     nightly["parameters"] |= {"until": region.end, "days_back": 14}
     nightly["schedules"][0]["cron"] = "* * * * *"
+    return dict(content)
+
+
+def _automations() -> dict[str, Any]:
+    """The repository's own, but for a shorter patience."""
+    content = yaml.safe_load((ROOT / "infra" / "automations.yaml").read_text())
+    content["automations"][0]["trigger"]["within"] = 90
     return dict(content)

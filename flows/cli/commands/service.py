@@ -40,7 +40,10 @@ def serve(args: argparse.Namespace) -> int:
     for name, file in {"prefect-file": args.prefect_file, "regions": args.regions}.items():
         require_file(name, file)
     run_service(
-        Service(args.host, args.port, args.runs, args.prefect_file, args.regions), Console()
+        Service(
+            args.host, args.port, args.runs, args.prefect_file, args.regions, args.metrics_port
+        ),
+        Console(),
     )
     return DONE
 
@@ -105,6 +108,9 @@ def describe_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=4200, help="(default: %(default)s)")
     parser.add_argument("--runs", type=_count, default=2, metavar="N",
                         help="flow runs at once (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--metrics-port", type=int, metavar="PORT",
+                        help="serve figures of the regions there, as OpenMetrics text for "
+                        "Prometheus (default: none; they lie beside each report too)")  # fmt: skip
     parser.set_defaults(command=serve)
 
 

@@ -1,34 +1,22 @@
-"""`tar-pipeline status`, `verify` and `prune`: looking after a store from the command line."""
+"""`tar-pipeline verify` and `prune`: looking after a store from the command line."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.cli.terminal import DONE, FAILED, add_json, add_store, output, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.text import Text
 
     from catalog.memory.upkeep import Version
     from catalog.store.upkeep import Generation
-    from flows.report.prices import Prices, RegionCost
 
 SETTLED_HOURS = 24.0
 
-STATUS_EPILOG = """\
-Shares are of the day's pixels. Refused pairs and unfinished days are worth a look: a day without
-PUBLISHED is one that a run is writing, or that a stopped run left; the same `run` finishes it.
-Below: what the region remembers of each viewing geometry, version by version; and what each region
-costs a month: all that lies there, and the requests of the runs that fill it, estimated from the
-objects of a day. Prices are those of --prices FILE; what it leaves out, and its absence, are
-defaults. Readers' requests, traffic and computing are not among it.
-"""
 VERIFY_EPILOG = """\
 Every shard of every published day, those of its overviews too, is read and compared with the
 checksums that were kept when it was written; of what a region remembers, the version in use is
@@ -51,38 +39,18 @@ examples:
 """
 
 
-def status(args: argparse.Namespace) -> int:
-    """What lies in a store."""
-    from catalog.store.upkeep import regions
-    from flows.report.prices import load_prices, price_region
-
-    prices, found = load_prices(args.prices), _generations(args.store)
-    rows = [_describe(each) for each in found]
-    costs = [
-        price_region(store, region, [e for e in found if e.store.region == region], prices)
-        for store, region in regions(args.store)
-    ]
-    remembered = [{**_measure(each), "current": each.current} for each in _versions(args.store)]
-    _print_status(output(args), rows)
-    _print_remembered(output(args), remembered)
-    _print_costs(output(args), costs, prices, by_default=args.prices is None)
-    told = [{**asdict(cost), "month": cost.month, **prices.model_dump()} for cost in costs]
-    write_json(args, [*rows, *remembered, *told])
-    return DONE
-
-
 def verify(args: argparse.Namespace) -> int:
     """Whether every published shard still reads as it was written."""
     from catalog.memory.upkeep import verify as verify_memory
     from catalog.store.upkeep import verify as verified
 
     results = []
-    for each in _generations(args.store):
+    for each in list_generations(args.store):
         if each.published:
             found = verified(each.store)
             results.append({**_identify(each), "shards": found.shards,
                             "faults": [vars(fault) for fault in found.faults]})  # fmt: skip
-    for version in _versions(args.store):
+    for version in list_versions(args.store):
         if version.current:
             faults = [{"shard": None, "variable": None, "what": what}
                       for what in verify_memory(version.store)]  # fmt: skip
@@ -104,7 +72,7 @@ def prune(args: argparse.Namespace) -> int:
     if args.yes:  # a cube that is behind may still show what goes
         for store, region in regions(args.store):
             tidy_cube(store, region, age)
-    generations, versions = _generations(args.store), _versions(args.store)
+    generations, versions = list_generations(args.store), list_versions(args.store)
     old_generations, old_versions = left_over(generations, age), superseded(versions, age)
     gone: list[Generation | Version] = [*old_generations, *old_versions]
     unused: list[Generation | Version] = [
@@ -118,23 +86,8 @@ def prune(args: argparse.Namespace) -> int:
     ]
     _print_pruned(args, gone, young, removed)
     groups = {"removed": removed, "left_over": gone, "too_young": young}
-    write_json(args, {key: [_measure(each) for each in found] for key, found in groups.items()})
+    write_json(args, {key: [measure(each) for each in found] for key, found in groups.items()})
     return DONE
-
-
-def describe_status(parser: argparse.ArgumentParser) -> None:
-    """The `status` command's options."""
-    parser.description = (
-        "List the days of a store: shards, size, what became of the pixels and of the pairs."
-    )
-    parser.epilog = STATUS_EPILOG
-    add_store(parser)
-    parser.add_argument("--prices", type=Path, metavar="FILE",
-                        help="YAML of what the object store costs: currency, "
-                        "storage_gb_month, put_thousand, get_thousand (default: as infra/SCALE.md "
-                        "assumes)")  # fmt: skip
-    add_json(parser)
-    parser.set_defaults(command=status)
 
 
 def describe_verify(parser: argparse.ArgumentParser) -> None:
@@ -172,14 +125,14 @@ def _hours(text: str) -> float:
     return hours
 
 
-def _generations(address: str) -> list[Generation]:
+def list_generations(address: str) -> list[Generation]:
     """Those of every region at STORE, or of the one region STORE/REGION."""
     from catalog.store.upkeep import generations, regions
 
     return [each for store, region in regions(address) for each in generations(store, region)]
 
 
-def _versions(address: str) -> list[Version]:
+def list_versions(address: str) -> list[Version]:
     """Those of what every region at STORE, or the one region STORE/REGION, remembers."""
     from catalog.memory.upkeep import versions
     from catalog.store.upkeep import regions
@@ -196,98 +149,9 @@ def _identify(each: Generation | Version) -> dict[str, str]:
     return {"region": store.region, "slot": store.slot, "generation": store.generation}
 
 
-def _measure(each: Generation | Version) -> dict[str, Any]:
+def measure(each: Generation | Version) -> dict[str, Any]:
     touched = each.touched.isoformat(timespec="seconds")
     return {**_identify(each), "objects": each.objects, "bytes": each.bytes, "touched": touched}
-
-
-def _describe(each: Generation) -> dict[str, Any]:
-    """A generation as `status` tells it; shares and pairs are None where nothing says so."""
-    from catalog.store.upkeep import quality_shares
-    from flows.stages.estimate import estimates_from_bytes
-
-    saved = each.store.load_estimate()
-    verdicts = [v for e in (estimates_from_bytes(saved) if saved else ()) for v in e.verdicts]
-    return {
-        **_measure(each),
-        "published": each.published,
-        "shards": len(each.store.written_shards()),
-        "pairs": len(verdicts) if saved else None,
-        "refused": [
-            {"optical": v.optical, "sar": v.sar, "reason": v.reason}
-            for v in verdicts
-            if not v.accepted
-        ],
-        "pixels": quality_shares(each.store) if each.published else None,
-    }
-
-
-def _print_status(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    from dask.utils import format_bytes
-    from rich.table import Table
-
-    table = Table("region", "day", "", "shards", "size", "registered", "abstained", "no SAR",
-                  "no optical", "pairs", "refused", box=None, header_style="dim",
-                  padding=(0, 2))  # fmt: skip
-    for row in rows:
-        pixels = row["pixels"] or {}
-        shares = [
-            f"{sum(pixels[name] for name in pixels if name.startswith(kind)):.1%}"
-            if pixels
-            else "–"
-            for kind in ("registered", "abstained", "no_sar", "no_optical")
-        ]
-        table.add_row(
-            row["region"], row["slot"],
-            _mark(row),
-            str(row["shards"]), format_bytes(row["bytes"]), *shares,
-            "–" if row["pairs"] is None else str(row["pairs"]), str(len(row["refused"])),
-        )  # fmt: skip
-    console.print(table)
-    console.print(
-        f"\n{format_bytes(sum(row['bytes'] for row in rows))} in {_count(len(rows), 'generation')}"
-    )
-    for row in rows:
-        for pair in row["refused"] if row["published"] else ():
-            console.print(
-                f"  {row['slot']}: {pair['optical']} × {pair['sar']} refused: {pair['reason']}",
-                highlight=False, markup=False, soft_wrap=True,
-            )  # fmt: skip
-
-
-def _print_remembered(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    """One line per memory: its versions, and what they take."""
-    from dask.utils import format_bytes
-
-    for region, name in dict.fromkeys((row["region"], row["memory"]) for row in rows):
-        mine = [row for row in rows if (row["region"], row["memory"]) == (region, name)]
-        used = [row["version"] for row in mine if row["current"]]
-        console.print(
-            f"{region} remembers {name}: {_count(len(mine), 'version')}, "
-            f"{format_bytes(sum(row['bytes'] for row in mine))}, "
-            f"in use {used[0] if used else 'none'}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-
-
-def _print_costs(
-    console: Console, costs: Sequence[RegionCost], prices: Prices, *, by_default: bool
-) -> None:
-    from dask.utils import format_bytes
-
-    for cost in costs:
-        console.print(
-            f"{cost.region} costs {cost.month:.2f} {prices.currency} a month: "
-            f"{format_bytes(cost.bytes)} in {cost.objects} objects {cost.storage:.2f}, requests of "
-            f"{cost.days_per_month:.1f} days {cost.requests:.2f}; "
-            f"each month adds {cost.growth:.2f} to that",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-    if len(costs) > 1:
-        total = sum(cost.month for cost in costs)
-        console.print(f"All of it: {total:.2f} {prices.currency} a month", highlight=False)
-    told = "default prices, as infra/SCALE.md assumes them" if by_default else "prices"
-    console.print(f"({told}: {prices})", highlight=False, soft_wrap=True)
 
 
 def _print_verified(console: Console, results: Sequence[dict[str, Any]]) -> None:
@@ -297,9 +161,9 @@ def _print_verified(console: Console, results: Sequence[dict[str, Any]]) -> None
         where = " ".join(result[key] for key in keys)
         if not result["faults"]:
             told = (
-                f"{_count(result['objects'], 'object')} readable"
+                f"{count(result['objects'], 'object')} readable"
                 if remembered
-                else f"{_count(result['shards'], 'shard')} as written"
+                else f"{count(result['shards'], 'shard')} as written"
             )
             console.print(f"[green]✓[/] {where}: {told}")
         for fault in result["faults"]:
@@ -342,9 +206,9 @@ def _print_pruned(
 
 def _count_kinds(found: Sequence[Generation | Version]) -> str:
     versions = sum("memory" in _identify(each) for each in found)
-    generations = _count(len(found) - versions, "generation")
+    generations = count(len(found) - versions, "generation")
     return (
-        f"{generations} and {_count(versions, 'version of memories')}" if versions else generations
+        f"{generations} and {count(versions, 'version of memories')}" if versions else generations
     )
 
 
@@ -360,13 +224,5 @@ def _print_line(console: Console, each: Generation | Version, now: datetime, fat
     )  # fmt: skip
 
 
-def _mark(row: dict[str, Any]) -> Text:
-    from rich.text import Text
-
-    if row["published"]:
-        return Text("published", "green")
-    return Text(f"only {row['generation'][:8]}", "yellow")
-
-
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from tests.support.slots import (
     FEW_CHUNKS,
     FIRST,
     HALF,
+    ONE_SHARD,
     SECOND,
     created,
     make_old,
+    published,
     with_history,
 )
 
@@ -37,6 +40,7 @@ def test_the_commands_tell_people_and_programs(
     assert [row["published"] for row in rows] == [False, True, False]
     assert sum(rows[1]["pixels"].values()) == pytest.approx(1)
     assert (rows[1]["shards"], rows[2]["shards"]) == (1, 1)
+    assert (cost["newest_day"], cost["stale"]) == ("2020-11-04", None)
 
     assert main(["prune", place]) == 0
     told = capsys.readouterr().out
@@ -58,6 +62,36 @@ def test_the_commands_tell_people_and_programs(
     assert result["faults"] == [{"shard": "0.0", "variable": "vh", "what": "is missing"}]
     assert not Path(old.url).exists()
     assert not Path(half.url).exists()
+
+
+def test_status_fails_for_a_region_whose_newest_day_is_too_old_and_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    today = datetime.now(UTC).date()
+    yesterday, days = today - timedelta(days=1), (today - date(2020, 11, 4)).days
+    published(tmp_path / "old", ONE_SHARD)
+    published(tmp_path / "new", ONE_SHARD, slot=str(yesterday))
+    created(tmp_path / "none", ONE_SHARD)
+    for source, name in (("old", "stale"), ("new", "fresh"), ("none", "empty")):
+        (tmp_path / source / "la").rename(tmp_path / name)
+        (tmp_path / source).rmdir()
+    place = str(tmp_path)
+
+    assert main(["status", place]) == 0
+    assert f"stale: newest day 2020-11-04, {days} days old\n" in capsys.readouterr().out
+    assert main(["status", place, "--max-age-days", str(days)]) == 1
+    told = capsys.readouterr().out
+    assert "empty: nothing is published: STALE" in told
+    assert told.count("STALE") == 1
+    assert main(["status", place, "--max-age-days", "2", "--json", "-"]) == 1
+    regions = [row for row in json.loads(capsys.readouterr().out) if "stale" in row]
+    assert {row["region"]: row["stale"] for row in regions} == {
+        "empty": True, "fresh": False, "stale": True
+    }  # fmt: skip
+    assert {row["region"]: row["newest_day"] for row in regions}["fresh"] == str(yesterday)
+    assert main(["status", f"{place}/fresh", "--max-age-days", "2"]) == 0
+    with pytest.raises(SystemExit):
+        main(["status", place, "--max-age-days", "-1"])
 
 
 def test_young_generations_are_kept_and_pruning_them_warns(

@@ -114,6 +114,7 @@ def test_report_and_picture_lie_beside_the_mosaic(report: Report, plan: Plan) ->
     folder = Path(plan.mosaic_url)
     assert json.loads((folder / "report.json").read_text())["region"] == "demo"
     assert (folder / "preview.png").read_bytes() == b"png"
+    assert 'tar_region_days{region="demo"} 0.0\n' in (folder / "metrics.prom").read_text()
 
 
 def test_steps_are_told_in_the_report_and_as_an_artifact(

@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 import catalog
 from flows.cli.demo_region import DemoRegion
 from flows.cli.main import main
 from flows.plan.request import RegionRequest
+from flows.report.figures.metrics import OPEN_METRICS
+from flows.service.automations import renew_automations
 from tests.support.browser import needs_chromium, page_text
 from tests.support.service import RunningService, served
 
@@ -37,6 +42,16 @@ def test_both_deployments_are_there(service: RunningService) -> None:
     assert all(field["description"] for field in form.values())
     assert form["dry_run"]["default"] is True
     assert form["request.start"]["format"] == "date"
+
+
+def test_the_automations_are_there(service: RunningService) -> None:
+    (ending,) = service.api("POST", "/automations/filter", {}).json()
+    assert ending["name"] == "runs without a sign of life"
+    assert ending["enabled"]
+    assert [action["state"] for action in ending["actions"]] == ["CRASHED"]
+    with temporary_settings({PREFECT_API_URL: f"{service.url}/api"}):
+        renew_automations(service.output.with_name("automations.yaml"))
+    assert service.api("POST", "/automations/filter", {}).json() == [ending]
 
 
 def test_every_field_of_a_request_is_in_the_form(service: RunningService) -> None:
@@ -107,6 +122,15 @@ def test_a_dry_run_plans_and_writes_nothing(service: RunningService) -> None:
     state = service.ended(wrong)
     assert state["type"] == "FAILED"
     assert "end: 2024-06-15 is before start 2024-06-20" in state["message"]
+
+
+def test_figures_of_the_regions_are_served_to_prometheus(service: RunningService) -> None:
+    asked = httpx.get(f"{service.metrics_url}/metrics", headers={"Accept": OPEN_METRICS})
+    assert asked.headers["content-type"].startswith("application/openmetrics-text")
+    families = text_string_to_metric_families(asked.text)
+    told = {sample.name: sample for family in families for sample in family.samples}
+    assert told["tar_region_readable"].value == 1
+    assert told["tar_region_days"].labels == {"region": "night"}
 
 
 @pytest.mark.faults
