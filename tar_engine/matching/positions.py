@@ -121,8 +121,9 @@ class WarpedFeatures(NamedTuple):
         """(B, h, w, 2) where in them other positions' `sar_xy` lie, to first order."""
         turned_back, _ = torch.linalg.inv_ex(self.affine[..., :2] * factor)
         moved = (sar_xy - self.sar_xy).flatten(1, 2) @ turned_back.transpose(1, 2)
-        size = sar_xy.shape[1:3]
-        return pixels_of(*size, sar_xy.device) + moved.unflatten(1, size)
+        height, width = sar_xy.shape[1:3]
+        places: Tensor = pixels_of(height, width, sar_xy.device) + moved.view_as(sar_xy)
+        return places
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,8 @@ class ImagePair:
             hundredths of a pixel.
         """
         optical, optical_valid = self.optical_features(factor)
-        sar_xy = positions.on_grid(*optical.shape[-2:], factor)
+        height, width = optical.shape[-2:]
+        sar_xy = positions.on_grid(height, width, factor)
         if exactly or not (self.is_near or factor in self._warped):
             places = level_from_pixel(sar_xy, factor)
             warped, known = sample_weighted(self.sar_image(factor), places)

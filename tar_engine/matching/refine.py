@@ -97,8 +97,8 @@ def update_by_windows(
     Of features averaged over squares of 2 px, at a fifth of the work: what follows asks for no
     better places.
     """
-    averaged = (F.avg_pool2d(part, 2) for part in pair.features_at(positions, factor))
-    windows = match_windows(*averaged, config.at_half_size()).at_full_size(2 * factor)
+    optical, sar, valid = (F.avg_pool2d(part, 2) for part in pair.features_at(positions, factor))
+    windows = match_windows(optical, sar, valid, config.at_half_size()).at_full_size(2 * factor)
     optical_xy, sar_xy, weight = window_positions(windows, positions.level())
     cell_px = config.cell_px * factor
     tolerance_px = config.tolerance_cells * cell_px

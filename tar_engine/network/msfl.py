@@ -155,8 +155,9 @@ def filter_separable(image: Tensor, along_y: Tensor, along_x: Tensor) -> Tensor:
         planes = image.flatten(0, 1)
         some = max(1, CACHED_PX // planes[0].numel())
         down, across = along_y.tolist(), along_x.tolist()
-        split = planes.split(some)
-        parts = [filter_along(filter_along(part, down, 1), across, 2) for part in split]
+        parts = [
+            filter_along(filter_along(part, down, 1), across, 2) for part in planes.split(some)
+        ]
         return torch.cat(parts).unflatten(0, image.shape[:2])
     image = F.conv2d(image, along_y.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
     return F.conv2d(image, along_x.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
