@@ -128,46 +128,45 @@ def _commit_update(
     shown, left_out = read_rows(root), _left_out(root)
     known = {**left_out, **{slot: row.generation for slot, row in shown.items()}}
     told = repository.lookup_snapshot(session.snapshot_id).metadata.get(NEWEST_ITEM)
-    since = datetime.fromisoformat(told) - SLACK if told else None
+    since = datetime.fromisoformat(told) - SLACK if told and not recheck else None
+    unchanged = {slot for slot, moment in written.items() if since and moment < since}
     generations = {
         slot: known[slot]
-        if slot in known and since is not None and moment < since and not recheck
+        if slot in known and slot in unchanged
         else published_generation(store_url, region, slot)
-        for slot, moment in written.items()
+        for slot in written
     }
-    # One that was withdrawn since it was listed has none.
     stores = {
         slot: SlotStore(store_url, region, slot, generation)
         for slot, generation in generations.items()
-        if generation is not None
+        if generation is not None  # else it was withdrawn since it was listed
     }
-    changed = [slot for slot, store in stores.items() if store.generation != known.get(slot)]
+    changed = {slot for slot, store in stores.items() if store.generation != known.get(slot)}
     if not stores or (not changed and stores.keys() == known.keys()):
         return CubeChange(left_out=tuple(left_out))
 
-    latest, of_cube = max(stores), grid_of(root.attrs.asdict())
-    looked_at = {*changed, *({latest} & left_out.keys())}
-    days = _read_days(stores[slot] for slot in sorted(looked_at))
+    latest = max(stores)
+    days = _read_days(stores, changed | ({latest} & left_out.keys()))
+    of_cube = grid_of(root.attrs.asdict())
     grid = grid_of(days[latest].attrs) if latest in days else of_cube
     if grid != of_cube:
-        days |= _read_days(store for slot, store in stores.items() if slot not in days)
+        days |= _read_days(stores, stores.keys() - days.keys())
     fit = [
         slot
         for slot in stores
         if (grid_of(days[slot].attrs) == grid if slot in days else slot in shown)
     ]
     if grid != of_cube or fit[: len(shown)] != list(shown):  # rows would have to move
-        days |= _read_days(stores[slot] for slot in fit if slot not in days)
+        days |= _read_days(stores, set(fit) - days.keys())
         sync(session.store.clear())
         root = zarr.open_group(session.store, mode="a", zarr_format=3)
-        write_layout(root, days[fit[-1]])
+        write_layout(root, days[latest])
     else:
         clear_rows(root, [at for at, slot in enumerate(shown) if slot in days])
     write_rows(root, {slot: days[slot].row if slot in days else shown[slot] for slot in fit})
-    seen = {at: days[slot] for at, slot in enumerate(fit) if slot in days}
-    write_pixels(root, seen, len(fit))
+    write_pixels(root, {at: days[slot] for at, slot in enumerate(fit) if slot in days}, len(fit))
     apart = {slot: store.generation for slot, store in stores.items() if slot not in fit}
-    if apart != left_out:
+    if apart != _left_out(root):
         root.attrs[LEFT_OUT] = apart
     change = CubeChange(
         added=tuple(slot for slot in fit if slot not in shown),
@@ -188,6 +187,7 @@ def _left_out(root: zarr.Group) -> dict[str, str]:
     return {str(slot): str(generation) for slot, generation in told.items()}
 
 
-def _read_days(stores: Iterable[SlotStore]) -> dict[str, Day]:
+def _read_days(stores: Mapping[str, SlotStore], slots: Iterable[str]) -> dict[str, Day]:
     with ThreadPoolExecutor(DAYS_AT_ONCE) as threads:
-        return {day.store.slot: day for day in threads.map(read_day, stores)}
+        days = threads.map(read_day, [stores[slot] for slot in slots])
+        return {day.store.slot: day for day in days}

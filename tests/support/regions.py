@@ -90,6 +90,11 @@ def scenes_of(region: DemoRegion) -> dict[str, Scene]:
         }
 
 
+def without_cubes(files: dict[str, tuple[int, bytes]]) -> dict[str, tuple[int, bytes]]:
+    """Those whose names and bytes do not depend on where and when they were written."""
+    return {name: each for name, each in files.items() if "/cube/" not in name}
+
+
 def files_under(folder: Path) -> dict[str, tuple[int, bytes]]:
     """Every file below a folder: when it was written, and what is in it."""
     return {

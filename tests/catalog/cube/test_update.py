@@ -152,9 +152,11 @@ def test_days_on_another_grid_than_the_latest_are_left_out(tmp_path: Path) -> No
     require_days(cube, [after])
     assert cube.attrs["days_on_other_grids"] == {"2020-11-03": "a"}
     assert update_cube(store, "la") == CubeChange(left_out=("2020-11-03",))
+    earlier = publish_day(copied_day(before, "2020-11-02", "c"))
+    assert update_cube(store, "la").left_out == ("2020-11-02", "2020-11-03")
     withdraw(store, "la", ["2020-11-05"])
     update_cube(store, "la")
-    require_days(open_cube(f"{store}/la"), [before])
+    require_days(open_cube(f"{store}/la"), [earlier, before])
 
 
 def test_a_store_that_was_moved_gets_its_cube_again(tmp_path: Path) -> None:
