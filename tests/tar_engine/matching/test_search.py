@@ -164,10 +164,10 @@ def test_a_candidate_that_leaves_little_in_sight_does_not_come_first_for_that(se
     generator = torch.Generator().manual_seed(seed)
     side = CONFIG.field_px
     sar, noise = torch.randn(2, 1, side, side, generator=generator, dtype=torch.complex64)
-    optical = 0.4 * sar + noise
+    optical = 0.15 * sar + noise
     optical[:, : side // 2], optical[:, :, : side // 2] = 0, 0
     here = torch.eye(2, 3)
-    away = torch.tensor([[1.0, 0.0, -0.6 * side], [0.0, 1.0, -0.6 * side]])
+    away = torch.tensor([[1.0, 0.0, 0.6 * side], [0.0, 1.0, 0.6 * side]])
     both = Candidates(torch.stack([away, here])[None], torch.ones(1, 2))
     refined = refine_candidates(optical, sar, both, CONFIG)
     assert torch.allclose(refined.affine[0, 0], here, atol=1e-4)
