@@ -101,7 +101,7 @@ def draw_heights(
     noise = torch.randn(whole, whole, generator=generator, dtype=torch.float64)
     resolved = torch.exp(-2 * (torch.pi * resolved_px * frequency) ** 2)
     spectrum = torch.fft.rfft2(noise) * resolved / frequency.clamp_min(1 / widest_px) ** 1.8
-    heights = torch.fft.irfft2(spectrum, s=(whole, whole))[:side_px, :side_px]
+    heights: Tensor = torch.fft.irfft2(spectrum, s=(whole, whole))[:side_px, :side_px]
     heights = heights - heights.mean()
     return heights / heights.abs().max()
 
