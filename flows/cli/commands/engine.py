@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PROTOCOL_NAMES = [
     "small", "large", "extreme", "elastic", "cloudy", "part", "foreign", "repeated", "burnt",
-    "thick", "sparse", "season",
+    "thick", "sparse", "relief", "relief-blind", "season",
 ]  # fmt: skip
 OF_ONE_DATE = PROTOCOL_NAMES[:-1]  # season asks for pairs of two dates; of others it is large
 EVALUATE_EPILOG = """\
@@ -38,6 +38,8 @@ Each pair is warped in a way that its name and the protocol fix, then registered
   burnt     a graticule, crosses or noise burnt into the pixels of both images
   thick     cloudy, with 70 % of the optical image under cloud
   sparse    large, all but 8 to 15 % of the place under plain sea, snow or sand
+  relief    small, and made relief of 2 to 6 px along range, whose heights are given
+  relief-blind  the same pairs, and no heights
   season    large, of pairs whose images are of two dates
 repeated and burnt come with a prior and without, with the place's own SAR and with another place's,
 which shares the lattice or the marks; `false` is the share of such wrong pairs that were accepted.
