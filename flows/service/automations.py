@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.automations import AutomationCore
 
 
-def renew_automations(file: Path) -> None:
-    """Make the automations of a file, or renew those that are there, on the server that is set."""
+def renew_automations(file: Path, client: SyncPrefectClient) -> None:
+    """Make the automations of a file on a server, or renew those that are there."""
     wanted = yaml.safe_load(file.read_text(encoding="utf-8"))["automations"]
-    with get_client(sync_client=True) as client:
+    with client:
         for each in map(AutomationCore.model_validate, wanted):
             found = client.read_automations_by_name(each.name)
             if not found:
@@ -35,4 +35,4 @@ def _content(automation: AutomationCore) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    renew_automations(Path(sys.argv[1]))
+    renew_automations(Path(sys.argv[1]), get_client(sync_client=True))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from prefect.client.orchestration import SyncPrefectClient
 from prometheus_client import start_http_server
 from rich.console import Console
 
@@ -25,6 +26,7 @@ from catalog.child_server import ending_with_parent, wait_for_answer
 from flows.plan.request import RequestError
 from flows.report.figures.metrics import RegionFigures
 from flows.service.alarms import check_addresses
+from flows.service.automations import renew_automations
 from flows.service.regions import ANY_DAY, Region, load_notify, load_regions
 
 POOL = "regions"
@@ -82,7 +84,7 @@ def serve(service: Service, console: Console) -> None:
                 _wait_for(f"{service.url}/api/health", "server", server, log)
                 with _program(("worker", "start", *work), environment) as worker:
                     _wait_for(f"{service.url}/api/work_pools/{POOL}", "worker", worker, log)
-                    _deploy(service.prefect_file, environment)
+                    _deploy(service, environment)
                     _print_addresses(service, console)
                     _wait_for_an_end({"server": server, "worker": worker}, log)
         except Stopped:
@@ -185,25 +187,22 @@ def _program(
             output.close()
 
 
-def _deploy(prefect_file: Path, environment: Mapping[str, str]) -> None:
-    """`prefect deploy --all`, and the automations beside it, if there are any.
+def _deploy(service: Service, environment: Mapping[str, str]) -> None:
+    """`prefect deploy --all`, and the automations that lie beside its file, if there are any.
 
-    Raises `ServeError` with the last words of what failed.
+    Raises `ServeError` with the last words of the deployment.
     """
-    automations = prefect_file.with_name("automations.yaml")
-    commands: list[tuple[str, ...]] = [
-        ("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file))
-    ]
+    automations = service.prefect_file.with_name("automations.yaml")
     if automations.exists():
-        commands.insert(0, ("flows.service.automations", str(automations)))
-    for command in commands:
-        done = subprocess.run(
-            [sys.executable, "-m", *command],
-            env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        )  # fmt: skip
-        if done.returncode != 0:
-            words = " ".join((done.stderr.strip() or done.stdout.strip()).split())
-            raise ServeError(f"{command[-1]} was refused: {words[-600:]}")
+        renew_automations(automations, SyncPrefectClient(f"{service.url}/api"))
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all",
+         "--prefect-file", str(service.prefect_file)],
+        env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode != 0:
+        words = " ".join((done.stderr.strip() or done.stdout.strip()).split())
+        raise ServeError(f"the deployments of {service.prefect_file} were refused: {words[-600:]}")
 
 
 def _wait_for(url: str, name: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.client.orchestration import SyncPrefectClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 import catalog
@@ -49,8 +49,8 @@ def test_the_automations_are_there(service: RunningService) -> None:
     assert ending["name"] == "runs without a sign of life"
     assert ending["enabled"]
     assert [action["state"] for action in ending["actions"]] == ["CRASHED"]
-    with temporary_settings({PREFECT_API_URL: f"{service.url}/api"}):
-        renew_automations(service.output.with_name("automations.yaml"))
+    file = service.output.with_name("automations.yaml")
+    renew_automations(file, SyncPrefectClient(f"{service.url}/api"))
     assert service.api("POST", "/automations/filter", {}).json() == [ending]
 
 
