@@ -1,6 +1,6 @@
 """What lies in the cube of a region: its arrays, the rows of its days, and their chunks.
 
-Every variable of the days as (time, y, x), stored as the latest day with it stores it; y, x and
+Every variable of the days as (time, y, x), stored as the day that brought it stores it; y, x and
 `spatial_ref` as days have them. Along `time`: the day, its `generation`, and of each sensor the
 scenes that its pixels count, `{sensor}_time` and `{sensor}_id` by (time, {sensor}_index), NaT and
 "" at 0 and beyond the last one.
@@ -38,7 +38,6 @@ logger = logging.getLogger(__name__)
 EPOCH = date(1970, 1, 1)
 NO_TIME = int(np.iinfo(np.int64).min)
 ROWS_PER_CHUNK, SCENES_PER_CHUNK = 512, 16  # of what there is one of a day: read at once
-OF_ONE_DAY = ("title", "coordinates", MULTISCALES)  # attributes of its group
 
 Scenes = tuple[tuple[str, int], ...]
 """Id and sensing time, microseconds since 1970, of the scenes that pixels count, from 0 on."""
@@ -88,7 +87,7 @@ def read_day(store: SlotStore) -> Day:
 
 def grid_of(attrs: Mapping[str, Any]) -> Grid:
     """Where the pixels of a day's group, or of the cube, lie, as its attributes tell."""
-    return tuple(attrs.get(f"{key}") for key in ("proj:wkt2", "spatial:transform", "spatial:shape"))
+    return tuple(attrs.get(key) for key in ("proj:wkt2", "spatial:transform", "spatial:shape"))
 
 
 def read_rows(root: zarr.Group) -> dict[str, Row]:
@@ -113,15 +112,15 @@ def read_rows(root: zarr.Group) -> dict[str, Row]:
 
 def write_layout(root: zarr.Group, latest: Day) -> None:
     """In an empty group: where pixels lie, and what the cube is."""
-    known = {key: value for key, value in latest.attrs.items() if key not in OF_ONE_DAY}
+    known = latest.attrs
     kept = {key: value for key, value in known.items() if key.split(":")[0] in ("proj", "spatial")}
-    conventions = [each for each in known["zarr_conventions"] if each["name"] != MULTISCALES]
+    conventions = known.get("zarr_conventions", [])
     root.attrs.put(
         {
-            "Conventions": known["Conventions"],
+            "Conventions": "CF-1.11",
             "title": f"SAR registered to optical, {latest.store.region}",
             "coordinates": "spatial_ref generation sar_time sar_id optical_time optical_id",
-            "zarr_conventions": conventions,
+            "zarr_conventions": [each for each in conventions if each["name"] != MULTISCALES],
             **kept,
         }
     )

@@ -49,21 +49,29 @@ def test_whoever_has_no_more_than_xarray_and_icechunk_sees_every_day(
     assert update_cube(store, "la") == CubeChange(added=("2020-11-04",))
     require_days(cube_in_a_bare_process(f"{store}/la", tmp_path), [first, second])
 
+    withdraw(store, "la", ["2020-11-04"])
+    before = files_of(store)
+    assert tidy_cube(store, "la", timedelta(0)) == CubeChange(removed=("2020-11-04",))
+    assert len(files_of(store)) < len(before)
+    assert str(open_cube(f"{store}/la").time.values[0])[:10] == "2020-11-06"
+
+
+def test_who_opened_it_before_a_day_was_made_again_goes_on_reading_what_it_was(
+    tmp_path: Path,
+) -> None:
+    store = str(tmp_path)
+    days = [published_day(store, f"2020-11-0{n}", "a", seed=n) for n in (1, 2)]
+    update_cube(store, "la")
     before, old = files_of(store), open_cube(f"{store}/la")
     assert update_cube(store, "la") == CubeChange()
     assert files_of(store) == before  # nothing was to be done
 
-    remade = published_day(store, "2020-11-04", "c", seed=3)
-    assert update_cube(store, "la") == CubeChange(remade=("2020-11-04",))
-    require_days(open_cube(f"{store}/la"), [remade, second])
-    require_days(old, [first, second])  # who opened it before goes on reading what it was
+    remade = published_day(store, "2020-11-01", "b", seed=3)
+    assert update_cube(store, "la") == CubeChange(remade=("2020-11-01",))
+    require_days(open_cube(f"{store}/la"), [remade, days[1]])
+    require_days(old, days)
 
-    withdraw(store, "la", ["2020-11-04"])
-    assert tidy_cube(store, "la", timedelta(0)) == CubeChange(removed=("2020-11-04",))
-    assert len(files_of(cube_url(f"{store}/la"))) < len(before)
-    require_days(open_cube(f"{store}/la"), [second])
-
-    withdraw(store, "la", ["2020-11-06"])
+    withdraw(store, "la", ["2020-11-01", "2020-11-02"])
     update_cube(store, "la")
     assert not files_of(cube_url(f"{store}/la"))
 
