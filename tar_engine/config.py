@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -136,13 +136,6 @@ class RefineConfig:
     near_share: float = 0.125  # of the longer side: within a smaller prior, which lets SAR turn by
     # 14 degrees at most, its features are made once and warped; 0 = off
     confirmed_px: float = 2.5  # a window that would move the answer by more does not confirm it
-
-    def at_half_size(self) -> RefineConfig:
-        """The same windows where a pixel is two."""
-        cell_px, search_px, rival_px = (
-            math.ceil(px / 2) for px in (self.cell_px, self.search_px, self.rival_px)
-        )
-        return replace(self, cell_px=cell_px, search_px=search_px, rival_px=rival_px)
 
     def shrink_factors(self, reach_px: float) -> tuple[int, ...]:
         """How many times each round of windows shrinks the images, to find what is so far off."""

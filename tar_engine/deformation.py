@@ -103,7 +103,8 @@ def draw_heights(
     spectrum = torch.fft.rfft2(noise) * resolved / frequency.clamp_min(1 / widest_px) ** 1.8
     heights: Tensor = torch.fft.irfft2(spectrum, s=(whole, whole))[:side_px, :side_px]
     heights = heights - heights.mean()
-    return heights / heights.abs().max()
+    highest: Tensor = heights.abs().max()
+    return heights / highest
 
 
 def invert_affine(affine: Tensor) -> Tensor:

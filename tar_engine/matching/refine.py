@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tar_engine.config import RefineConfig, RivalConfig
@@ -81,24 +80,25 @@ def window_support(pair: ImagePair, affine: Tensor, config: RefineConfig) -> Ten
     """
     batch, kept = affine.shape[:2]
     positions = SarPositions(rescale_affine(affine.flatten(0, 1), 0.5, 0.5))
-    halved = pair.at_half_size(kept, config.cell_px)
-    windows = match_windows(*halved.features_at(positions, 1), config)
+    windows = match_windows_at(pair.at_half_size(kept, config.cell_px), positions, 1, config)
     optical_xy, sar_xy, weight = window_positions(windows, positions)
     tolerance_px = config.tolerance_cells * config.cell_px
     _, share = consensus_affine(positions, optical_xy, sar_xy, weight, tolerance_px, config)
     return (share * weight.mean(dim=1)).view(batch, kept)
 
 
+def match_windows_at(
+    pair: ImagePair, positions: SarPositions, factor: int, config: RefineConfig
+) -> WindowMatches:
+    """What windows say at one resolution of the pair as `positions` warp it, full-size pixels."""
+    return match_windows(*pair.features_at(positions, factor), config).at_full_size(factor)
+
+
 def update_by_windows(
     pair: ImagePair, positions: SarPositions, factor: int, config: RefineConfig
 ) -> SarPositions:
-    """A robust affine of what windows say, then what neighbours among them agree that it leaves.
-
-    Of features averaged over squares of 2 px, at a fifth of the work: what follows asks for no
-    better places.
-    """
-    optical, sar, valid = (F.avg_pool2d(part, 2) for part in pair.features_at(positions, factor))
-    windows = match_windows(optical, sar, valid, config.at_half_size()).at_full_size(2 * factor)
+    """A robust affine of what windows say, then what neighbours among them agree that it leaves."""
+    windows = match_windows_at(pair, positions, factor, config)
     optical_xy, sar_xy, weight = window_positions(windows, positions.level())
     cell_px = config.cell_px * factor
     tolerance_px = config.tolerance_cells * cell_px

@@ -158,8 +158,7 @@ def filter_separable(image: Tensor, along_y: Tensor, along_x: Tensor) -> Tensor:
         parts = [
             filter_along(filter_along(part, down, 1), across, 2) for part in planes.split(some)
         ]
-        filtered: Tensor = torch.cat(parts).unflatten(0, image.shape[:2])
-        return filtered
+        return torch.cat(parts).view(*image.shape[:2], *parts[0].shape[1:])
     image = F.conv2d(image, along_y.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
     return F.conv2d(image, along_x.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
 

@@ -32,14 +32,19 @@ def test_a_grid_is_taken_where_its_points_are(factor: int) -> None:
         assert torch.allclose(found[:, *inner], expected[:, *inner], atol=1e-3)
 
 
-def test_near_the_right_place_warped_features_are_almost_those_of_the_warped_image() -> None:
+def drawn_pair(*, is_near: bool = False) -> ImagePair:
+    """A pair of 128 px of drawn ground, where SAR lies as the optical image does."""
     made = synthetic_pair(seed=3, side_px=128)
     optical, sar = (
         normalise_with_nan(torch.from_numpy(image)[None].float())
         for image in (made.optical, made.sar)
     )
     network = Registrar.load(device="cpu").network
-    pair = ImagePair(optical, sar, network, is_near=True)
+    return ImagePair(optical, sar, network, is_near=is_near)
+
+
+def test_near_the_right_place_warped_features_are_almost_those_of_the_warped_image() -> None:
+    pair = drawn_pair(is_near=True)
     with torch.inference_mode():
         for shift_px in (0.0, 5.0, 5.5):
             affine = torch.tensor([[[1.0, 0.0, shift_px], [0.0, 1.0, 0.0]]])
@@ -52,13 +57,7 @@ def test_near_the_right_place_warped_features_are_almost_those_of_the_warped_ima
 
 
 def test_features_made_at_one_place_serve_at_places_near_it() -> None:
-    made = synthetic_pair(seed=3, side_px=128)
-    optical, sar = (
-        normalise_with_nan(torch.from_numpy(image)[None].float())
-        for image in (made.optical, made.sar)
-    )
-    network = Registrar.load(device="cpu").network
-    pair, anew = ImagePair(optical, sar, network), ImagePair(optical, sar, network)
+    pair, anew = drawn_pair(), drawn_pair()
     affine = torch.tensor([[[0.8, 0.6, -20.0], [-0.6, 0.8, 50.0]]])
     beyond = torch.zeros(1, 2, 16, 16)
     beyond[:, 0] = torch.linspace(0.0, 3.0, 16)
