@@ -208,6 +208,7 @@ def test_a_region_that_fails_keeps_no_other_from_its_turn_and_is_told_of(
         SlackWebhook(url=SecretStr(address)).save("ops")
         by_block = {"urls_from": None, "block": "slack-webhook/ops"}
         assert night([good], **by_block) == 0
+        assert capfd.readouterr().out.startswith("Completed: regions: 1, 2024-06-10")
     failed, well = messages
     assert "broken: Failed: PlanError: " in failed["message"]
     assert "  no new day for 1 days: the newest is 2024-06-14" in failed["message"]

@@ -70,4 +70,5 @@ def test_features_made_at_one_place_serve_at_places_near_it() -> None:
     known = exact.sar[inner].abs().amax(dim=1) > 0
     alike = torch.cosine_similarity(warped.sar[inner], exact.sar[inner], dim=1)[known]
     still = torch.cosine_similarity(warped.sar[inner], exact.sar.roll(3, dims=3)[inner], dim=1)
-    assert alike.mean() > max(0.7, still[known].mean() + 0.3)
+    assert alike.mean() > 0.7
+    assert alike.mean() > still[known].mean() + 0.3
