@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from distributed import Future
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from catalog.archives.items import Scene
 from catalog.cube.update import update_cube
-from catalog.errors import SceneReadError
+from catalog.errors import SceneReadError, StoreError
 from catalog.grid import Shard
 from catalog.store.overviews import write_overview_shard
 from catalog.store.publish import publish
@@ -222,7 +222,10 @@ def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
         provenance(plan, slot) | requested,
         sar=slot.sar if slot.kind == "sar" else (),
     )
-    update_cube(plan.request.store, plan.request.region)
+    try:
+        update_cube(plan.request.store, plan.request.region)
+    except StoreError as error:  # the day is published; the end of the run makes up for this
+        get_run_logger().warning("the cube does not show %s yet: %s", slot.slot, error)
 
 
 @task(name="cube", cache_policy=NO_CACHE, **with_retries(HOUR))

@@ -19,7 +19,7 @@ FORBIDDEN = {
 # From the ground up: a room may import what stands on floors below its own, never above.
 FLOORS = {
     "catalog": (
-        "errors retrying", "crs longitudes aws child_server", "grid objects", "archives",
+        "errors retrying", "crs longitudes aws child_server signing", "grid objects", "archives",
         "sentinel1", "pixels", "store", "cube", "memory retention",
     ),
     "tar_engine": (

@@ -25,7 +25,7 @@ from catalog import aws
 from catalog.archives.items import Asset
 from catalog.archives.providers import Access
 from catalog.archives.reach import REMOTE_DRIVERS, is_local
-from catalog.archives.signing import signed
+from catalog.signing import signed
 
 KEPT_OPEN = 16  # files a thread
 

@@ -9,9 +9,9 @@ import fsspec
 
 from catalog import aws
 from catalog.archives.providers import Access
-from catalog.archives.signing import signed
 from catalog.errors import ArgumentError, shown, without_secrets
 from catalog.retrying import attempts_at, retry
+from catalog.signing import signed
 
 LARGEST_BYTES = 64 * 2**20  # annotations are some megabytes
 

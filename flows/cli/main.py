@@ -16,17 +16,15 @@ from importlib.metadata import version
 
 from flows.cli.commands.cube import describe_cube
 from flows.cli.commands.demo import describe_demo
-from flows.cli.commands.doctor import describe_doctor
 from flows.cli.commands.drift import describe_drift
 from flows.cli.commands.engine import describe_evaluate, describe_train
 from flows.cli.commands.export import describe_export
 from flows.cli.commands.pair import describe_pair
-from flows.cli.commands.providers import describe_providers
-from flows.cli.commands.retire import describe_retire
 from flows.cli.commands.run import describe_run
 from flows.cli.commands.service import describe_backfill, describe_nightly, describe_serve
 from flows.cli.commands.status import describe_status
-from flows.cli.commands.upkeep import describe_prune, describe_verify
+from flows.cli.commands.surroundings import describe_doctor, describe_providers
+from flows.cli.commands.upkeep import describe_prune, describe_retire, describe_verify
 from flows.cli.terminal import (
     FAILED,
     INTERRUPTED,

@@ -14,9 +14,9 @@ from typing import Any
 from catalog.archives.items import Dropped, Scene
 from catalog.archives.pairs import Pair, Unpaired, orbit_of, sar_orbits
 from catalog.archives.providers import provider_named
-from catalog.archives.signing import require_package
 from catalog.errors import CatalogError
 from catalog.grid import Lattice, lattice_for, region_outline
+from catalog.signing import require_package
 from catalog.store.publish import published_generation, published_properties
 from catalog.store.slot import SlotStore, check_writable
 from flows.cluster.workers import DispatchError, check_scheduler

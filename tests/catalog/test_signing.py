@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from catalog import retrying
-from catalog.archives import signing
+from catalog import retrying, signing
 from catalog.archives.items import Asset
 from catalog.archives.providers import Access
 from catalog.errors import ArgumentError, SceneReadError
