@@ -1,4 +1,4 @@
-"""`tar-pipeline doctor` and `tar-pipeline providers`: what this machine offers, and what archives."""
+"""`tar-pipeline doctor` and `providers`: what this machine offers, and what archives."""
 
 from __future__ import annotations
 
