@@ -15,7 +15,6 @@ from tar_engine.coordinates import (
     level_from_pixel,
     normalised_from_pixel,
     pixel_from_level,
-    pixel_grid,
 )
 from tar_engine.deformation import sample_weighted, shrink, stack_weight
 from tar_engine.matching.heights import Relief
@@ -88,12 +87,6 @@ def cubic_weights(cells: int, pixels: int, device: torch.device) -> Tensor:
     return F.interpolate(unit, size, mode="bicubic", align_corners=False)[0, 0].to(device)
 
 
-@made_once
-def pixels_of(height: int, width: int, device: torch.device) -> Tensor:
-    """(height, width, 2) float32: `pixel_grid`, kept."""
-    return pixel_grid(height, width, device)
-
-
 class PairFeatures(NamedTuple):
     """Low-level features of a pair on the optical image's pixels, SAR warped onto them.
 
@@ -106,33 +99,13 @@ class PairFeatures(NamedTuple):
     valid: Tensor
 
 
-class WarpedFeatures(NamedTuple):
-    """Features of the SAR image as positions once warped it onto the optical one.
-
-    stacked: as `sample_weighted` takes them. sar_xy: (B, h, w, 2) full-size SAR pixels of those
-    positions. affine: their (B, 2, 3).
-    """
-
-    stacked: Tensor
-    sar_xy: Tensor
-    affine: Tensor
-
-    def places_of(self, sar_xy: Tensor, factor: int) -> Tensor:
-        """(B, h, w, 2) where in them other positions' `sar_xy` lie, to first order."""
-        turned_back, _ = torch.linalg.inv_ex(self.affine[..., :2] * factor)
-        moved = (sar_xy - self.sar_xy).flatten(1, 2) @ turned_back.transpose(1, 2)
-        height, width = sar_xy.shape[1:3]
-        places: Tensor = pixels_of(height, width, sar_xy.device) + moved.view_as(sar_xy)
-        return places
-
-
 @dataclass(frozen=True)
 class ImagePair:
     """optical, sar: (B, bands, H, W) normalised, NaN for nodata; optical H and W in whole cells.
 
     Where SAR is held to SAR, `optical` is the image of reference, and `of_reference` "sar". Where
     `is_near`, positions bend and turn the image so little that its features may be warped in its
-    stead from the first. Elsewhere they may once positions have been found and hardly change.
+    stead: they are then made once, not in every round but the last.
     """
 
     optical: Tensor
@@ -146,9 +119,6 @@ class ImagePair:
     _sar_features: dict[int, Tensor] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    _warped: dict[int, WarpedFeatures] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
     _sar_images: dict[int, Tensor] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -158,25 +128,17 @@ class ImagePair:
     ) -> PairFeatures:
         """Both images shrunk `factor` times, SAR as `positions` warp it onto the optical one.
 
-        exactly: of the image as it is warped. Else features that were made before are warped, the
-            last that were: each is blurred as it falls between pixels, which costs the last
-            hundredths of a pixel.
+        exactly: of the image as it is warped, wherever it is. Warped features are blurred, each as
+            it falls between pixels, which costs the last hundredths of a pixel.
         """
         optical, optical_valid = self.optical_features(factor)
         height, width = optical.shape[-2:]
-        sar_xy = positions.on_grid(height, width, factor)
-        if exactly or not (self.is_near or factor in self._warped):
-            places = level_from_pixel(sar_xy, factor)
-            warped, known = sample_weighted(self.sar_image(factor), places)
-            features = self.network.low_level(warped.masked_fill(~known, torch.nan), "sar")
-            stacked = torch.cat([features, known.to(features.dtype)], dim=1)
-            self._warped[factor] = WarpedFeatures(stacked, sar_xy, positions.affine)
-        elif factor in self._warped:
-            last = self._warped[factor]
-            features, known = sample_weighted(last.stacked, last.places_of(sar_xy, factor))
+        sar_xy = level_from_pixel(positions.on_grid(height, width, factor), factor)
+        if self.is_near and not exactly:
+            features, known = sample_weighted(self.sar_features(factor), sar_xy)
         else:
-            places = level_from_pixel(sar_xy, factor)
-            features, known = sample_weighted(self.sar_features(factor), places)
+            warped, known = sample_weighted(self.sar_image(factor), sar_xy)
+            features = self.network.low_level(warped.masked_fill(~known, torch.nan), "sar")
         return PairFeatures(optical, subtract_mean(features), optical_valid * known)
 
     def sar_image(self, factor: int) -> Tensor:

@@ -85,7 +85,8 @@ class TarNetwork(nn.Module):
 
     def low_level(self, image: Tensor, sensor: Sensor) -> Tensor:
         """What windows compare: (B, low_features, H, W) of (B, bands, H, W), NaN for nodata."""
-        with native_autocast(image.device):
+        # On a CPU in full precision: there bfloat16 would give other digits in other batches.
+        with half_precision(image.device, enabled=image.is_cuda):
             features: Tensor = self.low[sensor](image.nan_to_num(0.0), valid_mask(image))
         return features
 

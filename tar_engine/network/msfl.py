@@ -288,16 +288,12 @@ class LowLevelFeatures(nn.Module):
         """(B, bands, H, W) normalised, (B, 1, H, W) -> (B, low_features, H, W), shorter than 1."""
         with half_precision(image.device, enabled=False), torch.no_grad():
             seen, inner = structure(image, valid), inner_mask(valid)
-        if not is_on_cpu(image):
-            return self.compute_rows(seen, inner, 0, image.shape[2])
-        # Strip by strip: what a large image needs in between would fit no cache. And image by
-        # image: half precision gives other digits in other batches.
-        tops = range(0, image.shape[2], STRIP_PX)
-        images = [
-            torch.cat([self.compute_rows(*one, top, STRIP_PX) for top in tops], dim=2)
-            for one in zip(seen.split(1), inner.split(1), strict=True)
+        # Strip by strip: what a large image needs in between would fit no cache.
+        rows = STRIP_PX if is_on_cpu(image) else image.shape[2]
+        strips = [
+            self.compute_rows(seen, inner, top, rows) for top in range(0, image.shape[2], rows)
         ]
-        return torch.cat(images)
+        return torch.cat(strips, dim=2)
 
     def compute_rows(self, seen: Tensor, inner: Tensor, top: int, rows: int) -> Tensor:
         """(B, low_features, rows, W) from row `top` on, of structure and where it is not 0."""

@@ -203,7 +203,9 @@ def test_policies_allow_named_actions_on_the_prefix_only() -> None:
     reading = {"s3:ListBucket", "s3:GetObject"}
     writing = {"s3:PutObject", "s3:AbortMultipartUpload"}
     assert allowed["worker"] == reading | writing | {"s3:DeleteObject"}  # of its trial, see above
-    assert allowed["prune"] == reading | {"s3:DeleteObject"}
+    assert allowed["prune"] == reading | {"s3:PutObject", "s3:DeleteObject"}
+    (writes,) = (each for each in statements("prune") if "s3:PutObject" in each["Action"])
+    assert writes["Resource"] == "arn:aws:s3:::archive/mosaics/*/cube/*"
 
 
 def test_only_the_named_service_account_makes_a_role() -> None:

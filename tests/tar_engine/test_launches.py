@@ -63,7 +63,7 @@ def operators(registrar: Registrar, tiles: int, options: dict[str, Any]) -> int:
 
 @pytest.mark.parametrize(
     ("options", "most"),
-    [(PRIOR, 2550), (FROM_A_START, 1540), (RADAR_TO_RADAR, 1310), (ANYWHERE, 4390)],
+    [(PRIOR, 2560), (FROM_A_START, 1540), (RADAR_TO_RADAR, 1310), (ANYWHERE, 4390)],
     ids=["prior", "start", "radar to radar", "anywhere"],
 )
 def test_a_batch_takes_as_few_launches_as_a_tile_and_none_waits(

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tar_engine.training.patches import PatchPairs
 
 PROTOCOL_NAMES = [
-    "small", "large", "extreme", "elastic", "cloudy", "part", "foreign", "repeated", "burnt",
-    "thick", "sparse", "relief", "relief-blind", "season",
+    "small", "large", "extreme", "elastic", "relief", "relief-blind", "cloudy", "part", "foreign",
+    "repeated", "burnt", "thick", "sparse", "season",
 ]  # fmt: skip
 OF_ONE_DATE = PROTOCOL_NAMES[:-1]  # season asks for pairs of two dates; of others it is large
 EVALUATE_EPILOG = """\

@@ -35,7 +35,8 @@ def typed(tmp_path: Path) -> dict[str, Any]:
         "max_cloud_cover": 40, "orbit": "44", "dem": "cop-dem-glo-30", "crs": "EPSG:32611",
         "resolution": 20, "max_offset_px": 64, "weights": str(weights),
         "weights_sha256": "00ff", "scheduler": "tcp://127.0.0.1:8786", "slots": "both",
-        "max_optical_age_days": 12, "remake": True, "orbit_files": str(tmp_path),
+        "max_optical_age_days": 12, "remake": True, "allow_local": True,
+        "orbit_files": str(tmp_path),
     }  # fmt: skip
 
 

@@ -33,7 +33,9 @@ def request(start: date, end: date, **changes: Any) -> RegionRequest:
 def archive(monkeypatch: pytest.MonkeyPatch, scenes: Sequence[Scene]) -> None:
     """Make the search find these scenes, as a real one would: by collection and UTC day."""
 
-    def look_up(_: str, collection: str, __: object, start: date, end: date, *___: object) -> Found:
+    def look_up(
+        _: str, collection: str, __: object, start: date, end: date, *___: object, **____: object
+    ) -> Found:
         return Found(
             tuple(
                 s
@@ -199,7 +201,7 @@ def test_what_the_archive_has_twice_is_told_for_the_days_asked_for_alone(
         "somewhere": Dropped("somewhere", "is no valid STAC item"),
     }
     found = Found((), (dropped["somewhere"],), (dropped["before"], dropped["inside"]))
-    monkeypatch.setattr(days, "look_up", lambda *_: found)
+    monkeypatch.setattr(days, "look_up", lambda *_, **__: found)
     told = {each.id for each in find_scenes(request(day, day)).dropped}
     assert told == {"inside", "somewhere"}
 
@@ -211,12 +213,12 @@ def test_an_odd_tile_of_a_dem_ends_the_plan_by_name(
     odd = Dropped("tile 7", "is no valid STAC item: its assets is 7, not an object")
     day = NOON.date()
     tile = scene("tile", BBOX, collection="dem")
-    monkeypatch.setattr(days, "look_up", lambda *_: Found((tile,), (odd,)))
+    monkeypatch.setattr(days, "look_up", lambda *_, **__: Found((tile,), (odd,)))
     with pytest.raises(SearchError, match="DEM tile tile 7: is no valid"):
         find_scenes(request(day, day, dem="dem"))
     sound = [item(name, "/x.tif", collection=name) for name in ("o", "s", "dem")]
     path = write_items(tmp_path, *sound, {**sound[2], "id": "tile 7", "assets": 7})
-    monkeypatch.setattr(days, "look_up", lambda *_: Found((tile,)))
+    monkeypatch.setattr(days, "look_up", lambda *_, **__: Found((tile,)))
     asked = request(day, day, dem="dem").model_copy(update={"catalog": path})
     with pytest.raises(SearchError, match="DEM tile tile 7: is no valid"):
         find_scenes(asked)
