@@ -50,7 +50,7 @@ def attend(command: Sequence[str]) -> int:
                 with suppress(ProcessLookupError):
                     os.killpg(run.pid, signal.SIGKILL)
     if not asked and code is not None:
-        return code
+        return code if code >= 0 else 128 - code  # as a shell tells it
     if sys.stderr.isatty():
         _tell(SHOW_CURSOR)
     return 128 + asked[0]
