@@ -1,0 +1,68 @@
+"""What a catalogue may lead to: files of its own kind of place, and none that lead on."""
+
+from __future__ import annotations
+
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from rasterio.errors import RasterioError
+
+from catalog.archives.items import scene_from_item
+from catalog.archives.providers import Access
+from catalog.archives.reach import within_reach
+from catalog.pixels.open_files import File, open_raster
+from tests.support.loopback import answer, serving
+from tests.support.scenes import item
+
+API = "https://api.example.org"
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "/etc/passwd", "file:///etc/passwd", "https://example.org/a.vrt",
+        "https://example.org/a.VRT?x=1", "http://127.0.0.1/a.tif", "http://localhost:8000/a.tif",
+        "http://169.254.169.254/latest/meta-data/a.tif", "http://[::1]/a.tif",
+    ],
+)  # fmt: skip
+def test_an_api_leads_neither_to_this_machine_nor_to_lists_of_files(href: str) -> None:
+    scene = within_reach(scene_from_item(item("x", href), API), API, local_files=False)
+    assert not scene.assets
+    assert scene.unusable is not None
+    assert scene.unusable.startswith("its asset ")
+
+
+@pytest.mark.parametrize("href", ["https://example.org/a.tif", "s3://bucket/a.tif", "a.tif"])
+def test_an_api_leads_to_remote_files(href: str) -> None:
+    scene = scene_from_item(item("x", href), API)
+    assert within_reach(scene, API, local_files=False) == scene
+
+
+def test_what_may_name_local_files_may() -> None:
+    scene = scene_from_item(item("x", "/data/a.tif"), API)
+    assert within_reach(scene, API, local_files=True) == scene
+
+
+def test_a_vrt_under_another_name_is_not_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.vrt"
+    body = (
+        f'<VRTDataset rasterXSize="1" rasterYSize="1"><VRTRasterBand dataType="Byte" band="1">'
+        f"<SimpleSource><SourceFilename>{secret}</SourceFilename></SimpleSource>"
+        f"</VRTRasterBand></VRTDataset>"
+    ).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self, 200, body)
+
+        def do_HEAD(self) -> None:
+            answer(self, 200, b"", {"Accept-Ranges": "bytes"})
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as host:
+        file = File(f"http://{host}/innocent.tif", Access(), ())
+        with pytest.raises(RasterioError), open_raster(file, {}):
+            pass
