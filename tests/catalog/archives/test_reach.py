@@ -11,6 +11,7 @@ from rasterio.errors import RasterioError
 from catalog.archives.items import scene_from_item
 from catalog.archives.providers import Access
 from catalog.archives.reach import within_reach
+from catalog.pixels import open_files
 from catalog.pixels.open_files import File, open_raster
 from tests.support.loopback import answer, serving
 from tests.support.scenes import item
@@ -44,7 +45,9 @@ def test_what_may_name_local_files_may() -> None:
     assert within_reach(scene, API, local_files=True) == scene
 
 
-def test_a_vrt_under_another_name_is_not_followed(tmp_path: Path) -> None:
+def test_a_vrt_under_another_name_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     secret = tmp_path / "secret.vrt"
     body = (
         f'<VRTDataset rasterXSize="1" rasterYSize="1"><VRTRasterBand dataType="Byte" band="1">'
@@ -54,10 +57,14 @@ def test_a_vrt_under_another_name_is_not_followed(tmp_path: Path) -> None:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            answer(self, 200, body)
+            whole = f"bytes 0-{len(body) - 1}/{len(body)}"
+            answer(self, 206, body, {"Content-Range": whole})
 
         def do_HEAD(self) -> None:
-            answer(self, 200, b"", {"Accept-Ranges": "bytes"})
+            self.send_response(200)
+            self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -66,3 +73,6 @@ def test_a_vrt_under_another_name_is_not_followed(tmp_path: Path) -> None:
         file = File(f"http://{host}/innocent.tif", Access(), ())
         with pytest.raises(RasterioError), open_raster(file, {}):
             pass
+        monkeypatch.setattr(open_files, "REMOTE_DRIVERS", ("VRT",))
+        with open_raster(file, {}) as followed:  # it is the drivers that keep from it
+            assert followed.driver == "VRT"
