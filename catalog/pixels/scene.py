@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyproj
@@ -21,6 +20,7 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog.archives.items import Asset, Numbers, Scene
 from catalog.archives.providers import ELEVATION
+from catalog.archives.reach import is_local
 from catalog.errors import ArgumentError, SceneReadError, raise_portably, shown
 from catalog.grid import Lattice, Window
 from catalog.pixels.clearest import show_clearest
@@ -330,6 +330,6 @@ def _probe(source: DatasetReader, scene: Scene, asset: Asset, indexes: list[int]
         geometry = _range_doppler(scene, asset, source.shape)
         if scene.terrain and geometry is None:
             _look_geometry(scene, asset, gcp_grid_of(source))
-    if urlsplit(asset.href).scheme in ("", "file"):
+    if is_local(asset.href):
         check_blocks(source)
     return Numbers(str(np.result_type(*source.dtypes)), source.nodata, in_radar_geometry)

@@ -6,29 +6,30 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 import psutil
 import requests
 import torch
+from dask.utils import parse_bytes
 from prefect.settings import get_current_settings
 
 from catalog import aws
 from catalog.archives.providers import PROVIDERS
 from catalog.errors import ArgumentError, without_secrets
 from catalog.sentinel1.geoid import EGM2008, undulation_of
-from flows.cluster.workers import MAX_WORKERS
+from catalog.signing import require_package
+from flows.cli.terminal import count
+from flows.cluster.workers import WORKER_MEMORY, count_workers
 from tar_engine.errors import WeightsError
 from tar_engine.network.weights import load_checkpoint
 
 GIB = 2**30
-WORKER_BYTES = 3 * GIB  # that Dask lets a worker have, `flows.cluster.workers.WORKER_MEMORY`
 DRIVER_BYTES = 1 * GIB
 LEAST_FREE_BYTES = 2 * GIB  # of a disk: a granule's mosaic is 1.1 GB
 ANSWER_SECONDS = 5
@@ -78,28 +79,27 @@ def _processors() -> Finding:
     if not torch.cuda.is_available():
         return Finding(
             "processors",
-            f"{_counted(cores, 'CPU core')}, no GPU that PyTorch can use",
+            f"{count(cores, 'CPU core')}, no GPU that PyTorch can use",
             "the CPU matches: about 0.6 s a tile and core, five minutes a whole Sentinel-2 scene",
         )
-    count = torch.cuda.device_count()
     names = ", ".join(
         f"{(gpu := torch.cuda.get_device_properties(index)).name} "
         f"({gpu.total_memory / GIB:.0f} GiB)"
-        for index in range(count)
+        for index in range(torch.cuda.device_count())
     )
-    return Finding("processors", f"{_counted(cores, 'CPU core')}, {names}", "each GPU matches")
+    return Finding("processors", f"{count(cores, 'CPU core')}, {names}", "each GPU matches")
 
 
 def _memory() -> Finding:
     memory = psutil.virtual_memory()
-    workers = min(len(os.sched_getaffinity(0)), MAX_WORKERS) + torch.cuda.device_count()
-    needed = DRIVER_BYTES + workers * WORKER_BYTES
+    workers = count_workers(None)
+    needed = DRIVER_BYTES + workers * parse_bytes(WORKER_MEMORY)
     found = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
-    means = f"a run starts {_counted(workers, 'worker')} of at most 3 GiB: {needed / GIB:.0f} GiB"
+    each = f"{count(workers, 'worker')} of at most {WORKER_MEMORY}"
+    means = f"a run starts {each}: {needed / GIB:.0f} GiB with what starts them"
     if memory.available >= needed:
         return Finding("memory", found, means)
-    fitting = max(1, int((memory.available - DRIVER_BYTES) // WORKER_BYTES))
-    return Finding("memory", found, f"{means}; --workers {fitting} would fit", "note")
+    return Finding("memory", found, f"{means}; workers may be ended in the middle", "note")
 
 
 def _folders(store: str | None) -> Iterator[Finding]:
@@ -146,22 +146,19 @@ def _credentials() -> Iterator[Finding]:
         "" if has_keys else "public files can be read there, and no store written",
         "good" if has_keys else "note",
     )
-    has_copernicus = all(
-        os.environ.get(name) for name in ("CDSE_ACCESS_KEY_ID", "CDSE_SECRET_ACCESS_KEY")
+    yield _checked(
+        "Copernicus Data Space", "credentials there", aws.CopernicusSession().get_credential_options
     )
-    yield Finding(
-        "Copernicus Data Space",
-        "credentials there" if has_copernicus else "no credentials",
-        "" if has_copernicus else "--provider copernicus needs CDSE_ACCESS_KEY_ID and …SECRET…",
-        "good" if has_copernicus else "note",
-    )
-    has_package = find_spec("planetary_computer") is not None
-    yield Finding(
-        "Planetary Computer",
-        "its package is installed" if has_package else "its package is missing",
-        "" if has_package else "pip install 'tar-pipeline[planetary-computer]'",
-        "good" if has_package else "note",
-    )
+    yield _checked("Planetary Computer", "its package is installed", require_package)
+
+
+def _checked(what: str, found: str, check: Callable[[], object]) -> Finding:
+    """What is found, unless the check that a run makes says why it is not to be had."""
+    try:
+        check()
+    except ArgumentError as error:
+        return Finding(what, "not to be had", str(error), "note")
+    return Finding(what, found, "")
 
 
 def _geoid() -> Finding:
@@ -192,7 +189,3 @@ def _fault_of(url: str) -> str | None:
     except requests.RequestException as error:
         return f"cannot be reached ({type(error).__name__})"
     return None if answer.ok else f"answers {answer.status_code}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

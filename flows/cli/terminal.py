@@ -53,6 +53,11 @@ def write_json(args: argparse.Namespace, result: Any) -> None:
         args.json.write_text(text, encoding="utf-8")
 
 
+def count(number: int, noun: str) -> str:
+    """So many of them, in words: "1 day", "2 days"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def complain(message: str, code: int) -> int:
     """One line about what went wrong, on standard error; returns the exit code."""
     print(f"tar-pipeline: error: {' '.join(message.split())}", file=sys.stderr)

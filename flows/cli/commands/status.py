@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.cli.commands.upkeep import count, list_generations, list_versions, measure
-from flows.cli.terminal import DONE, FAILED, add_json, add_store, output, write_json
+from flows.cli.commands.upkeep import list_generations, list_versions, measure
+from flows.cli.terminal import DONE, FAILED, add_json, add_store, count, output, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console

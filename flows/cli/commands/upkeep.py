@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from flows.cli.terminal import DONE, FAILED, add_json, add_store, output, write_json
+from flows.cli.terminal import DONE, FAILED, add_json, add_store, count, output, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -235,10 +235,6 @@ def _print_line(console: Console, each: Generation | Version, now: datetime, fat
         f"untouched for {hours:.1f} h: {fate}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
-
-
-def count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def describe_retire(parser: argparse.ArgumentParser) -> None:
