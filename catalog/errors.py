@@ -4,6 +4,7 @@
     ├── ArgumentError     a request that cannot be served; `argument` names what to change
     ├── SearchError       a catalog that is unreachable, unsuitable or broken; `url` names it
     ├── SceneReadError    a scene that cannot be opened or read; `scene_id` and `href` name it
+    ├── ApiError          a STAC API that is down or refuses an entry; `url` names what was asked
     └── StoreError        a store that cannot be written, read or trusted; `url` names it
 
 Every message says what failed and, where there is one, the way out. The cause is chained. All of
@@ -48,6 +49,15 @@ class SceneReadError(CatalogError):
         super().__init__(message, scene_id, href)
         self.scene_id = scene_id
         self.href = href
+
+
+class ApiError(CatalogError):
+    """A STAC API could not be brought up to date. `status`: what it answered, None if nothing."""
+
+    def __init__(self, message: str, url: str, status: int | None = None) -> None:
+        super().__init__(message, url, status)
+        self.url = url
+        self.status = status
 
 
 class StoreError(CatalogError):

@@ -78,7 +78,7 @@ def fetch_items(
         ) from error
 
 
-class _Patience(Retry):
+class Patience(Retry):
     """Retries that come again when the answer says, unless that is too long."""
 
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
@@ -96,7 +96,7 @@ class _Patience(Retry):
 
 
 def _open_client(api_url: str) -> Client:
-    retry = _Patience(
+    retry = Patience(
         total=RETRIES,
         backoff_factor=FIRST_WAIT_SECONDS,
         status_forcelist=RETRIED_STATUSES,

@@ -74,7 +74,7 @@ def publish(
     if not pairs and not sar:
         raise ArgumentError(f"slot {slot.slot} has no pairs to publish", argument="pairs")
     item = slot_item(slot, lattice, slot.open(), pairs, provenance, sar)
-    others = [other for other in _published_items(slot.region_url) if other.id != item.id]
+    others = [other for other in read_items(slot.region_url) if other.id != item.id]
     collection = region_collection(slot.region, [*others, item])
     slot.seal()
     objects.put(objects.join(slot.region_url, "collection.json"), encoded(collection))
@@ -101,10 +101,19 @@ def withdraw(store_url: str, region: str, slots: Sequence[str]) -> None:
     if told is None or _linked_items(told) == {f"./items/{slot}.json" for slot in left}:
         return
     if left:
-        collection = region_collection(region, _published_items(region_url))
+        collection = region_collection(region, read_items(region_url))
         objects.put(url, encoded(collection))
     else:
         objects.remove(url)
+
+
+def read_items(region_url: str) -> list[pystac.Item]:
+    """The items of a region's published slots, the earliest first.
+
+    Raises StoreError when the store cannot be read or an item is damaged.
+    """
+    urls = [item_url(region_url, slot) for slot in published_slots(region_url)]
+    return [_parse_item(objects.get(url) or b"", url) for url in urls]
 
 
 def _linked_items(collection: bytes) -> set[str]:
@@ -114,11 +123,6 @@ def _linked_items(collection: bytes) -> set[str]:
         return {str(link["href"]) for link in links if link["rel"] == "item"}
     except (ValueError, KeyError, TypeError):
         return set()
-
-
-def _published_items(region_url: str) -> list[pystac.Item]:
-    urls = [item_url(region_url, slot) for slot in published_slots(region_url)]
-    return [_parse_item(objects.get(url) or b"", url) for url in urls]
 
 
 def _parse_item(content: bytes, url: str) -> pystac.Item:

@@ -1,0 +1,131 @@
+"""A STAC API of earnest, stac-fastapi on pgstac: it shows what is published, whatever befell it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import xarray as xr
+from pystac_client import Client
+
+from catalog.retention import old_days, retire
+from catalog.stac_api.reconcile import ApiChange, last_announced, reconcile
+from catalog.store.schema import SlotSchema
+from catalog.store.slot import SlotStore
+from tests.support.cubes import LATTICE, publish_day
+from tests.support.pgstac import PASSWORD, TOKEN, USER, Pgstac, served_pgstac
+from tests.support.slots import OPTICAL_SCENES, SCENES, slot_store
+
+pytestmark = pytest.mark.faults
+
+FIRST_DAY = date(2024, 3, 1)
+DAYS, REMADE, RETIRED = 50, 5, 3
+RED_VH = SlotSchema(("red",), ("vh",), SCENES, OPTICAL_SCENES)
+RED_GREEN_VV_VH = SlotSchema(("red", "green"), ("vv", "vh"), SCENES, OPTICAL_SCENES)
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[Pgstac]:
+    with served_pgstac() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def token(api: Pgstac, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAR_STAC_API_HOST", api.host)
+    monkeypatch.setenv("TAR_STAC_API_TOKEN", TOKEN)
+
+
+def published_day(folder: Path, number: int, generation: str, schema: SlotSchema) -> SlotStore:
+    """A day whose group has all that describes it, and no pixels."""
+    slot = (FIRST_DAY + timedelta(days=number)).isoformat()
+    store = slot_store(folder, slot=slot, generation=generation)
+    store.create(LATTICE, schema, {"weights_sha256": "f00"})
+    return publish_day(store)
+
+
+def announce(api: Pgstac, folder: Path) -> ApiChange:
+    return reconcile(api.url, str(folder), "la")
+
+
+def announced_without_failure(api: Pgstac, folder: Path) -> ApiChange:
+    change = announce(api, folder)
+    assert change.announced.failures == ()
+    return change
+
+
+def require_exactly_what_is_published(api: Pgstac, folder: Path) -> None:
+    """What a search finds says of every day what its item in the store says, and nothing else."""
+    client = Client.open(api.url)
+    found = list(client.search(collections=["la"], limit=7).items_as_dicts())
+    there = {path.stem: json.loads(path.read_text()) for path in (folder / "la/items").iterdir()}
+    assert sorted(item["properties"]["tar:slot"] for item in found) == sorted(there)
+    for item in found:
+        slot = item["properties"]["tar:slot"]
+        own = {"tar:store", "tar:entry_sha256"}
+        item["properties"] = {k: v for k, v in item["properties"].items() if k not in own}
+        href = item["assets"]["mosaic"].pop("href")
+        del there[slot]["assets"]["mosaic"]["href"]
+        for part in ("id", "geometry", "bbox", "properties", "assets"):
+            assert item[part] == there[slot][part], (slot, part)
+        group = xr.open_zarr(href, consolidated=False)
+        assert {band["name"] for band in item["assets"]["mosaic"]["bands"]} <= group.keys()
+    collection = client.get_collection("la").to_dict()
+    told = json.loads((folder / "la/collection.json").read_text())
+    for part in ("extent", "summaries", "cube:dimensions", "cube:variables"):
+        assert collection[part] == told[part], part
+
+
+def test_fifty_days_five_remade_three_retired_and_the_api_killed_in_the_middle(
+    api: Pgstac, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(DAYS):
+        published_day(tmp_path, number, f"{number:016x}", RED_VH)
+    changes: list[ApiChange] = []
+    sending = threading.Thread(target=lambda: changes.append(announce(api, tmp_path)))
+    sending.start()
+    while count_items(api) < DAYS // 3:
+        time.sleep(0.02)
+    api.kill()
+    sending.join()
+    assert 0 < len(changes[0].upserted) < DAYS
+    say(capsys, "killed after", changes[0])
+
+    for number in range(20, 20 + REMADE):
+        published_day(tmp_path, number, f"{1000 + number:016x}", RED_GREEN_VV_VH)
+    oldest = FIRST_DAY + timedelta(days=RETIRED)
+    retire(str(tmp_path), "la", old_days(str(tmp_path), "la", oldest))
+    down = announce(api, tmp_path)
+    say(capsys, "still down", down)
+    assert down.upserted == down.deleted == ()
+    (line,) = down.announced.failures
+    assert "Connection refused" in line
+    assert api.url in line
+    assert last_announced(str(tmp_path / "la")) == down.announced
+
+    api.start()
+    up = announced_without_failure(api, tmp_path)
+    say(capsys, "up again", up)
+    assert len(up.deleted) == RETIRED
+    require_exactly_what_is_published(api, tmp_path)
+    assert last_announced(str(tmp_path / "la")) == up.announced
+    again = announced_without_failure(api, tmp_path)
+    assert again.upserted == again.deleted == ()
+
+
+def count_items(api: Pgstac) -> int:
+    answer = httpx.get(f"{api.url}/collections/la/items", params={"limit": DAYS})
+    return len(answer.json().get("features", []))
+
+
+def say(capsys: pytest.CaptureFixture[str], what: str, change: ApiChange) -> None:
+    with capsys.disabled():
+        counts = f"{len(change.upserted)} sent, {len(change.deleted)} deleted"
+        print(f"\n  {what}: {counts}; {' '.join(change.announced.failures) or 'all is there'}")
