@@ -1,6 +1,6 @@
 """The story of a run: what a plan promises, made day by day.
 
-    for each day: estimate ─▶ compose ─▶ publish; then report
+    for each day: estimate ─▶ compose ─▶ publish; then report, and tell the STAC API
 
 Every stage continues where a killed run stopped: finished estimates and shards are kept, and a day
 that is published is done. A day that cannot be made fails alone: the run goes on.
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from catalog.errors import CatalogError, SceneReadError
+from catalog.stac_api.reconcile import Announced
 from catalog.store.layout import overview_factors
 from catalog.store.overviews import overview_shards
 from flows.cluster.heap import release_memory
@@ -29,6 +30,7 @@ from flows.report.schema import Report
 from flows.stages.compose import slot_shards
 from flows.tasks import (
     Run,
+    announce,
     compose_overview,
     compose_shards,
     create_store,
@@ -53,21 +55,27 @@ class RunResult:
     plan: Plan
     outcomes: tuple[SlotOutcome, ...]
     report: Report
+    announced: Announced | None = None
+    """How the request's STAC API was left; None where it names none."""
 
     @property
     def ending(self) -> str:
         """Completed when all that was promised is there; else Partial, or Failed when nothing is.
 
-        As Prefect calls the state of such a run.
+        As Prefect calls the state of such a run. Days that a STAC API does not show are published.
         """
-        return name_shortfall(self.report.accountability) or "Completed"
+        behind = "Partial" if self.announced and self.announced.failures else None
+        return name_shortfall(self.report.accountability) or behind or "Completed"
 
     @property
     def summary(self) -> str:
         """One line: what failed, with the first reason; or how it went, and where the mosaic is."""
+        told = f"{self.report.status}: {self.report.mosaic}"
         if self.report.accountability.failures:
-            return describe_failures(self.report.accountability)
-        return f"{self.report.status}: {self.report.mosaic}"
+            told = describe_failures(self.report.accountability)
+        if self.announced and self.announced.failures:
+            told += f"; {self.announced.told}"
+        return told
 
 
 def run_region(plan: Plan, clock: Stopwatch) -> RunResult:
@@ -80,8 +88,9 @@ def run_region(plan: Plan, clock: Stopwatch) -> RunResult:
     outcomes = register_slots(plan, clock) if plan.unfinished or unlearned(plan) else []
     release_memory()
     report = report_run(plan, outcomes, clock)
+    announced = announce(plan)
     show_published(plan)
-    return RunResult(plan, tuple(outcomes), report)
+    return RunResult(plan, tuple(outcomes), report, announced)
 
 
 def register_slots(plan: Plan, clock: Stopwatch) -> list[SlotOutcome]:

@@ -18,6 +18,7 @@ from catalog.archives.items import Scene
 from catalog.cube.update import update_cube
 from catalog.errors import SceneReadError, StoreError
 from catalog.grid import Shard
+from catalog.stac_api.reconcile import Announced, reconcile
 from catalog.store.overviews import write_overview_shard
 from catalog.store.publish import publish
 from catalog.store.slot import Receipt, SlotStore
@@ -232,6 +233,21 @@ def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
 def show_published(plan: Plan) -> None:
     """The cube has every published day, also those of a run that was killed before it had them."""
     update_cube(plan.request.store, plan.request.region)
+
+
+@task(name="announce", cache_policy=NO_CACHE, **with_retries(HOUR))
+def announce(plan: Plan) -> Announced | None:
+    """The STAC API of the request shows every published day, also those it has missed before.
+
+    None where the request names no API. What one did not take is warned of, no error.
+    """
+    request = plan.request
+    if request.stac_api is None:
+        return None
+    announced = reconcile(request.stac_api, request.store, request.region).announced
+    for failure in announced.failures:
+        get_run_logger().warning("the STAC API is behind: %s", failure)
+    return announced
 
 
 @task(name="report", cache_policy=NO_CACHE, **with_retries(HOUR))

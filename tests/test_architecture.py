@@ -20,7 +20,7 @@ FORBIDDEN = {
 FLOORS = {
     "catalog": (
         "errors retrying", "crs longitudes aws child_server signing", "grid objects", "archives",
-        "sentinel1", "pixels", "store", "cube", "memory retention",
+        "sentinel1", "pixels", "store", "cube stac_api", "memory retention",
     ),
     "tar_engine": (
         "errors config constants", "coordinates", "deformation", "fields", "network", "matching",

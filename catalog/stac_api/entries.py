@@ -41,6 +41,9 @@ def collection_entry(items: Sequence[pystac.Item], region: str, region_url: str)
     """The collection of at least one item, for an API, which links to the items by itself."""
     collection = region_collection(region, items)
     entry = collection.to_dict(include_self_link=False, transform_hrefs=False)
+    # pgstac before 0.10 keeps of an item only what this does not say, and fills the item up by what
+    # it says later.
+    entry.pop("item_assets")
     canonical = objects.join(address_of(region_url), "collection.json")
     entry["links"] = [
         *(link for link in entry["links"] if link["rel"] == "license"),

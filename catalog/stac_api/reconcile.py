@@ -30,6 +30,14 @@ class Announced:
     failures: tuple[str, ...] = ()
     """What it did not take, a line each; where there are none, it shows exactly what is there."""
 
+    @property
+    def told(self) -> str:
+        """One line for people."""
+        if not self.failures:
+            return f"the STAC API {self.url} shows what is published"
+        more = f" (and {len(self.failures) - 1} more)" if len(self.failures) > 1 else ""
+        return f"the STAC API {self.url} is behind: {self.failures[0]}{more}"
+
 
 @dataclass(frozen=True)
 class ApiChange:

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from flows.cli.commands.cube import describe_cube
 from flows.cli.commands.demo import describe_demo
+from flows.cli.commands.derived import describe_announce, describe_cube
 from flows.cli.commands.drift import describe_drift
 from flows.cli.commands.engine import describe_evaluate, describe_train
 from flows.cli.commands.export import describe_export
@@ -48,6 +48,7 @@ COMMANDS = {
     "prune": ("remove what no item points to", describe_prune),
     "retire": ("delete published days that are old enough", describe_retire),
     "cube": ("all days of a region as one, for xarray", describe_cube),
+    "announce": ("what is published, to a STAC API", describe_announce),
     "drift": ("how SAR passes differ over time", describe_drift),
     "export": ("a published day as a GeoTIFF", describe_export),
     "evaluate": ("accuracy on aligned pairs, warped in a known way", describe_evaluate),

@@ -18,8 +18,9 @@ from catalog.archives.pairs import Pair
 from catalog.archives.providers import PLAIN_STAC
 from catalog.grid import Lattice, region_outline
 from catalog.store.publish import generation_name
+from flows.plan.fields import InName
 from flows.plan.groups import Group, common_bands, group_day, group_pairs
-from flows.plan.request import InName, RegionRequest
+from flows.plan.request import RegionRequest
 
 CONTENT_VERSION = 4  # raise it when the same pairs and settings would give other pixels
 

@@ -8,9 +8,7 @@ the Prefect UI (`flows.service.on_demand`) and of the regions file (`flows.servi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -39,7 +37,9 @@ from catalog.archives.providers import (
 )
 from catalog.errors import has_secret, shown
 from catalog.grid import validated_bbox
+from catalog.stac_api.connection import validated_api_url
 from catalog.store.slot import REGION_NAME, validated_region
+from flows.plan.fields import HOW, WHAT, WHERE, InName, Prompt
 
 Slots = Literal["optical", "sar", "both"]
 """Which days get a mosaic."""
@@ -66,30 +66,6 @@ INPUT_UNSHOWN = ("missing", "extra_forbidden", "string_type")
 
 class RequestError(ValueError):
     """A request that cannot be carried out; the message is one sentence that names the argument."""
-
-
-class InName(Enum):
-    """How a field of a request gets into the names of generations (`flows.plan.generation`).
-
-    What changes pixels has to change the name, so every field says which of these it is.
-    """
-
-    BY_VALUE = "it changes pixels in a way that only its value tells"
-    BY_CONTENT = "what it leads to is in the name: the lattice, the pairs, the weights' hash"
-    NOT = "it changes no pixel"
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """How people are asked for a field: under which heading, with which word for its value."""
-
-    group: str
-    metavar: str
-    is_path: bool = False
-    """May be a path; a relative one starts where the request was written down."""
-
-
-WHAT, WHERE, HOW = "what", "where to", "how"
 
 
 class RegionRequest(BaseModel):
@@ -150,6 +126,13 @@ class RegionRequest(BaseModel):
         "region",
         json_schema_extra={"pattern": f"^{REGION_NAME.pattern}$"},
         description="name of the region in the store: lower-case letters, digits, - and _",
+    )
+    stac_api: Annotated[str | None, InName.NOT, Prompt(WHERE, "URL")] = Field(
+        None,
+        json_schema_extra={"pattern": f"{NO_SECRET}https?://"},
+        description="STAC API with transactions that shows what is published; credentials come "
+        "from TAR_STAC_API_HOST and TAR_STAC_API_TOKEN, or TAR_STAC_API_USER and "
+        "TAR_STAC_API_PASSWORD, never from here (default: none)",
     )
     bands: Annotated[tuple[str, ...] | None, InName.BY_VALUE, Prompt(WHAT, "BAND")] = Field(
         None,
@@ -336,6 +319,11 @@ class RegionRequest(BaseModel):
     @classmethod
     def _region_is_a_plain_name(cls, region: str) -> str:
         return validated_region(region)
+
+    @field_validator("stac_api")
+    @classmethod
+    def _stac_api_address(cls, url: str | None) -> str | None:
+        return None if url is None else validated_api_url(url)
 
     @field_validator("weights", "orbit_files")
     @classmethod

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from catalog import objects
 from catalog.retention import old_days, oldest_kept, retire
+from catalog.stac_api.reconcile import reconcile
 from flows.cluster.lease import region_lease
 from flows.register_region import register_region
 from flows.report import artifacts
@@ -188,6 +189,10 @@ def _retire_days(region: Region, end: date) -> dict[str, Any]:
             oldest = _first_kept(region.keep_days, end)
             days = old_days(request.store, request.region, oldest)
             retire(request.store, request.region, days)
+            if days and request.stac_api is not None:
+                announced = reconcile(request.stac_api, request.store, request.region).announced
+                if announced.failures:  # the next night makes up for it
+                    get_run_logger().warning("%s: %s", region.name, announced.told)
     except Exception as error:
         return {**row, "failure": " ".join(f"{type(error).__name__}: {error}".split())}
     return {

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -39,6 +38,10 @@ def api() -> Iterator[Pgstac]:
 
 @pytest.fixture(autouse=True)
 def token(api: Pgstac, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the environment; and the API is empty."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    for each in httpx.get(f"{api.url}/collections").json()["collections"]:
+        httpx.delete(f"{api.url}/collections/{each['id']}", headers=headers).raise_for_status()
     monkeypatch.setenv("TAR_STAC_API_HOST", api.host)
     monkeypatch.setenv("TAR_STAC_API_TOKEN", TOKEN)
 
@@ -75,7 +78,7 @@ def require_exactly_what_is_published(api: Pgstac, folder: Path) -> None:
         del there[slot]["assets"]["mosaic"]["href"]
         for part in ("id", "geometry", "bbox", "properties", "assets"):
             assert item[part] == there[slot][part], (slot, part)
-        group = xr.open_zarr(href, consolidated=False)
+        group = xr.open_zarr(href)
         assert {band["name"] for band in item["assets"]["mosaic"]["bands"]} <= group.keys()
     collection = client.get_collection("la").to_dict()
     told = json.loads((folder / "la/collection.json").read_text())
@@ -129,3 +132,75 @@ def say(capsys: pytest.CaptureFixture[str], what: str, change: ApiChange) -> Non
     with capsys.disabled():
         counts = f"{len(change.upserted)} sent, {len(change.deleted)} deleted"
         print(f"\n  {what}: {counts}; {' '.join(change.announced.failures) or 'all is there'}")
+
+
+def test_entries_stay_as_they_are_when_the_newest_day_has_other_variables(
+    api: Pgstac, tmp_path: Path
+) -> None:
+    """pgstac keeps of an item only what its collection's `item_assets` do not say."""
+    published_day(tmp_path, 0, "a" * 16, RED_VH)
+    announced_without_failure(api, tmp_path)
+    published_day(tmp_path, 1, "b" * 16, RED_GREEN_VV_VH)
+    announced_without_failure(api, tmp_path)
+    require_exactly_what_is_published(api, tmp_path)
+
+
+def test_the_collection_of_a_region_without_days_goes_but_what_others_put_there_stays(
+    api: Pgstac, tmp_path: Path
+) -> None:
+    day = published_day(tmp_path, 0, "a" * 16, RED_VH)
+    announced_without_failure(api, tmp_path)
+    url, headers = f"{api.url}/collections/la", {"Authorization": f"Bearer {TOKEN}"}
+    theirs = httpx.get(f"{url}/items").json()["features"][0] | {"id": "theirs", "links": []}
+    del theirs["properties"]["tar:store"]
+    httpx.post(f"{url}/items", json=theirs, headers=headers).raise_for_status()
+    retire(str(tmp_path), "la", old_days(str(tmp_path), "la", date.max))
+    assert announced_without_failure(api, tmp_path).deleted == (f"la-{day.slot}",)
+    assert [each["id"] for each in httpx.get(f"{url}/items").json()["features"]] == ["theirs"]
+    httpx.delete(f"{url}/items/theirs", headers=headers).raise_for_status()
+    announced_without_failure(api, tmp_path)
+    assert httpx.get(url).status_code == httpx.codes.NOT_FOUND
+
+
+def test_a_collection_of_another_store_is_left_alone(api: Pgstac, tmp_path: Path) -> None:
+    for store in (tmp_path / "first", tmp_path / "second"):
+        published_day(store, 0, "a" * 16, RED_VH)
+    announced_without_failure(api, tmp_path / "first")
+    (line,) = announce(api, tmp_path / "second").announced.failures
+    assert f"is not of {(tmp_path / 'second/la').as_uri()}" in line
+    require_exactly_what_is_published(api, tmp_path / "first")
+
+
+@pytest.mark.parametrize("given", [{}, {"TAR_STAC_API_TOKEN": "S3CRET-wrong"}])
+def test_without_the_right_credentials_nothing_is_written_and_they_are_not_told(
+    api: Pgstac, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    for name in ("TAR_STAC_API_TOKEN", *([] if given else ["TAR_STAC_API_HOST"])):
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    published_day(tmp_path, 0, "a" * 16, RED_VH)
+    caplog.set_level("DEBUG")
+    (line,) = announce(api, tmp_path).announced.failures
+    assert line.startswith(f"POST {api.url}/collections: answers 401")
+    assert "S3CRET" not in line + caplog.text + (tmp_path / "la/stac-api.json").read_text()
+    assert ("no credentials were sent" in line) == (not given)
+
+
+def test_basic_authentication(api: Pgstac, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TAR_STAC_API_TOKEN")
+    monkeypatch.setenv("TAR_STAC_API_USER", USER)
+    monkeypatch.setenv("TAR_STAC_API_PASSWORD", PASSWORD)
+    published_day(tmp_path, 0, "a" * 16, RED_VH)
+    announced_without_failure(api, tmp_path)
+    require_exactly_what_is_published(api, tmp_path)
+
+
+def test_an_api_that_lost_everything_gets_it_again(api: Pgstac, tmp_path: Path) -> None:
+    published_day(tmp_path, 0, "a" * 16, RED_VH)
+    announced_without_failure(api, tmp_path)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    httpx.delete(f"{api.url}/collections/la", headers=headers).raise_for_status()
+    assert len(announced_without_failure(api, tmp_path).upserted) == 1
+    require_exactly_what_is_published(api, tmp_path)

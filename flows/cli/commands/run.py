@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.cli.commands.derived import announce_region, exit_code
 from flows.cli.terminal import (
     DONE,
     FAILED,
@@ -99,7 +100,9 @@ def run(args: argparse.Namespace) -> int:
         report, _ = save_run(plan, (), clock)
         write_json(args, json.loads(encode_report(report)))
     _tell_why_nothing_is_done(console, plan, missing)
-    return DONE
+    if request.stac_api is None:
+        return DONE
+    return exit_code([announce_region(console, request.store, request.region, request.stac_api)])
 
 
 def plan_values(plan: Plan) -> dict[str, Any]:
@@ -140,6 +143,8 @@ def _register(console: Console, plan: Plan, clock: Stopwatch) -> tuple[int, Repo
 
     console.print()
     result = register_plan(plan, clock)
+    if result.announced is not None:
+        console.print(result.announced.told, highlight=False, markup=False, soft_wrap=True)
     code = {"Completed": DONE, "Partial": PARTIAL}.get(result.ending, FAILED)
     if code == FAILED:
         complain(result.summary, code)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from catalog.stac_api.reconcile import Announced
     from catalog.store.upkeep import Generation
     from flows.report.figures.freshness import Freshness
     from flows.report.prices import Prices, RegionCost
@@ -27,6 +28,8 @@ Below: what the region remembers of each viewing geometry, version by version; a
 costs a month: all that lies there, and the requests of the runs that fill it, estimated from the
 objects of a day. Prices are those of --prices FILE; what it leaves out, and its absence, are
 defaults. Readers' requests, traffic and computing are not among it.
+
+Last, how each region's STAC API was left by what announced its days to it.
 
 With --max-age-days, exit code 1 when the newest day of a region is older than that, counted in days
 of UTC, or when it has none; for cron, or a check of whatever watches the machines.
@@ -40,6 +43,7 @@ examples:
 def status(args: argparse.Namespace) -> int:
     """What lies in a store, and whether its regions are fresh."""
     from catalog import objects
+    from catalog.stac_api.reconcile import last_announced
     from catalog.store.upkeep import regions
     from flows.report.figures.freshness import look_at_newest_day
     from flows.report.prices import load_prices, price_region
@@ -59,11 +63,14 @@ def status(args: argparse.Namespace) -> int:
     _print_remembered(output(args), remembered)
     _print_costs(output(args), costs, prices, by_default=args.prices is None)
     _print_ages(output(args), ages, bound)
+    apis = [(each[1], last_announced(objects.join(*each))) for each in there]
+    _print_apis(output(args), apis)
     told = [
         {**asdict(cost), "month": cost.month, **prices.model_dump(),
          "newest_day": age.newest_day and age.newest_day.isoformat(), "age_days": age.age_days,
-         "stale": None if bound is None else age.region in stale}
-        for cost, age in zip(costs, ages, strict=True)
+         "stale": None if bound is None else age.region in stale,
+         "stac_api": api and asdict(api)}
+        for cost, age, (_, api) in zip(costs, ages, apis, strict=True)
     ]  # fmt: skip
     write_json(args, [*rows, *remembered, *told])
     return FAILED if stale else DONE
@@ -196,6 +203,18 @@ def _print_ages(console: Console, ages: Sequence[Freshness], max_age_days: int |
             + (f": STALE, more than {count(max_age_days or 0, 'day')}" if stale else ""),
             style="red" if stale else None, highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
+
+
+def _print_apis(console: Console, apis: Sequence[tuple[str, Announced | None]]) -> None:
+    """How the STAC API of each region was left that has one."""
+    for region, api in apis:
+        if api is not None:
+            remedy = "; the next run sends it, or `announce` now" if api.failures else ""
+            console.print(
+                f"{region}: {api.told}{remedy}",
+                style="yellow" if api.failures else None,
+                highlight=False, markup=False, soft_wrap=True,
+            )  # fmt: skip
 
 
 def _mark(row: dict[str, Any]) -> Text:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from flows.cli.commands.derived import announce_region, exit_code
 from flows.cli.terminal import DONE, FAILED, add_json, add_store, count, output, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from catalog.memory.upkeep import Version
+    from catalog.stac_api.reconcile import ApiChange
     from catalog.store.upkeep import Generation
 
 SETTLED_HOURS = 24.0
@@ -29,6 +31,9 @@ A generation is what one request made of one day. When another request replaces 
 given up, it stays until it is pruned. Readers follow items and never see it; a program that opened
 it before it was replaced does, and fails once it is gone. So with the versions of what a region
 remembers that later nights have replaced; the one in use is always kept.
+
+A region that was announced to a STAC API is announced again first, and so after `retire`; exit code
+4 when the API does not take everything.
 
 A run that is writing has no item yet either. Therefore nothing is removed that changed within
 --older-than-hours; below the default, make sure yourself that no run is writing.
@@ -82,9 +87,11 @@ def prune(args: argparse.Namespace) -> int:
     from catalog.store.upkeep import left_over, regions, remove
 
     age = timedelta(hours=args.older_than_hours)
-    if args.yes:  # a cube that is behind may still show what goes
+    changes: list[ApiChange | None] = []
+    if args.yes:  # a cube or an API that is behind may still show what goes
         for store, region in regions(args.store):
             tidy_cube(store, region, age)
+            changes.append(announce_region(output(args), store, region))
     generations, versions = list_generations(args.store), list_versions(args.store)
     old_generations, old_versions = left_over(generations, age), superseded(versions, age)
     gone: list[Generation | Version] = [*old_generations, *old_versions]
@@ -100,7 +107,7 @@ def prune(args: argparse.Namespace) -> int:
     _print_pruned(args, gone, young, removed)
     groups = {"removed": removed, "left_over": gone, "too_young": young}
     write_json(args, {key: [measure(each) for each in found] for key, found in groups.items()})
-    return DONE
+    return exit_code(changes)
 
 
 def describe_verify(parser: argparse.ArgumentParser) -> None:
@@ -260,6 +267,7 @@ def retire(args: argparse.Namespace) -> int:
 
     oldest = oldest_kept(args.keep_days, datetime.now(UTC).date() - timedelta(days=1))
     rows: list[dict[str, Any]] = []
+    changes: list[ApiChange | None] = []
     for store, region in regions(args.store):
         days = old_days(store, region, oldest)
         rows += [
@@ -269,9 +277,10 @@ def retire(args: argparse.Namespace) -> int:
         ]  # fmt: skip
         if args.yes:
             retire_days(store, region, days)
+            changes.append(announce_region(output(args), store, region))
     _print_days(args, oldest, rows)
     write_json(args, {"oldest_kept": oldest.isoformat(), "deleted": args.yes, "days": rows})
-    return DONE
+    return exit_code(changes)
 
 
 def _print_days(args: argparse.Namespace, oldest: date, rows: list[dict[str, Any]]) -> None:

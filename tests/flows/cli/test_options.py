@@ -36,7 +36,7 @@ def typed(tmp_path: Path) -> dict[str, Any]:
         "resolution": 20, "max_offset_px": 64, "weights": str(weights),
         "weights_sha256": "00ff", "scheduler": "tcp://127.0.0.1:8786", "slots": "both",
         "max_optical_age_days": 12, "remake": True, "allow_local": True,
-        "orbit_files": str(tmp_path),
+        "orbit_files": str(tmp_path), "stac_api": "https://stac.example.org/own",
     }  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def test_the_server_refuses_what_is_no_value_of_a_field_and_names_it(
     assert all(list(error.path)[:2] == ["request", name] for error in errors)
 
 
-@pytest.mark.parametrize("name", ["catalog", "store"])
+@pytest.mark.parametrize("name", ["catalog", "store", "stac_api"])
 @pytest.mark.parametrize(
     "rest", ["me:S3CRET@host/x", "S3CRET@host", "host/x?sig=S3CRET", "host/x#S3CRET", "host?a/b@c"]
 )

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from flows.cli.demo_region import DemoRegion
+from flows.plan.fields import InName
 from flows.plan.generation import configuration, plan_slot
 from flows.plan.plan import without_scenes
-from flows.plan.request import InName, RegionRequest
+from flows.plan.request import RegionRequest
 from tests.support.regions import WEIGHTS_HASH, plan_of, request_of
 
 OTHER_VALUES: dict[str, Any] = {  # of the fields that a name tells by their value

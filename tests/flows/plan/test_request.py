@@ -93,6 +93,7 @@ def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"bands": ("red", "vh")}, "bands: vh; there are: coastal (B01), blue (B02)"),
         ({"bands": ()}, "bands: none given"),
         ({"catalog": None}, "catalog: is missing; give it, or the provider that has it"),
+        ({"stac_api": "items.json"}, "stac-api: 'items.json' is no http(s) address of a STAC API"),
         ({"sar": None}, "sar: is missing; give it, or the provider that has it"),
     ],
 )
@@ -105,14 +106,14 @@ def test_a_mistake_is_one_sentence_that_names_the_argument(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("argument", ["catalog", "store"])
+@pytest.mark.parametrize("argument", ["catalog", "store", "stac_api"])
 @pytest.mark.parametrize(
     "address",
     ["{}://me:S3CRET@host/x", "{}://S3CRET@host/x", "{}://host/x?sig=S3CRET", "{}://host/x#S3CRET"],
 )
 def test_no_secret_becomes_part_of_a_request(argument: str, address: str) -> None:
     for scheme in ("https", "s3", "ftp"):
-        with pytest.raises(RequestError, match=argument) as caught:
+        with pytest.raises(RequestError, match=argument.replace("_", "-")) as caught:
             RegionRequest.of(**{**SOUND, argument: address.format(scheme)})
         assert "S3CRET" not in f"{caught.value} {caught.value.__cause__}"
 
