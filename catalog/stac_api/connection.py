@@ -55,7 +55,7 @@ def validated_api_url(url: str) -> str:
 class Credentials(AuthBase):
     """Those of the environment, put into requests to their host alone.
 
-    Raises ApiError for such that are only half there.
+    Raises ApiError for such that are only half there, or no credentials.
     """
 
     def __init__(self, api_url: str) -> None:
@@ -68,6 +68,12 @@ class Credentials(AuthBase):
             raise ApiError(
                 f"{shown(api_url)}: its credentials are half there: set {HOST} and {TOKEN}, or "
                 f"{HOST}, {USER} and {PASSWORD}, or none of them",
+                url=shown(api_url),
+            )
+        if not (token.isascii() and token.isprintable()):  # whoever sends it would quote it
+            raise ApiError(
+                f"{shown(api_url)}: {TOKEN} holds what is no token: a character outside of ASCII, "
+                "or a line's end",
                 url=shown(api_url),
             )
         self._host = host
@@ -84,7 +90,7 @@ class Credentials(AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self.are_for(request.url or ""):
-            request.headers["Authorization"] = self._header.encode()
+            request.headers["Authorization"] = self._header
         return request
 
 

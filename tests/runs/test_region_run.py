@@ -31,6 +31,7 @@ from tests.support.regions import (
     request_of,
     without_cubes,
 )
+from tests.support.small_stac_api import small_stac_api
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +134,28 @@ def test_the_flow_itself_has_nothing_to_do_either(
     assert again.status == "nothing to do"
     assert json.loads(encode_report(again))["pairs"] == report["pairs"]
     assert files_under(store) == before
+
+
+def test_an_api_that_is_behind_ends_a_run_partial_and_the_next_run_makes_up_for_it(
+    report: dict[str, Any], region: DemoRegion, store: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    shutil.copytree(store / "demo", tmp_path / "demo")
+    with small_stac_api() as api:
+        request = request_of(region, tmp_path, stac_api=api.url)
+        words = [*arguments_of(request), "--stac-api", api.url]
+        api.faults = {"": 403}
+        result = register_region(request)
+        assert result.ending == "Partial"
+        assert result.report.status == "nothing to do"  # which the days are
+        assert f"the STAC API {api.url} is behind: POST {api.url}/coll" in result.summary
+        assert main(words) == 4
+        assert "is behind" in capsys.readouterr().out
+        api.faults.clear()
+        assert main(words) == 0
+        assert f"the STAC API {api.url} shows what is published" in capsys.readouterr().out
+        (item,) = api.items["demo"].values()
+    assert item["properties"]["tar:generation"] == report["slots"][0]["generation"]
 
 
 def test_days_that_another_run_published_after_the_plan_was_made_are_left_alone(
