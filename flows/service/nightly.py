@@ -153,7 +153,7 @@ def _final_state(told: Sequence[RegionNight], start: date, end: date) -> State[A
         sentences.append(f"old days were not deleted: {'; '.join(not_retired)}")
     if quiet:
         sentences.append(f"quiet: {'; '.join(quiet)}")
-    name = "Failed" if len(failed) == len(told) else "Partial"
+    name = "Failed" if all(e.state == "Failed" for e in told) else "Partial"
     return Failed(name=name, message="; ".join(sentences))
 
 

@@ -12,12 +12,16 @@ from pathlib import Path
 import httpx
 import pytest
 import xarray as xr
+import yaml
+from distributed import Client as DaskClient
 from pystac_client import Client
 
 from catalog.retention import old_days, retire
 from catalog.stac_api.reconcile import ApiChange, last_announced, reconcile
 from catalog.store.schema import SlotSchema
 from catalog.store.slot import SlotStore
+from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion
+from flows.cli.main import main
 from tests.support.cubes import LATTICE, publish_day
 from tests.support.pgstac import PASSWORD, TOKEN, USER, Pgstac, served_pgstac
 from tests.support.slots import OPTICAL_SCENES, SCENES, slot_store
@@ -204,3 +208,32 @@ def test_an_api_that_lost_everything_gets_it_again(api: Pgstac, tmp_path: Path) 
     httpx.delete(f"{api.url}/collections/la", headers=headers).raise_for_status()
     assert len(announced_without_failure(api, tmp_path).upserted) == 1
     require_exactly_what_is_published(api, tmp_path)
+
+
+def test_nights_fill_an_api_that_was_down_and_take_from_it_what_they_retire(
+    api: Pgstac, tmp_path: Path, small_region: DemoRegion, client: DaskClient,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    store = tmp_path / "store"
+    region = {
+        "name": "la", "bbox": list(small_region.bbox), "catalog": str(small_region.catalog),
+        "optical": OPTICAL_COLLECTION, "sar": SAR_COLLECTION, "store": str(store),
+        "scheduler": client.scheduler.address, "slots": "optical", "stac_api": api.url,
+    }  # fmt: skip
+    file = tmp_path / "regions.yaml"
+    file.write_text(yaml.safe_dump({"regions": [region | {"keep_days": 30}]}))
+    words = ["nightly", "--regions", str(file), "--days-back", "14", "--until"]
+    api.kill()
+    assert main([*words, small_region.end]) == 4
+    told = capsys.readouterr().out
+    assert f"registered: {store}/la; the STAC API {api.url} is behind: GET" in told
+    assert (store / "la/items/2024-06-12.json").exists()
+    api.start()
+    assert main([*words, small_region.end]) == 0
+    require_exactly_what_is_published(api, store)
+
+    file.write_text(yaml.safe_dump({"regions": [region | {"keep_days": 1}]}))
+    assert main([*words, small_region.end]) == 0
+    assert not list((store / "la/items").iterdir())
+    answer = httpx.get(f"{api.url}/collections/la")
+    assert answer.status_code == httpx.codes.NOT_FOUND

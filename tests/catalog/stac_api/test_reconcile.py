@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from catalog.errors import ArgumentError, StoreError
 from catalog.stac_api.connection import HOST, PASSWORD, TOKEN, USER, validated_api_url
-from catalog.stac_api.entries import CHECKSUM, STORE
+from catalog.stac_api.entries import CHECKSUM, STORE, item_entry
 from catalog.stac_api.reconcile import AWAY, MOST_FAILURES, ApiChange, last_announced, reconcile
 from tests.support.cubes import LATTICE, publish_day
 from tests.support.slots import SCHEMA, slot_store
@@ -126,6 +126,14 @@ def test_entries_are_stac_and_lead_to_the_store(
     assert [link["rel"] for link in api.collections["la"]["links"]] == ["license", "canonical"]
     (times,) = collection.extent.temporal.intervals
     assert str(times[0]) <= str(times[1])
+
+
+def test_entries_lead_into_a_bucket(item: str) -> None:
+    published = pystac.Item.from_dict(json.loads(item), migrate=False)
+    entry = item_entry(published, "s3://mosaics/all/la")
+    group = f"s3://mosaics/all/la/slots/{DAYS[0]}/{GENERATIONS[0]}.zarr"
+    assert entry["assets"]["mosaic"]["href"] == group
+    assert entry["properties"][STORE] == "s3://mosaics/all/la"
 
 
 def test_a_collection_of_another_store_or_program_stays(
