@@ -76,13 +76,14 @@ class Credentials(AuthBase):
                 "or a line's end",
                 url=shown(api_url),
             )
-        self._host = host
+        self.host = host
+        """Empty where there are none."""
         self._header = f"Bearer {token}" if token else f"Basic {basic}"
         self._secrets = [secret for secret in (token, password, basic if user else "") if secret]
 
     def are_for(self, url: str) -> bool:
         """Whether requests to this address get them."""
-        return bool(self._host) and urlsplit(url).netloc == self._host
+        return bool(self.host) and urlsplit(url).netloc == self.host
 
     def in_(self, text: str) -> bool:
         """Whether a text repeats them."""

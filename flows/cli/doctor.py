@@ -21,9 +21,10 @@ from prefect.settings import get_current_settings
 
 from catalog import aws
 from catalog.archives.providers import PROVIDERS
-from catalog.errors import ArgumentError, without_secrets
+from catalog.errors import ApiError, ArgumentError, without_secrets
 from catalog.sentinel1.geoid import EGM2008, undulation_of
 from catalog.signing import require_package
+from catalog.stac_api.connection import Credentials
 from flows.cli.terminal import count
 from flows.cluster.workers import WORKER_MEMORY, count_workers
 from tar_engine.errors import WeightsError
@@ -149,7 +150,18 @@ def _credentials() -> Iterator[Finding]:
     yield _checked(
         "Copernicus Data Space", "credentials there", aws.CopernicusSession().get_credential_options
     )
+    yield _stac_api()
     yield _checked("Planetary Computer", "its package is installed", require_package)
+
+
+def _stac_api() -> Finding:
+    try:
+        host = Credentials("--stac-api").host
+    except ApiError as error:
+        return Finding("STAC API", "credentials that cannot be used", str(error), "note")
+    if host:
+        return Finding("STAC API", f"credentials for {host}", "")
+    return Finding("STAC API", "no credentials", "--stac-api reaches only one that asks for none")
 
 
 def _checked(what: str, found: str, check: Callable[[], object]) -> Finding:

@@ -105,8 +105,10 @@ def test_fifty_days_five_remade_three_retired_and_the_api_killed_in_the_middle(
     assert 0 < len(changes[0].upserted) < DAYS
     say(capsys, "killed after", changes[0])
 
-    for number in range(20, 20 + REMADE):
+    remade = [
         published_day(tmp_path, number, f"{1000 + number:016x}", RED_GREEN_VV_VH)
+        for number in range(RETIRED, RETIRED + REMADE)  # which the API has by now
+    ]
     oldest = FIRST_DAY + timedelta(days=RETIRED)
     retire(str(tmp_path), "la", old_days(str(tmp_path), "la", oldest))
     down = announce(api, tmp_path)
@@ -121,6 +123,7 @@ def test_fifty_days_five_remade_three_retired_and_the_api_killed_in_the_middle(
     up = announced_without_failure(api, tmp_path)
     say(capsys, "up again", up)
     assert len(up.deleted) == RETIRED
+    assert {f"la-{day.slot}" for day in remade} <= set(up.upserted)
     require_exactly_what_is_published(api, tmp_path)
     assert last_announced(str(tmp_path / "la")) == up.announced
     again = announced_without_failure(api, tmp_path)

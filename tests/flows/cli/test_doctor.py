@@ -56,8 +56,11 @@ def test_a_sound_machine_is_told_what_it_has(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("CDSE_ACCESS_KEY_ID", SECRET)
     monkeypatch.setenv("CDSE_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("TAR_STAC_API_HOST", "stac.example.org")
+    monkeypatch.setenv("TAR_STAC_API_TOKEN", SECRET)
     code, found = examined(tmp_path, "--store", str(tmp_path / "not" / "yet"))
     assert code == 0
+    assert found["STAC API"]["found"] == "credentials for stac.example.org"
     assert found["archive there"]["grade"] == "good"
     assert found["archive gone"]["grade"] == "note"
     assert "cannot be reached" in found["archive gone"]["found"]
