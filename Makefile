@@ -34,4 +34,4 @@ $(VENV)/.test-ready: pyproject.toml constraints.txt
 	touch $@ $(VENV)/.run-ready
 
 clean:
-	rm -rf $(VENV) demo-region .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .pgstac demo-region .pytest_cache .mypy_cache .ruff_cache

@@ -107,16 +107,23 @@ class Connection:
         """A collection, None where the API has none of that name."""
         return self._json(self._address("collections", id_))
 
-    def items(self, collection: str) -> Iterator[dict[str, Any]]:
-        """Every item of a collection, page by page."""
+    def items(self, collection: str) -> dict[str, dict[str, Any]]:
+        """The properties of every item of a collection, by id."""
+        found: dict[str, dict[str, Any]] = {}
         url = f"{self._address('collections', collection, 'items')}?limit={PAGE_SIZE}"
         for _ in range(MOST_PAGES):
-            page = self._json(url) or {}
-            yield from page.get("features", ())
-            links = [each["href"] for each in page.get("links", ()) if each.get("rel") == "next"]
-            if not links:
-                return
-            url = urljoin(url, links[0])
+            page = self._json(url) or {"features": []}
+            try:
+                found |= {str(each["id"]): dict(each["properties"]) for each in page["features"]}
+                links = [each for each in page.get("links") or () if each.get("rel") == "next"]
+                if not links:
+                    return found
+                url = urljoin(url, links[0]["href"])
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                why = f"{type(error).__name__}: {error}"
+                raise ApiError(
+                    f"GET {shown(url)}: no page of items ({why})", url=shown(url)
+                ) from error
         raise ApiError(f"GET {shown(url)}: its pages do not end", url=shown(url))
 
     def write(self, entry: dict[str, Any], *parts: str, known: bool) -> None:

@@ -85,7 +85,7 @@ def reconcile(api_url: str, store_url: str, region: str) -> ApiChange:
                     with _told_in(failures):
                         api.delete("collections", region, "items", id_)
                         deleted.append(id_)
-            if there is not None and not published and not any(api.items(region)):
+            if there is not None and not published and not api.items(region):
                 api.delete("collections", region)
     except ApiError as error:
         failures.append(str(error))
@@ -117,7 +117,7 @@ def _own_collection(api: Connection, region: str, region_url: str) -> dict[str, 
             f"the collection {region} of this API is not of {address_of(region_url)} but of "
             f"{there.get(STORE, 'another program')}, and stays as it is; name the region "
             "otherwise, or delete that collection",
-            url=region,
+            url=region_url,
         )
     return there
 
@@ -125,8 +125,7 @@ def _own_collection(api: Connection, region: str, region_url: str) -> dict[str, 
 def _own_items(api: Connection, region: str, region_url: str) -> dict[str, dict[str, object]]:
     """The properties of the API's items that show this store, by id."""
     own = address_of(region_url)
-    properties = {str(each["id"]): dict(each["properties"]) for each in api.items(region)}
-    return {id_: each for id_, each in properties.items() if each.get(STORE) == own}
+    return {id_: each for id_, each in api.items(region).items() if each.get(STORE) == own}
 
 
 @contextmanager

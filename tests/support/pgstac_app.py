@@ -13,7 +13,7 @@ UNAUTHORIZED = 401
 api = create_app()
 
 
-async def app(scope, receive, send):  # type: ignore[no-untyped-def]
+async def app(scope, receive, send):
     writes = scope["type"] == "http" and scope["method"] not in READING
     searches = scope.get("path") == "/search"
     shown = dict(scope.get("headers", ())).get(b"authorization", b"").decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_neither_a_link_nor_a_redirect_takes_credentials_elsewhere(
         each.collections["la"] = ENTRY
     api.next_page = f"{other.url}/collections/la/items"
     with connected(api.url) as connection:
-        assert list(connection.items("la")) == []
+        assert connection.items("la") == {}
         api.faults, api.location = {"": 307}, f"{other.url}/collections"
         with pytest.raises(ApiError, match="answers 307"):
             connection.write(ENTRY, "collections", known=False)
@@ -109,6 +110,16 @@ def test_an_address_where_nobody_answers_is_one_line(monkeypatch: pytest.MonkeyP
         f"POST {url}/collections: cannot be reached "
         "(ConnectionError: [Errno 111] Connection refused)"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("item", [3, {"id": "x"}, {"properties": {}}, {"id": "x", "properties": 3}])
+def test_what_is_no_item_is_one_line(api: SmallStacApi, item: Any) -> None:
+    api.collections["la"], api.items["la"] = ENTRY, {"x": item}
+    with (
+        connected(api.url) as connection,
+        pytest.raises(ApiError, match=r"^GET .*/items: no page of items \("),
+    ):
+        connection.items("la")
 
 
 def test_a_status_that_stays_is_told(api: SmallStacApi, monkeypatch: pytest.MonkeyPatch) -> None:
