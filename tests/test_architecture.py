@@ -27,8 +27,9 @@ FLOORS = {
         "register", "training",
     ),
     "flows": (
-        "progress", "cluster", "plan", "stages", "memory", "outcome", "report", "tasks",
-        "estimate_slot", "run_region", "register_region", "service", "cli",
+        "progress colours", "cluster", "plan", "stages", "memory", "outcome", "report", "tasks",
+        "estimate_slot", "run_region", "register_region", "service", "view",
+        "cli",
     ),
 }  # fmt: skip
 MOST_FILES = 12

@@ -1,4 +1,4 @@
-"""Where the cube of a region lies, and how its repository is opened to be written.
+"""Where the cube of a region lies, and how its repository is opened.
 
     {store}/{region}/cube/      an Icechunk repository; its chunks are objects of the days' groups
 
@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 import icechunk
+import xarray as xr
 
 from catalog import aws, objects
 from catalog.errors import StoreError
@@ -48,6 +49,29 @@ def open_repository(region_url: str) -> icechunk.Repository:
         if icechunk.Repository.fetch_config(_storage(url)) is None:
             repository.save_config()  # a process died that had just begun to create it
     return repository
+
+
+def open_cube(region_url: str) -> xr.Dataset | None:
+    """Every published day of a region, to be read: dims (time, y, x), lazy, without Dask.
+
+    None where there is no cube, or only one that was written for another place, as in a store that
+    was copied. Raises StoreError.
+    """
+    icechunk.set_logs_filter("error")
+    url = cube_url(region_url)
+    with objects.store_errors("open", url):
+        saved = icechunk.Repository.fetch_config(_storage(url))
+        if saved is None:
+            return None
+        prefix = container_prefix(region_url)
+        if prefix not in (saved.virtual_chunk_containers or {}):
+            return None
+        repository = icechunk.Repository.open(
+            _storage(url), authorize_virtual_chunk_access=_access(prefix)
+        )
+        store = repository.readonly_session(BRANCH).store
+        cube: xr.Dataset = xr.open_zarr(store, consolidated=False, chunks=None)
+        return cube if "time" in cube.dims else None
 
 
 def opening_lines(region_url: str) -> list[str]:

@@ -30,6 +30,7 @@ from catalog.grid import Window
 from catalog.store import days
 from catalog.store.open import open_undivided
 from catalog.store.schema import QUALITY
+from flows.colours import ANY_COLOUR, COLOURS
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan, provenance, slot_store
@@ -56,17 +57,6 @@ SHORTEST_ARROW = 0.12  # of the longest; shorter ones would be nothing but a hea
 JPEG_QUALITY = 88
 STOPS = 12  # of a legend's gradient
 TEMPLATE = Path(__file__).with_name("slot_report.html")
-COLOURS = {  # of what became of a pixel; told apart without seeing red from green
-    "registered": "#2c7fb8",
-    "registered_radar_to_radar": "#41b6c4",
-    "registered_from_memory": "#253494",
-    "abstained": "#d95f0e",
-    "no_sar": "#fed98e",
-    "layover_or_shadow": "#8c6bb1",
-    "cloud": "#cbc9e2",
-    "no_optical": "#ececec",
-}
-ANY_COLOUR = "#7b8794"  # of what else may become of a pixel
 
 
 @dataclass(frozen=True)

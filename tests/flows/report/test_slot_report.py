@@ -13,10 +13,11 @@ import pytest
 from catalog import objects
 from catalog.archives.items import Scene
 from catalog.store.schema import QUALITY
+from flows.colours import COLOURS
 from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan, plan_request
 from flows.report.report import load_earlier_outcomes
-from flows.report.slot_report import COLOURS, page_url, render_page, save_pages
+from flows.report.slot_report import page_url, render_page, save_pages
 from tests.support.browser import needs_chromium, open_page
 from tests.support.regions import DemoRun, request_of
 

@@ -1,0 +1,43 @@
+"""SAR as it was delivered, from what the store holds: registered SAR moved back.
+
+The store keeps no SAR as delivered. It keeps what was moved, and by how much: the registered image
+at p shows what the delivered one has at p + d(p), the displacement d in pixels. So the delivered
+image at q is the registered one at the p with p + d(p) = q, which is found by the fixed-point
+iteration p = q - d(p): it converges where d changes by less than a pixel per pixel, as a field that
+folds nowhere does (Chen et al. 2008, A simple fixed-point approach to invert a deformation field).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+ITERATIONS = 12
+Floats = NDArray[np.float32]
+
+
+def moved_back(registered: Floats, dx: Floats, dy: Floats) -> Floats:
+    """Registered SAR (H, W) where its own georeference had put it; NaN where that is not known.
+
+    `dx`, `dy` are (H, W), SAR position minus optical position in pixels of this grid, NaN where
+    nothing was registered. Between pixels, values are interpolated linearly.
+    """
+    known = np.isfinite(registered) & np.isfinite(dx) & np.isfinite(dy)
+    if not known.any():
+        return np.full(registered.shape, np.nan, np.float32)
+    # Beyond the edge of what is known the nearest displacement leads back to it, or stays outside.
+    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    field = np.stack([dy[tuple(nearest)], dx[tuple(nearest)]]).astype(np.float64)
+    place = np.indices(registered.shape, dtype=np.float64)
+    at = place - field
+    for _ in range(ITERATIONS):
+        moved = [ndimage.map_coordinates(each, at, order=1, mode="nearest") for each in field]
+        at = place - np.stack(moved)
+    filled = registered[tuple(nearest)].astype(np.float64)
+    values = ndimage.map_coordinates(filled, at, order=1, mode="nearest")
+    rows, columns = np.rint(at).astype(np.int64)
+    height, width = registered.shape
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    shown = inside & known[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
+    return np.where(shown, values, np.nan).astype(np.float32)
