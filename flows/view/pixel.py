@@ -59,8 +59,11 @@ def read_series(
         try:
             series = series.sel(place, method="nearest", tolerance=0.01 * a).load()
         except KeyError as error:
-            raise StoreError(f"{day.slot} and the cube of {url} are on different grids; "
-                             "tar-pipeline cube makes it anew", url=url) from error
+            raise StoreError(
+                f"{day.slot} and the cube of {url} are on different grids; "
+                "tar-pipeline cube makes it anew",
+                url=url,
+            ) from error
     return {
         "days": [str(each)[:10] for each in series.time.values],
         "values": {name: _numbers(series[name]) for name in variables},
