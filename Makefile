@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test faults lint types clean
+.PHONY: run test faults lint types page-libraries clean
 
 run: $(VENV)/.run-ready  ## a region with a known truth: made, registered, compared
 	$(BIN)/tar-pipeline demo
@@ -22,6 +22,17 @@ lint: $(VENV)/.test-ready
 
 types: $(VENV)/.test-ready
 	$(BIN)/mypy
+
+# They lie in the repository and in the wheel: only who changes flows/view/package.json needs npm.
+page-libraries:  ## what the map's page loads, as flows/view/package-lock.json pins it
+	cd flows/view && npm ci --ignore-scripts --no-audit --no-fund && rm -rf page/lib && \
+	cd node_modules && for file in \
+	  leaflet/dist/leaflet.js leaflet/dist/leaflet.css leaflet/LICENSE \
+	  topojson-client/dist/topojson-client.min.js topojson-client/LICENSE \
+	  uplot/dist/uPlot.iife.min.js uplot/dist/uPlot.min.css uplot/LICENSE \
+	  world-atlas/land-50m.json world-atlas/LICENSE; \
+	do install -D -m 644 $$file ../page/lib/$${file%%/*}/$$(basename $$file); done
+	rm -rf flows/view/node_modules
 
 $(VENV)/.run-ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

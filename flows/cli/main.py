@@ -33,6 +33,7 @@ from flows.cli.terminal import (
     complain,
     require_place,
 )
+from flows.cli.view import describe_view
 
 COMMANDS = {
     "demo": ("a self-made region, its truth known", describe_demo),
@@ -43,6 +44,7 @@ COMMANDS = {
     "serve": ("Prefect server, worker and deployments, on this machine", describe_serve),
     "nightly": ("what runs every night, now", describe_nightly),
     "backfill": ("days of the past, newest first", describe_backfill),
+    "view": ("a map of a store, in a browser", describe_view),
     "status": ("what lies in a store", describe_status),
     "verify": ("check every shard of a store", describe_verify),
     "prune": ("remove what no item points to", describe_prune),

@@ -89,12 +89,12 @@ def layers_of(day: Day) -> list[Layer]:
         found.append(_optical(small, optical))
     for band in sorted(sar, reverse=True):  # VV is what people know best
         low, high = _cut(small[band].values)
-        shown = f"SAR {band.upper()}"
-        found.append(Layer(f"sar-{band}", f"{shown} registered", "grey", (band,), "backscatter",
+        shown, unit = f"SAR {band.upper()}", "dB" if low < 0 else "backscatter"
+        found.append(Layer(f"sar-{band}", f"{shown} registered", "grey", (band,), unit,
                            low, high))  # fmt: skip
         if applied:
             found.append(Layer(f"delivered-{band}", f"{shown} as delivered", "grey",
-                               (band, *DISPLACEMENT), "backscatter", low, high,
+                               (band, *DISPLACEMENT), unit, low, high,
                                note=DELIVERED))  # fmt: skip
     if applied:
         found += _displacements(small)

@@ -8,10 +8,12 @@ for good, and a day that is made again is another address.
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from importlib.metadata import version
+from ipaddress import ip_address
 from pathlib import Path as File
 from typing import Annotated, Any
 
@@ -32,7 +34,7 @@ from flows.view.tiles import MOST_ZOOM, draw_tile
 logger = logging.getLogger(__name__)
 
 PAGE = File(__file__).with_name("page")
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 TILES_AT_ONCE = 4  # each may decode a few chunks beside those that are kept
 DAYS_REMEMBERED = 64
 FOR_GOOD = "public, max-age=31536000, immutable"
@@ -45,13 +47,25 @@ Name = Annotated[str, Path(max_length=200)]
 Zoom = Annotated[int, Path(ge=0, le=MOST_ZOOM)]
 
 
-def serve_view(published: Published, host: str, port: int) -> None:
-    """Answer until it is asked to stop. Raises SystemExit where the port cannot be served."""
-    app = view_app(published, hosts=LOOPBACK if host in LOOPBACK else ("*",))
-    uvicorn.run(
-        app, host=host, port=port, log_level="warning", access_log=False, ws="none", lifespan="off",
-        server_header=False, timeout_graceful_shutdown=2,
+def listen_at(host: str, port: int) -> socket.socket:
+    """A place where browsers find the page; port 0 is any that is free. Raises ArgumentError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ArgumentError(f"port: {host}:{port} cannot be served: {why}", argument="port") from error
+
+
+def serve_view(published: Published, listening: socket.socket) -> None:
+    """Answer until it is asked to stop."""
+    host = listening.getsockname()[0]
+    app = view_app(published, hosts=LOOPBACK if ip_address(host).is_loopback else ("*",))
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, ws="none", lifespan="off", server_header=False,
+        timeout_graceful_shutdown=2,
     )  # fmt: skip
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def view_app(published: Published, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
