@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from catalog import objects
 from catalog.grid import Window
 from catalog.store.open import load_window
 from flows.view.days import Level
@@ -42,7 +43,7 @@ class Chunks:
     def read(self, level: Level, names: Sequence[str], window: Window) -> list[NDArray[Any]]:
         """Variables on a window that lies within the level: float32, flags as they are stored.
 
-        Raises StoreError, and whatever Zarr does for a chunk that is damaged.
+        Raises StoreError.
         """
         return [self._read(level, name, window) for name in names]
 
@@ -78,7 +79,8 @@ class Chunks:
         try:
             whole = Window(row * side, column * side, side, side).clip(level.lattice.shape)
             assert whole is not None
-            chunk = np.asarray(load_window(level.pixels, [name], whole)[name].values)
+            with objects.store_errors(f"read {name} of", level.group_url):
+                chunk = np.asarray(load_window(level.pixels, [name], whole)[name].values)
         except BaseException as error:
             with self._lock:
                 self._kept.pop(key, None)

@@ -168,7 +168,7 @@ def _classes(flags: xr.DataArray) -> Layer:
         colour = COLOURS.get(meaning, ANY_COLOUR)
         if flags.name != "quality":
             colour = matplotlib.colors.to_hex(own(at % own.N))
-        classes.append(Class(value, meaning.replace("_", " "), colour, shares.get(value, 0.0)))
+        classes.append(Class(value, meaning.replace("_", " ").replace(" sar", " SAR"), colour, shares.get(value, 0.0)))
     title = {"quality": "Quality", "optical_class": "Optical class"}.get(
         str(flags.name), str(flags.name)
     )

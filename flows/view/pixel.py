@@ -42,7 +42,7 @@ def read_series(
     column, row = round(x), round(y)
     height, width = level.lattice.shape
     if not (0 <= row < height and 0 <= column < width):
-        raise ArgumentError("lon, lat: outside the region", argument="lon")
+        raise ArgumentError("lon, lat: that place lies outside the region", argument="lon")
     slots = [s for s in published.slots(day.region) if span[0] <= s <= span[1]]
     if not 0 < len(slots) <= MOST_DAYS:
         raise ArgumentError(

@@ -25,6 +25,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from catalog.errors import ArgumentError, CatalogError
+from flows.cluster.heap import share_heaps
 from flows.view.chunks import Chunks
 from flows.view.days import Day, Published, scenes_of
 from flows.view.layers import Layer, layers_of
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 PAGE = File(__file__).with_name("page")
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
-TILES_AT_ONCE = 4  # each may decode a few chunks beside those that are kept
+TILES_AT_ONCE = 3  # each may decode a few chunks beside those that are kept
 DAYS_REMEMBERED = 64
 FOR_GOOD = "public, max-age=31536000, immutable"
 POLICY = (
@@ -59,6 +60,7 @@ def listen_at(host: str, port: int) -> socket.socket:
 
 def serve_view(published: Published, listening: socket.socket) -> None:
     """Answer until it is asked to stop."""
+    share_heaps()
     host = listening.getsockname()[0]
     app = view_app(published, hosts=LOOPBACK if ip_address(host).is_loopback else ("*",))
     config = uvicorn.Config(

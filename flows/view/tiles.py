@@ -76,7 +76,7 @@ def _read_square(
     nothing = np.zeros((len(layer.variables), side, side)), np.zeros((side, side), bool)
     level, px_per_px = _level_for(day, square, side)
     window = _window_of(level.lattice, square)
-    if window is None:
+    if window is None or min(window.shape) < 2:  # no more than its margin lies on the level
         return nothing
     pixels = chunks.read(level, layer.variables, window)
     flags = layer.kind == "classes"
@@ -154,7 +154,11 @@ def _georeferenced(
     x = c + a * (window.x0 + 0.5 + np.arange(window.width))
     y = f + e * (window.y0 + 0.5 + np.arange(window.height))
     bands = xr.DataArray(
-        np.stack(pixels), dims=("band", "y", "x"), coords={"band": range(len(pixels))}
-    ).assign_coords(y=y, x=x)
-    located = bands.rio.write_crs(lattice.crs.to_wkt())
-    return located.rio.write_nodata(np.nan if no_data is None else no_data)
+        np.stack(pixels),
+        dims=("band", "y", "x"),
+        coords={"band": range(len(pixels)), "y": y, "x": x},
+    )
+    # In place, for otherwise each of them copies every pixel.
+    bands.rio.write_crs(lattice.crs.to_wkt(), inplace=True)
+    bands.rio.write_nodata(np.nan if no_data is None else no_data, inplace=True)
+    return bands

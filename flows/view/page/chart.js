@@ -8,7 +8,7 @@ const STRIP_PX = 8;
 
 export class Chart {
   constructor(section, { ask, onDay, onClose, onGroup }) {
-    Object.assign(this, { section, ask, onDay, onGroup, series: new Map(), asked: 0, plot: null });
+    Object.assign(this, { section, ask, onDay, onClose, onGroup, series: new Map(), asked: 0, plot: null });
     this.find = (id) => section.querySelector(`#${id}`);
     this.find("close").addEventListener("click", onClose);
     new ResizeObserver(() => this.plot?.setSize(this.size())).observe(this.find("plot"));
@@ -29,7 +29,6 @@ export class Chart {
     this.section.hidden = false;
     this.drawGroups();
     this.series = new Map();
-    this.row = null;
     const { variables } = this.groups.find((each) => each.name === this.group);
     const wanted = classes.length ? [...variables, "quality"] : variables;
     this.find("readout").textContent = "Reading…";
@@ -37,7 +36,7 @@ export class Chart {
     for (const [first, last] of parts(days, days.indexOf(day))) {
       const told = await this.ask(place, wanted, first, last);
       if (turn !== this.asked) return;
-      if (told === null) { this.close(); return; }
+      if (told === null) { this.onClose(); return; }
       this.pixel = `row ${told.row}, column ${told.column}`;
       told.days.forEach((each, at) => this.series.set(each,
         Object.fromEntries(wanted.map((name) => [name, told.values[name][at]]))));
@@ -111,7 +110,7 @@ export class Chart {
         y: { range: (_plot, low, high) => uPlot.rangeNum(low ?? 0, high ?? 1, 0.1, true) } },
       axes: [{ grid: { stroke: "#e8edf1" }, values: dateTicks },
         { grid: { stroke: "#e8edf1" }, size: 62, label: unit, labelSize: 20 }],
-      series: [{ value: (_plot, seconds) => seconds === null ? "–" : isoDay(seconds) },
+      series: [{ label: "day", value: (_plot, seconds) => seconds === null ? "–" : isoDay(seconds) },
         ...variables.map((name, at) => ({ label: label(name), stroke: LINES[at % LINES.length], width: 1.5,
           spanGaps: false, points: { show: true, size: 5, fill: LINES[at % LINES.length] },
           value: (_plot, value) => value === null ? "–" : number(value) }))],

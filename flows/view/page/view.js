@@ -5,10 +5,11 @@ import { Chart } from "./chart.js";
 import { legendsOf, make } from "./legend.js";
 import { createMap, Place, Swipe } from "./map.js";
 
+const SAID_MS = 10000;
 const find = (id) => document.getElementById(id);
 const state = { region: "", day: "", left: "", right: "", opacity: 70, swipe: 50, at: null, chart: "",
   view: null, ...fromAddress() };
-let regions = [], shown = null, asked = 0, marker = null, saving = 0;
+let regions = [], shown = null, asked = 0, marker = null, saving = 0, saying = 0;
 
 const map = createMap(find("map"), { onMove: save, onClick: (latlng) => choosePixel([latlng.lat, latlng.lng]) });
 const places = Object.fromEntries(["under", "left", "right"].map((pane) => [pane, new Place(map, pane, renew)]));
@@ -136,6 +137,7 @@ function showPixel() {
   save();
   chart.show({ place: state.at, days: daysOf(), day: state.day, groups, group: state.chart,
     classes: named("quality")?.classes ?? [] });
+  map.panInside(state.at, { paddingTopLeft: [40, 60], paddingBottomRight: [40, find("chart").offsetHeight + 40] });
 }
 
 async function askPixel([lat, lng], variables, first, last) {
@@ -157,6 +159,8 @@ async function ask(address) {
 function say(text) {
   find("status").textContent = text;
   find("status").hidden = text === "";
+  clearTimeout(saying);
+  if (text) saying = setTimeout(() => say(""), SAID_MS);
 }
 
 function showOpacity() {
