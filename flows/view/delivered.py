@@ -9,6 +9,8 @@ folds nowhere does (Chen et al. 2008, A simple fixed-point approach to invert a 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -30,9 +32,9 @@ def moved_back(registered: Floats, dx: Floats, dy: Floats) -> Floats:
     # Beyond the edge of what is known the nearest displacement leads back to it, or stays outside.
     nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
     field = np.stack([dy[tuple(nearest)], dx[tuple(nearest)]])
-    place = np.indices(registered.shape, dtype=np.float32)
+    place: Floats = np.indices(registered.shape, dtype=np.float32)
     coarse = place[:, ::STEP_PX, ::STEP_PX]
-    back = np.zeros_like(coarse)
+    back: Floats = np.zeros_like(coarse)
     for _ in range(ITERATIONS):
         back = -np.stack([_at(each, coarse + back) for each in field])
     at = place + np.stack([_at(each, place / STEP_PX) for each in back])
@@ -44,7 +46,7 @@ def moved_back(registered: Floats, dx: Floats, dy: Floats) -> Floats:
     return np.where(shown, values, np.float32(np.nan))
 
 
-def _at(values: Floats, places: Floats) -> Floats:
+def _at(values: Floats, places: NDArray[np.floating[Any]]) -> Floats:
     """(H, W) at rows and columns (2, ...), linearly interpolated; beyond the edge as at it."""
     found: Floats = ndimage.map_coordinates(values, places, order=1, mode="nearest")
     return found

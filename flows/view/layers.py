@@ -128,7 +128,8 @@ def coloured(layer: Layer, values: NDArray[Any], known: NDArray[np.bool_]) -> By
 
 def _levels(values: NDArray[Any], layer: Layer) -> Bytes:
     share = (np.nan_to_num(values, nan=layer.low) - layer.low) / (layer.high - layer.low)
-    return np.rint(255 * np.clip(share, 0.0, 1.0)).astype(np.uint8)
+    levels: Bytes = np.rint(255 * np.clip(share, 0.0, 1.0)).astype(np.uint8)
+    return levels
 
 
 def _optical(small: xr.Dataset, bands: Sequence[str]) -> Layer:
@@ -168,7 +169,14 @@ def _classes(flags: xr.DataArray) -> Layer:
         colour = COLOURS.get(meaning, ANY_COLOUR)
         if flags.name != "quality":
             colour = matplotlib.colors.to_hex(own(at % own.N))
-        classes.append(Class(value, meaning.replace("_", " ").replace(" sar", " SAR"), colour, shares.get(value, 0.0)))
+        classes.append(
+            Class(
+                value,
+                meaning.replace("_", " ").replace(" sar", " SAR"),
+                colour,
+                shares.get(value, 0.0),
+            )
+        )
     title = {"quality": "Quality", "optical_class": "Optical class"}.get(
         str(flags.name), str(flags.name)
     )
@@ -179,7 +187,8 @@ def _class_table(layer: Layer) -> Bytes:
     table = np.tile(np.array(to_rgb(ANY_COLOUR)), (256, 1))
     for each in layer.classes:
         table[each.value] = to_rgb(each.colour)
-    return np.rint(255 * table).astype(np.uint8)
+    colours: Bytes = np.rint(255 * table).astype(np.uint8)
+    return colours
 
 
 def _stops(layer: str) -> tuple[str, ...]:

@@ -55,7 +55,9 @@ def listen_at(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ArgumentError(f"port: {host}:{port} cannot be served: {why}", argument="port") from error
+        raise ArgumentError(
+            f"port: {host}:{port} cannot be served: {why}", argument="port"
+        ) from error
 
 
 def serve_view(published: Published, listening: socket.socket) -> None:

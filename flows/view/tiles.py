@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import morecantile
 import numpy as np
 import rioxarray  # noqa: F401  (gives xarray objects their .rio accessor)
 import xarray as xr
@@ -76,12 +77,13 @@ def _read_square(
     nothing = np.zeros((len(layer.variables), side, side)), np.zeros((side, side), bool)
     level, px_per_px = _level_for(day, square, side)
     window = _window_of(level.lattice, square)
-    if window is None or min(window.shape) < 2:  # no more than its margin lies on the level
+    if window is None:
         return nothing
     pixels = chunks.read(level, layer.variables, window)
     flags = layer.kind == "classes"
+    no_data = NO_FLAG if flags else np.nan
     method: Literal["average", "nearest"] = "average" if px_per_px > 1 and not flags else "nearest"
-    reader = XarrayReader(_georeferenced(pixels, level.lattice, window, NO_FLAG if flags else None))
+    reader = XarrayReader(_georeferenced(pixels, level.lattice, window, no_data))
     try:
         image = reader.part(
             square, dst_crs=WEB_MERCATOR_CRS, bounds_crs=WEB_MERCATOR_CRS, height=side, width=side,
@@ -96,7 +98,7 @@ def _read_square(
 def _square(tile: Tile, margin: int = 0) -> Square:
     """Of a tile and so many of its pixels around it, in metres of Web Mercator."""
     zoom, column, row = tile
-    west, south, east, north = WEB_MERCATOR_TMS.xy_bounds(column, row, zoom)
+    west, south, east, north = WEB_MERCATOR_TMS.xy_bounds(morecantile.Tile(column, row, zoom))
     more = margin * (east - west) / TILE_PX
     return west - more, south - more, east + more, north + more
 
@@ -116,7 +118,8 @@ def _farthest_px(day: Day, tile: Tile) -> int:
     lengths = np.hypot(small["dx"].values, small["dy"].values)
     known = lengths[np.isfinite(lengths)]
     farthest = SAFETY * float(known.max()) if known.size else 0.0
-    return min(math.ceil(farthest * np.abs(_tile_px_per_px(day, tile)).sum(axis=1).max()), TILE_PX)
+    longest = float(np.abs(_tile_px_per_px(day, tile)).sum(axis=1).max())
+    return min(math.ceil(farthest * longest), TILE_PX)
 
 
 def _tile_px_per_px(day: Day, tile: Tile) -> NDArray[np.float64]:
@@ -148,17 +151,23 @@ def _bounds(square: Square, lattice: Lattice) -> Square:
 
 
 def _georeferenced(
-    pixels: Sequence[NDArray[Any]], lattice: Lattice, window: Window, no_data: int | None
+    pixels: Sequence[NDArray[Any]], lattice: Lattice, window: Window, no_data: float
 ) -> xr.DataArray:
+    """Pixels of a window and a margin of no data: how wide is a single line of pixels?"""
+    wider = window.expand(MARGIN_PX)
+    stacked = np.full((len(pixels), *wider.shape), no_data, pixels[0].dtype)
+    inside = slice(MARGIN_PX, -MARGIN_PX)
+    for target, values in zip(stacked, pixels, strict=True):
+        target[inside, inside] = values
     a, _, c, _, e, f = lattice.transform  # `centres` is for lattices, not for their overviews
-    x = c + a * (window.x0 + 0.5 + np.arange(window.width))
-    y = f + e * (window.y0 + 0.5 + np.arange(window.height))
+    x = c + a * (wider.x0 + 0.5 + np.arange(wider.width))
+    y = f + e * (wider.y0 + 0.5 + np.arange(wider.height))
     bands = xr.DataArray(
-        np.stack(pixels),
+        stacked,
         dims=("band", "y", "x"),
         coords={"band": range(len(pixels)), "y": y, "x": x},
     )
     # In place, for otherwise each of them copies every pixel.
     bands.rio.write_crs(lattice.crs.to_wkt(), inplace=True)
-    bands.rio.write_nodata(np.nan if no_data is None else no_data, inplace=True)
+    bands.rio.write_nodata(no_data, inplace=True)
     return bands

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ def page_text(url: str, profile: Path, *, picture: Path | None = None) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", visible)).split())
 
 
-KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35, "Tab": 9}
+KEYS = {
+    "ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35, "Tab": 9, "Escape": 27, "s": 83,
+}  # fmt: skip
 
 
 class Page:
@@ -54,6 +56,42 @@ class Page:
         for _ in range(times):
             self._call("Input.dispatchKeyEvent", type="rawKeyDown", **about)
             self._call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    def click(self, at: tuple[float, float]) -> None:
+        """With the left button of a mouse; a position in pixels of the window."""
+        self.drag(at, at)
+
+    def visit(self, url: str) -> None:
+        """Another page in the place of this one, until it is complete."""
+        self._call("Page.navigate", url=url)
+        self.wait_until_at(url)
+
+    def wait_until_at(self, url: str) -> None:
+        """Until this page is complete, whatever it did to what follows # in its address."""
+        bare = url.partition("#")[0]
+        for _ in range(300):
+            # A tab begins with an empty page, which is complete at once, and between two pages
+            # there is none.
+            with suppress(AssertionError):
+                now = self.evaluate("[location.href, document.readyState]")
+                if now[0].partition("#")[0] == bare and now[1] == "complete":
+                    return
+            time.sleep(0.1)
+
+    def resize(self, width: int, height: int) -> None:
+        """As a screen of that size shows it; a narrow one is a phone's."""
+        self._call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
+            mobile=width < 600,
+        )  # fmt: skip
+
+    def wait_for(self, script: str) -> Any:
+        """The value of a JavaScript expression, once it is true. Raises TimeoutError."""
+        for _ in range(300):
+            if found := self.evaluate(script):
+                return found
+            time.sleep(0.1)
+        raise TimeoutError(f"never true: {script}")
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """With the left button of a mouse; positions in pixels of the window."""
@@ -106,11 +144,7 @@ def open_page(url: str, profile: Path) -> Iterator[Page]:
     try:
         with connect(_debugger(profile, url), max_size=None) as socket:
             page = Page(socket)
-            for _ in range(300):
-                # A tab begins with an empty page, which is complete at once.
-                if page.evaluate("location.href + ' ' + document.readyState") == f"{url} complete":
-                    break
-                time.sleep(0.1)
+            page.wait_until_at(url)
             yield page
     finally:
         browser.terminate()
@@ -127,7 +161,7 @@ def _debugger(profile: Path, url: str) -> str:
             port = (profile / "DevToolsActivePort").read_text().splitlines()[0]
             with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=5) as answer:
                 for target in json.load(answer):
-                    if target["type"] == "page" and target["url"] == url:
+                    if target["type"] == "page" and target["url"].startswith(url.partition("#")[0]):
                         return str(target["webSocketDebuggerUrl"])
         except (FileNotFoundError, IndexError, URLError):
             pass

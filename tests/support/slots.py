@@ -18,7 +18,7 @@ from catalog.grid import Lattice, Shard, lattice_for
 from catalog.store.layout import overview_factors
 from catalog.store.overviews import overview_shards, write_overview_shard
 from catalog.store.publish import publish
-from catalog.store.schema import QUALITY, SlotSchema, is_flag
+from catalog.store.schema import DISPLACEMENT, QUALITY, SlotSchema, is_flag
 from catalog.store.shards import write_shard
 from catalog.store.slot import SlotStore
 from tests.support.scenes import NOON, noise, scene
@@ -116,6 +116,16 @@ def published(
     write_all(store, lattice, seed)
     write_overviews(store, lattice)
     publish(store, lattice, [pair_of_day()], {})
+    return store
+
+
+def moved_evenly(store: SlotStore, dx: float, dy: float) -> SlotStore:
+    """A written slot, its displacement the same everywhere."""
+    for factor in (1, *overview_factors(ONE_SHARD)):
+        pixels = store.pixels("r+", factor)
+        for name, px in (("dx", dx), ("dy", dy)):
+            stored = round(px / DISPLACEMENT.scale)
+            pixels[name][...] = np.full(pixels[name].shape, stored, pixels[name].dtype)
     return store
 
 

@@ -137,7 +137,7 @@ function showPixel() {
   save();
   chart.show({ place: state.at, days: daysOf(), day: state.day, groups, group: state.chart,
     classes: named("quality")?.classes ?? [] });
-  map.panInside(state.at, { paddingTopLeft: [40, 60], paddingBottomRight: [40, find("chart").offsetHeight + 40] });
+  if (shown.area.contains(state.at)) map.panInside(state.at, { paddingTopLeft: [40, 60], paddingBottomRight: [40, find("chart").offsetHeight + 40] });
 }
 
 async function askPixel([lat, lng], variables, first, last) {
