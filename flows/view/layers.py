@@ -21,7 +21,24 @@ from flows.colours import ANY_COLOUR, COLOURS
 from flows.view.days import Day
 
 CUT = (0.02, 0.98)
-ROUND_PX = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 512.0)
+ROUND_PX = (
+    0.5,
+    1.0,
+    2.0,
+    3.0,
+    4.0,
+    6.0,
+    8.0,
+    10.0,
+    12.0,
+    16.0,
+    20.0,
+    30.0,
+    50.0,
+    100.0,
+    200.0,
+    512.0,
+)
 COLOUR_BANDS = ("red", "green", "blue")
 DISPLACEMENT = ("dx", "dy")
 COUNTED = ("sar_scene", "optical_scene")  # not shown: their numbers mean something on one day only

@@ -5,6 +5,8 @@
 const DAYS_AT_ONCE = 32;
 const LINES = ["#0b62a8", "#c2410c", "#15803d", "#7c3aed"];
 const STRIP_PX = 8;
+const DAY_S = 86400;
+const TICKS_DAYS = [1, 2, 5, 10, 20, 30, 61, 91, 182, 365, 730];
 
 export class Chart {
   constructor(section, { ask, onDay, onClose, onGroup }) {
@@ -102,13 +104,14 @@ export class Chart {
     };
     this.plot?.destroy();
     const all = this.days.map((day) => Date.parse(`${day}T00:00Z`) / 1000);
-    const edge = Math.max(43200, 0.02 * (all.at(-1) - all[0]));
+    const edge = Math.max(2 * DAY_S, 0.02 * (all.at(-1) - all[0]));
     this.plot = new uPlot({
       ...this.size(),
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
       scales: { x: { range: [all[0] - edge, all.at(-1) + edge] },
         y: { range: (_plot, low, high) => uPlot.rangeNum(low ?? 0, high ?? 1, 0.1, true) } },
-      axes: [{ grid: { stroke: "#e8edf1" }, values: dateTicks },
+      axes: [{ grid: { stroke: "#e8edf1" }, values: dateTicks, space: 64,
+        incrs: TICKS_DAYS.map((each) => each * DAY_S) },
         { grid: { stroke: "#e8edf1" }, size: 62, label: unit, labelSize: 20 }],
       series: [{ label: "day", value: (_plot, seconds) => seconds === null ? "–" : isoDay(seconds) },
         ...variables.map((name, at) => ({ label: label(name), stroke: LINES[at % LINES.length], width: 1.5,
