@@ -1,7 +1,8 @@
 """Pixels last read, kept by chunk: tiles beside each other need the same ones again and again.
 
-A chunk is what the store decodes at once, so nothing smaller is worth keeping, and never is more
-than `MOST_BYTES` of them in memory beside those that are being read.
+A chunk is what the store decodes at once, so nothing smaller is worth keeping. They are kept packed,
+as the store has them; only windows become floats. Never are more than `MOST_BYTES` of them in
+memory beside those that are being read.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from catalog import objects
 from catalog.grid import Window
-from catalog.store.open import load_window
+from catalog.store.schema import measured_values
 from flows.view.days import Level
 
 MOST_BYTES = 256 * 2**20
@@ -48,9 +49,8 @@ class Chunks:
         return [self._read(level, name, window) for name in names]
 
     def _read(self, level: Level, name: str, window: Window) -> NDArray[Any]:
-        pixels = level.pixels[name]
-        stored = pixels.encoding
-        side = (stored.get("shards") or stored["chunks"])[0]
+        array = level.stored[name]
+        side = (array.shards or array.chunks)[0]
         parts = [
             (part, self._chunk(level, name, row, column, side))
             for row, column, part in _chunks_of(window, side)
@@ -64,7 +64,7 @@ class Chunks:
             rows = slice(part.y0 - window.y0, part.y1 - window.y0)
             columns = slice(part.x0 - window.x0, part.x1 - window.x0)
             read[rows, columns] = chunk[inside]
-        return read
+        return measured_values(read, array.dtype, array.attrs)
 
     def _chunk(self, level: Level, name: str, row: int, column: int, side: int) -> NDArray[Any]:
         key = level.group_url, level.factor, name, row, column
@@ -80,7 +80,7 @@ class Chunks:
             whole = Window(row * side, column * side, side, side).clip(level.lattice.shape)
             assert whole is not None
             with objects.store_errors(f"read {name} of", level.group_url):
-                chunk = np.asarray(load_window(level.pixels, [name], whole)[name].values)
+                chunk = np.asarray(level.stored[name][whole.slices])
         except BaseException as error:
             with self._lock:
                 self._kept.pop(key, None)

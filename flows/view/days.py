@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import xarray as xr
+import zarr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
@@ -16,8 +18,8 @@ from catalog import objects
 from catalog.errors import ArgumentError, StoreError
 from catalog.grid import Lattice
 from catalog.store.days import ITEM_ASSET, published_items, published_slots
-from catalog.store.layout import declared_factors, level_lattice
-from catalog.store.open import open_undivided
+from catalog.store.layout import declared_factors, level_lattice, level_path
+from catalog.store.open import open_undivided, zarr_store
 from catalog.store.upkeep import regions
 
 DAYS_KEPT_OPEN = 48
@@ -25,11 +27,13 @@ DAYS_KEPT_OPEN = 48
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution of a day: its variables (y, x), lazy, and where their pixels lie."""
+    """One resolution of a day: its variables (y, x), none of them read, and where they lie."""
 
     group_url: str
     factor: int
     pixels: xr.Dataset
+    stored: Mapping[str, zarr.Array[Any]]
+    """The same variables as the store has them, packed."""
     lattice: Lattice
 
 
@@ -43,12 +47,13 @@ class Day:
         self.region, self.slot, self.group_url = region, slot, group_url
         whole = open_undivided(group_url)
         with objects.store_errors("read", group_url):
+            self._group = zarr.open_group(zarr_store(group_url), mode="r", zarr_format=3)
             affine = Affine(*whole.attrs["spatial:transform"])
             shape = tuple(whole.attrs["spatial:shape"])
             lattice = Lattice(GeoBox(shape, affine, whole.attrs["proj:wkt2"]))
         self.factors = (1, *declared_factors(whole.attrs))
         """Of the levels, the finest first."""
-        self._levels = {1: Level(group_url, 1, whole, lattice)}
+        self._levels = {1: self._level(1, whole, lattice)}
 
     @property
     def generation(self) -> str:
@@ -65,8 +70,15 @@ class Day:
         if factor not in self._levels:
             lattice = level_lattice(self._levels[1].lattice, factor)
             pixels = open_undivided(self.group_url, factor)
-            self._levels[factor] = Level(self.group_url, factor, pixels, lattice)
+            self._levels[factor] = self._level(factor, pixels, lattice)
         return self._levels[factor]
+
+    def _level(self, factor: int, pixels: xr.Dataset, lattice: Lattice) -> Level:
+        prefix = f"{level_path(factor)}/" if factor != 1 else ""
+        with objects.store_errors("read", self.group_url):
+            stored = {str(name): self._group[f"{prefix}{name}"] for name in pixels.data_vars}
+            arrays = {name: each for name, each in stored.items() if isinstance(each, zarr.Array)}
+            return Level(self.group_url, factor, pixels, arrays, lattice)
 
 
 class Published:

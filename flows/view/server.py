@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 PAGE = File(__file__).with_name("page")
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
-TILES_AT_ONCE = 3  # each may decode a few chunks beside those that are kept
+TILES_AT_ONCE = 2  # of a hundred megabytes each, at worst
 DAYS_REMEMBERED = 64
 FOR_GOOD = "public, max-age=31536000, immutable"
 POLICY = (

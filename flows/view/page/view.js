@@ -6,6 +6,7 @@ import { legendsOf, make } from "./legend.js";
 import { createMap, Place, Swipe } from "./map.js";
 
 const SAID_MS = 10000;
+const PASSED_MS = 120; // days that are only passed on the way to another are not asked for
 const find = (id) => document.getElementById(id);
 const state = { region: "", day: "", left: "", right: "", opacity: 70, swipe: 50, at: null, chart: "",
   view: null, ...fromAddress() };
@@ -60,6 +61,8 @@ async function showDay(day, again = false) {
   find("after").disabled = day === daysOf().at(-1);
   document.title = `${state.region}, ${day}`;
   chart.mark(day);
+  if (shown) await new Promise((go) => setTimeout(go, PASSED_MS));
+  if (turn !== asked) return;
   const told = await ask(`api/regions/${part(state.region)}/days/${part(day)}`);
   if (turn !== asked || told === null) return;
   const [west, south, east, north] = told.bounds;
