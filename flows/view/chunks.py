@@ -1,8 +1,8 @@
 """Pixels last read, kept by chunk: tiles beside each other need the same ones again and again.
 
-A chunk is what the store decodes at once, so nothing smaller is worth keeping. They are kept packed,
-as the store has them; only windows become floats. Never are more than `MOST_BYTES` of them in
-memory beside those that are being read.
+A chunk is what the store decodes at once, so nothing smaller is worth keeping. They are kept
+packed, as the store has them; only windows become floats. Never are more than `MOST_BYTES` of them
+in memory beside those that are being read.
 """
 
 from __future__ import annotations

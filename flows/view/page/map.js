@@ -9,7 +9,7 @@ const LINE_EVERY_PX = 110;
 export function createMap(element, { onMove, onClick }) {
   const map = L.map(element, {
     keyboard: false, zoomSnap: 0.5, minZoom: 2, maxZoom: 19, attributionControl: true,
-    zoomControl: true, worldCopyJump: true,
+    zoomControl: true,
   }).setView([20, 0], 2);
   map.attributionControl.setPrefix("Leaflet");
   for (const [name, order] of [["coast", 150], ["under", 210], ["left", 220], ["right", 221], ["lines", 350]])
@@ -18,7 +18,7 @@ export function createMap(element, { onMove, onClick }) {
   new Graticule({ pane: "lines", tileSize: 256 }).addTo(map);
   L.control.scale({ imperial: false, position: "bottomleft" }).addTo(map);
   map.on("moveend", onMove);
-  map.on("click", (event) => onClick(event.latlng.wrap()));
+  map.on("click", (event) => onClick(event.latlng));
   drawCoasts(map);
   return map;
 }

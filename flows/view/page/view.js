@@ -143,7 +143,8 @@ function showPixel() {
   if (shown.area.contains(state.at)) map.panInside(state.at, { paddingTopLeft: [40, 60], paddingBottomRight: [40, find("chart").offsetHeight + 40] });
 }
 
-async function askPixel([lat, lng], variables, first, last) {
+async function askPixel(place, variables, first, last) {
+  const { lat, lng } = L.latLng(place).wrap(); // a region may lie across the antimeridian
   const query = new URLSearchParams({ lon: lng.toFixed(7), lat: lat.toFixed(7), variables, first, last });
   return ask(`api/regions/${part(shown.region)}/days/${part(shown.day)}/pixel?${query}`);
 }
