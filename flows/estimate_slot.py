@@ -18,7 +18,7 @@ from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
 from flows.plan.groups import Group
 from flows.plan.plan import slot_store, without_scenes, without_tiles
-from flows.stages.estimate import GroupEstimate, estimates_from_bytes, estimates_to_bytes
+from flows.stages.estimate import GroupEstimate, estimates_to_bytes, load_estimates
 from flows.stages.fit import abstain_without_optical
 from flows.stages.group_matches import Collected, GroupMatches
 from flows.stages.match import group_tiles
@@ -54,8 +54,8 @@ def estimate_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
     day is then another generation.
     """
     slot = outcome.slot
-    if (saved := slot_store(run.plan, slot).load_estimate()) is not None:
-        return replace(outcome, estimates=estimates_from_bytes(saved))
+    if (saved := load_estimates(slot_store(run.plan, slot))) is not None:
+        return replace(outcome, estimates=saved)
     memory = recall(run.plan, slot)
     found = _match_slot(run, slot, memory)
     unreadable = {id_: why for each in found.every for id_, why in each.unreadable.items()}

@@ -14,11 +14,13 @@ from distributed import Future
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from catalog import objects
 from catalog.archives.items import Scene
 from catalog.cube.update import update_cube
 from catalog.errors import SceneReadError, StoreError
 from catalog.grid import Shard
 from catalog.stac_api.reconcile import Announced, reconcile
+from catalog.store.mend import forget_unsound_shards, mend_description
 from catalog.store.overviews import write_overview_shard
 from catalog.store.publish import publish
 from catalog.store.slot import Receipt, SlotStore
@@ -152,9 +154,17 @@ def learn_day(run: Run, slot: SlotPlan, lesson: Lesson) -> None:
     name="create", task_run_name="create {slot.slot}", cache_policy=NO_CACHE, **with_retries(HOUR)
 )
 def create_store(plan: Plan, slot: SlotPlan) -> SlotStore:
-    """The day's empty Zarr group, unless a killed run left it."""
+    """The day's empty Zarr group, unless a killed run left it.
+
+    What is made again counts as written only where it still reads as it was written.
+    """
     store = slot_store(plan, slot)
-    store.create(plan.lattice, slot_schema(slot), provenance(plan, slot))
+    described = plan.lattice, slot_schema(slot), provenance(plan, slot)
+    if plan.request.remake and objects.names(store.url):
+        mend_description(store, *described)
+        forgotten = forget_unsound_shards(store, plan.lattice)
+        get_run_logger().info("%s: %d shards are to be mended", slot.slot, forgotten)
+    store.create(*described)
     return store
 
 

@@ -44,8 +44,8 @@ COMPRESSOR = ZstdCodec(level=3, checksum=True)
 """Of everything that is stored: what was changed or cut short is an error to whoever reads it.
 
 The checksum is part of Zstandard's frame, so programs that open the group as version 2 hold to it
-too. Blosc, which shuffles bytes and has none, would be a fifth smaller; Zarr's own checksum, crc32c,
-after it GDAL does not read before 3.13. infra/SCALE.md has the table.
+too. Blosc, which shuffles bytes, is a fifth smaller and has none; the one of Zarr, crc32c, keeps
+GDAL before 3.13 from reading. infra/SCALE.md has the table.
 """
 CHUNK_KEYS: dict[str, Any] = {"name": "v2", "separator": "/"}  # that both versions find
 

@@ -118,6 +118,10 @@ class SlotStore:
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{url} is not a receipt: {error}", url=url) from error
 
+    def forget_receipt(self, row: int, col: int, factor: int = 1) -> None:
+        """Remove the receipt of a shard, which then counts as not written. Raises StoreError."""
+        objects.remove(self._receipt_url(row, col, factor))
+
     def seal(self) -> None:
         """Keep the list of the shards written so far, so that a lost one is missed.
 

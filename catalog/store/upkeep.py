@@ -166,7 +166,7 @@ def verify(store: SlotStore) -> Verification:
         factors = store.overview_factors()
     except StoreError as error:
         return Verification(0, (Fault(None, None, str(error)),))
-    faults = []
+    faults = description_faults(store, factors)
     if sealed is None:
         faults.append(Fault(None, None, "the list of its shards is missing"))
     expected |= sealed or set()
@@ -179,18 +179,55 @@ def verify(store: SlotStore) -> Verification:
     return Verification(checked, tuple(faults))
 
 
+def unsound_shards(store: SlotStore, factor: int = 1) -> list[tuple[int, int]]:
+    """(row, col) of the shards of a level that have a receipt and do not read as it says.
+
+    Raises StoreError when the level cannot be opened.
+    """
+    pixels, written = _pixels(store, factor), sorted(store.written_shards(factor))
+    faults = _faults_of_shards(store, factor, pixels, written)
+    return [shard for shard, found in zip(written, faults, strict=True) if found]
+
+
+def description_faults(store: SlotStore, factors: Sequence[int]) -> list[Fault]:
+    """What of a group's description and coordinates, its overviews' too, cannot be read."""
+    faults = []
+    for factor in (1, *factors):
+        try:
+            _pixels(store, factor)
+            group = store.open_group("r", factor)
+            for name, array in sorted(group.arrays()):
+                if array.ndim < 2:
+                    with objects.store_errors("read", f"{store.url}/{level_path(factor)}/{name}"):
+                        np.asarray(array[...])
+        except StoreError as error:
+            faults.append(Fault(None, None, str(error)))
+    return faults
+
+
 def _level_faults(
     store: SlotStore, factor: int, expected: Sequence[tuple[int, int]]
 ) -> list[Fault]:
     try:
         pixels = _pixels(store, factor)
-    except StoreError as error:
-        return [Fault(None, None, str(error))]
+    except StoreError:
+        return []  # told of the whole
+    found = _faults_of_shards(store, factor, pixels, expected)
+    return [fault for faults in found for fault in faults]
+
+
+def _faults_of_shards(
+    store: SlotStore,
+    factor: int,
+    pixels: dict[str, zarr.Array[Any]],
+    shards: Sequence[tuple[int, int]],
+) -> list[list[Fault]]:
+    """What is wrong with each shard."""
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
         found = threads.map(
-            lambda shard: list(_shard_faults(store, factor, pixels, *shard)), expected
+            lambda shard: list(_shard_faults(store, factor, pixels, *shard)), shards
         )
-        return [fault for faults in found for fault in faults]
+        return list(found)
 
 
 def _shard_faults(

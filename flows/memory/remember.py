@@ -25,7 +25,7 @@ from flows.memory.radar import halve, in_decibels
 from flows.memory.recall import memory_names, memory_store, name_memory
 from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan, slot_store
-from flows.stages.estimate import GroupEstimate, estimates_from_bytes
+from flows.stages.estimate import GroupEstimate, load_estimates
 
 Floats = npt.NDArray[np.float32]
 
@@ -82,8 +82,7 @@ def lessons(plan: Plan, slot: SlotPlan) -> list[Lesson]:
     """
     heads = {name: memory_store(plan, name).head() for name in memory_names(plan, slot.sar)}
     new = [name for name, head in heads.items() if head is None or slot.slot not in head.slots]
-    saved = slot_store(plan, slot).load_estimate() if new else None
-    estimates = estimates_from_bytes(saved) if saved is not None else ()
+    estimates = (load_estimates(slot_store(plan, slot)) if new else None) or ()
     found = []
     for name in new:
         store, head = memory_store(plan, name), heads[name]

@@ -211,7 +211,8 @@ class RegionRequest(BaseModel):
     )
     remake: Annotated[bool, InName.NOT, Prompt(HOW, "")] = Field(
         False,
-        description="make days that are published again, with what memory knows by now",
+        description="make days that are published again, with what memory knows by now; where that "
+        "is nothing new, mend what does not read as it was written",
     )
     scheduler: Annotated[str | None, InName.NOT, Prompt(HOW, "tcp://…")] = Field(
         None,

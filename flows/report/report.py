@@ -31,7 +31,7 @@ from flows.report.schema import (
     SlotReport,
     Status,
 )
-from flows.stages.estimate import PairVerdict, estimates_from_bytes
+from flows.stages.estimate import PairVerdict, load_estimates
 from flows.stages.group_matches import EngineTime
 
 Row = Sequence[str | Text]
@@ -185,8 +185,7 @@ def _name_status(plan: Plan, outcomes: Sequence[SlotOutcome], account: Accountab
 
 def _load_outcome(plan: Plan, slot: SlotPlan) -> SlotOutcome:
     """What the run that published this day left behind."""
-    saved = slot_store(plan, slot).load_estimate()
-    return SlotOutcome(slot, estimates_from_bytes(saved) if saved is not None else ())
+    return SlotOutcome(slot, load_estimates(slot_store(plan, slot)) or ())
 
 
 def _report_pair(slot: SlotPlan, verdict: PairVerdict) -> PairReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Self
@@ -12,10 +13,12 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from catalog.store.slot import SlotStore
 from tar_engine.fields.field import Field
 from tar_engine.fields.nodes import NodeField
 
 Arrays = dict[str, npt.NDArray[np.generic]]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -118,3 +121,17 @@ def estimates_from_bytes(content: bytes) -> tuple[GroupEstimate, ...]:
             index, _, name = each.partition("/")
             groups.setdefault(int(index), {})[name] = stored[each]
     return tuple(GroupEstimate.from_arrays(groups[index]) for index in sorted(groups))
+
+
+def load_estimates(store: SlotStore) -> tuple[GroupEstimate, ...] | None:
+    """What a slot keeps of them; None where that is nothing, or damaged, which is logged.
+
+    Raises StoreError when the store cannot be read.
+    """
+    if (content := store.load_estimate()) is None:
+        return None
+    try:
+        return estimates_from_bytes(content)
+    except Exception as error:  # zipfile, zlib, numpy and json each raise their own
+        logger.warning("the estimate of %s is damaged, and of no use: %s", store.url, error)
+        return None

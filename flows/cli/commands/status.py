@@ -103,10 +103,9 @@ def _days(text: str) -> int:
 def _describe(each: Generation) -> dict[str, Any]:
     """A generation as `status` tells it; shares and pairs are None where nothing says so."""
     from catalog.store.upkeep import quality_shares
-    from flows.stages.estimate import estimates_from_bytes
+    from flows.stages.estimate import load_estimates
 
-    saved = each.store.load_estimate()
-    verdicts = [v for e in (estimates_from_bytes(saved) if saved else ()) for v in e.verdicts]
+    verdicts = [v for e in load_estimates(each.store) or () for v in e.verdicts]
     return {
         **measure(each),
         "published": each.published,
