@@ -32,14 +32,12 @@ def mend_description(
     """
     if not description_faults(store, overview_factors(lattice)):
         return
+    day = date.fromisoformat(store.slot)
     with tempfile.TemporaryDirectory() as folder:
-        with objects.store_errors("describe", store.url):
-            create_group(LocalStore(folder), lattice, date.fromisoformat(store.slot), schema, attrs)
+        create_group(LocalStore(folder), lattice, day, schema, attrs)
         for entry in objects.entries(folder):
-            content, url = (
-                Path(folder, entry.name).read_bytes(),
-                objects.join(store.url, entry.name),
-            )
+            content = Path(folder, entry.name).read_bytes()
+            url = objects.join(store.url, entry.name)
             if objects.get(url) != content:
                 objects.put(url, content)
 

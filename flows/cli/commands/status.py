@@ -105,12 +105,13 @@ def _describe(each: Generation) -> dict[str, Any]:
     from catalog.store.upkeep import quality_shares
     from flows.stages.estimate import load_estimates
 
-    verdicts = [v for e in load_estimates(each.store) or () for v in e.verdicts]
+    saved = load_estimates(each.store)
+    verdicts = [v for estimate in saved or () for v in estimate.verdicts]
     return {
         **measure(each),
         "published": each.published,
         "shards": len(each.store.written_shards()),
-        "pairs": len(verdicts) if saved else None,
+        "pairs": len(verdicts) if saved is not None else None,
         "refused": [
             {"optical": v.optical, "sar": v.sar, "reason": v.reason}
             for v in verdicts

@@ -24,7 +24,8 @@ Every shard of every published day, those of its overviews too, is read and comp
 checksums that were kept when it was written; of what a region remembers, the version in use is
 read. Exit code 1 when something is missing or differs. To mend a day, run the request that made it
 once more, with --remake and with that day as --start and --end: what does not read as it was
-written is written again in its place, and no other byte is touched. To mend a memory, delete its folder (STORE/REGION/memory/NAME): it learns anew.
+written is written again in its place, and no other byte is touched. To mend a memory, delete its
+folder (STORE/REGION/memory/NAME): it learns anew.
 """
 PRUNE_EPILOG = """\
 A generation is what one request made of one day. When another request replaces it, or a run is
