@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Sequence
 
 POLL_SECONDS = 0.05
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # A program of its own because code between fork and exec (preexec_fn) may deadlock under threads.
 _EXEC_WITH_PARENT = """
 import ctypes, os, sys
@@ -36,7 +37,6 @@ def ending_with_parent(command: Sequence[str], sent: signal.Signals = signal.SIG
 
 def wait_for_answer(url: str, server: subprocess.Popen[bytes], seconds: float) -> bool:
     """Whether a child answers at `url` before it ends and before so many seconds are over."""
-    # A proxy of the environment must not come between this process and its own loopback.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and server.poll() is None:
@@ -46,6 +46,14 @@ def wait_for_answer(url: str, server: subprocess.Popen[bytes], seconds: float) -
         except (urllib.error.URLError, OSError):
             time.sleep(POLL_SECONDS)
     return False
+
+
+def reach_loopback_directly() -> None:
+    """Let no proxy of the environment come between loopback and this process, or what it starts."""
+    spared = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if spared.strip() != "*":
+        hosts = [host for host in (*spared.split(","), *LOOPBACK) if host]
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(hosts))
 
 
 def free_port() -> int:

@@ -23,6 +23,9 @@ from fsspec.implementations.local import LocalFileSystem
 from catalog import aws
 from catalog.errors import CatalogError, StoreError, raise_portably
 
+FULL = ("No space left on device", "Disk quota exceeded", "File too large")
+"""What systems say of a disk, a quota or a limit that is used up, whichever library hands it on."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -154,6 +157,8 @@ def store_errors(action: str, url: str) -> Iterator[None]:
         # Every storage library has its own tree of errors (OSError, botocore's, aiohttp's,
         # zarr's), and what matters to people is the same: which object, doing what, and why.
         why = str(error) or type(error).__name__
+        if any(word in why for word in FULL):
+            why = f"the disk is full ({why}); make room, and the same command continues"
         raise_portably(StoreError(f"cannot {action} {url}: {why}", url=url), cause=error)
 
 

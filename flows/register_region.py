@@ -21,6 +21,7 @@ from flows.cluster.lease import region_lease
 from flows.plan.plan import Plan
 from flows.plan.request import RegionRequest
 from flows.progress import Stopwatch
+from flows.report.workload import require_room
 from flows.run_region import RunResult, run_region
 from flows.tasks import plan_run, renew_plan
 
@@ -42,7 +43,10 @@ def register_plan(plan: Plan, clock: Stopwatch) -> RunResult:
 
     Nothing is searched again. What is published is looked at once more when the region's turn has
     come: a run that this one waited for may have made days of the plan.
+
+    Raises `PlanError` at once when the store has no room for what is left to do.
     """
+    require_room(plan)
 
     def work(request: RegionRequest) -> RunResult:
         with region_lease(request.store, request.region):
@@ -59,6 +63,7 @@ def register_inside_flow(request: RegionRequest) -> RunResult:
         clock = Stopwatch()
         with clock("plan"):
             plan = plan_run(request)
+            require_room(plan)
         return run_region(plan, clock)
 
 

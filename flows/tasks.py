@@ -20,10 +20,10 @@ from catalog.cube.update import update_cube
 from catalog.errors import SceneReadError, StoreError
 from catalog.grid import Shard
 from catalog.stac_api.reconcile import Announced, reconcile
-from catalog.store.mend import forget_unsound_shards, mend_description
 from catalog.store.overviews import write_overview_shard
 from catalog.store.publish import publish
 from catalog.store.slot import Receipt, SlotStore
+from catalog.store.upkeep import forget_unsound_shards, mend_description
 from flows.cluster.retries import with_retries
 from flows.cluster.stream import GivenUp, JobsFailed, run_one, stream
 from flows.cluster.workers import Workers
@@ -234,7 +234,7 @@ def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
         sar=slot.sar if slot.kind == "sar" else (),
     )
     try:
-        update_cube(plan.request.store, plan.request.region)
+        update_cube(plan.request.store, plan.request.region, published=[slot.slot])
     except StoreError as error:  # the day is published; the end of the run makes up for this
         get_run_logger().warning("the cube does not show %s yet: %s", slot.slot, error)
 

@@ -19,7 +19,12 @@ import shapely
 
 from catalog.archives.fields.versions import as_utc
 from catalog.archives.items import Dropped, name_item, read_items
-from catalog.child_server import ending_with_parent, free_port, wait_for_answer
+from catalog.child_server import (
+    ending_with_parent,
+    free_port,
+    reach_loopback_directly,
+    wait_for_answer,
+)
 from catalog.errors import SearchError
 from catalog.longitudes import as_geojson_has_it
 from catalog.retrying import retry
@@ -40,6 +45,7 @@ def stac_api(items_file: Path) -> Iterator[str]:
     Raises SearchError when the file is missing, no ItemCollection or without any valid item, or the
     server fails to start.
     """
+    reach_loopback_directly()
     sound, refused = _load_items(items_file, _state_of(items_file))
     if refused and not sound:
         first = refused[0][1]

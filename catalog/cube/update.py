@@ -11,7 +11,7 @@ more days there are; where days would have to move, all of them are listed again
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -60,12 +60,18 @@ class CubeChange:
 
 
 def update_cube(
-    store_url: str, region: str, *, existing: bool = False, recheck: bool = False
+    store_url: str,
+    region: str,
+    *,
+    existing: bool = False,
+    recheck: bool = False,
+    published: Collection[str] = (),
 ) -> CubeChange:
     """Make the cube of a region show exactly the days that are published.
 
     With `existing`, a region that has no cube gets none. Items are listed, and those read that are
-    newer than what the last commit knew; with `recheck`, all. A region without days has no cube.
+    newer than what the last commit knew, and those of `published`, whose clocks may be behind; with
+    `recheck`, all. A region without days has no cube.
 
     Raises StoreError when an item or a day's group cannot be read or the cube not be written; the
     cube then is as it was.
@@ -82,7 +88,7 @@ def update_cube(
         repository = open_repository(region_url)
         with objects.store_errors("write", url):
             try:
-                return _commit_update(repository, store_url, region, written, recheck)
+                return _commit_update(repository, store_url, region, written, recheck, published)
             except icechunk.ConflictError:
                 if attempt + 1 == ATTEMPTS:
                     raise
@@ -122,6 +128,7 @@ def _commit_update(
     region: str,
     written: Mapping[str, datetime],
     recheck: bool,
+    published: Collection[str],
 ) -> CubeChange:
     session = repository.writable_session(BRANCH)
     root = zarr.open_group(session.store, mode="a", zarr_format=3)
@@ -129,7 +136,11 @@ def _commit_update(
     known = {**left_out, **{slot: row.generation for slot, row in shown.items()}}
     told = repository.lookup_snapshot(session.snapshot_id).metadata.get(NEWEST_ITEM)
     since = datetime.fromisoformat(told) - SLACK if told and not recheck else None
-    unchanged = {slot for slot, moment in written.items() if since and moment < since}
+    unchanged = {
+        slot
+        for slot, moment in written.items()
+        if since and moment < since and slot not in published
+    }
     generations = {
         slot: known[slot]
         if slot in known and slot in unchanged

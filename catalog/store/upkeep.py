@@ -3,26 +3,34 @@
 Readers follow items, so a generation that no item points to is seen by no one. A run that is still
 writing has no item either, though, so only what has been left alone for a while counts as left
 over. Nothing here runs by itself.
+
+A day is mended in its place: whatever a generation holds is determined by its name, so what is
+written anew has the same bits as before. Every object is put in one step, so a reader gets an error
+before and the pixels after it, and of what is sound no byte is touched.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+from zarr.storage import LocalStore
 
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError, has_secret, shown
-from catalog.store.layout import level_path
+from catalog.grid import Lattice
+from catalog.store.layout import create_group, level_path, overview_factors
 from catalog.store.publish import published_generation
-from catalog.store.schema import NO_OPTICAL, QUALITY
+from catalog.store.schema import NO_OPTICAL, QUALITY, SlotSchema
 from catalog.store.shards import checksum
 from catalog.store.slot import Receipt, SlotStore
 
@@ -203,6 +211,38 @@ def description_faults(store: SlotStore, factors: Sequence[int]) -> list[Fault]:
         except StoreError as error:
             faults.append(Fault(None, None, str(error)))
     return faults
+
+
+def mend_description(
+    store: SlotStore, lattice: Lattice, schema: SlotSchema, attrs: Mapping[str, Any]
+) -> None:
+    """Put what describes the group, and its coordinates, anew where they cannot be read.
+
+    The arguments are those of `SlotStore.create`. Raises StoreError.
+    """
+    if not description_faults(store, overview_factors(lattice)):
+        return
+    day = date.fromisoformat(store.slot)
+    with tempfile.TemporaryDirectory() as folder:
+        create_group(LocalStore(folder), lattice, day, schema, attrs)
+        for entry in objects.entries(folder):
+            content = Path(folder, entry.name).read_bytes()
+            url = objects.join(store.url, entry.name)
+            if objects.get(url) != content:
+                objects.put(url, content)
+
+
+def forget_unsound_shards(store: SlotStore, lattice: Lattice) -> int:
+    """Remove the receipts of shards that do not read as they say, of overviews too; how many.
+
+    A run composes what has no receipt. Raises StoreError.
+    """
+    forgotten = 0
+    for factor in (1, *overview_factors(lattice)):
+        for row, col in unsound_shards(store, factor):
+            store.forget_receipt(row, col, factor)
+            forgotten += 1
+    return forgotten
 
 
 def _level_faults(

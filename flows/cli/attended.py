@@ -31,12 +31,23 @@ SHOW_CURSOR = "\x1b[?25h"  # which a progress bar hides
 def main() -> int:
     """Run the command that was typed; returns its exit code, 128 + N when signal N ended it."""
     words = sys.argv[1:]
+    _speak_utf8()
     typed = next((word for word in words if not word.startswith("-")), None)
     if typed not in LONG:
         from flows.cli.main import main as run_here
 
         return run_here(words)
     return attend([sys.executable, "-c", ATTENDED, *words])
+
+
+def _speak_utf8() -> None:
+    """Begin again in Python's UTF-8 mode where the locale is of another encoding.
+
+    Else paths of other letters could not be named, nor what is told be printed.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def attend(command: Sequence[str]) -> int:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from catalog.child_server import reach_loopback_directly
 from flows.cli.commands.demo import describe_demo
 from flows.cli.commands.derived import describe_announce, describe_cube
 from flows.cli.commands.drift import describe_drift
@@ -76,6 +77,7 @@ exit codes: 0 done, 1 failed or found faulty, 2 the request is wrong, 3 the pair
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    reach_loopback_directly()
     args = _parse(sys.argv[1:] if words is None else words)
     try:
         if getattr(args, "json", None) not in (None, STANDARD_OUTPUT):
@@ -118,12 +120,21 @@ def _explain(error: Exception) -> tuple[str, int]:
     """An error as one line and an exit code."""
     from catalog.errors import ArgumentError, CatalogError
     from flows.cluster.workers import DispatchError
+    from flows.plan.places import PlaceError
     from flows.plan.plan import PlanError
     from flows.plan.request import RequestError
     from flows.service.serve import ServeError
     from tar_engine.errors import EngineError, InputError, TextError, WeightsError
 
-    wrong = ArgumentError | RequestError | PlanError | InputError | WeightsError | TextError
+    wrong = (
+        ArgumentError
+        | RequestError
+        | PlanError
+        | PlaceError
+        | InputError
+        | WeightsError
+        | TextError
+    )
     if isinstance(error, wrong):
         return str(error), WRONG_REQUEST
     if isinstance(error, CatalogError | EngineError | DispatchError | ServeError):

@@ -84,7 +84,14 @@ def require_file(argument: str, file: Path) -> None:
 
 
 def prepare_prefect() -> None:
-    """Settings of an embedded run, before Prefect reads them; what the user has set stays."""
+    """Settings of an embedded run, before Prefect reads them; what the user has set stays.
+
+    Raises `flows.plan.places.PlaceError` when there is no folder for what is temporary, or for
+    Prefect.
+    """
+    from flows.plan.places import require_places
+
+    require_places()
     if not os.environ.get("PREFECT_API_URL", "unset"):
         del os.environ["PREFECT_API_URL"]  # empty means neither embedded nor a server
     for name, value in {

@@ -11,6 +11,7 @@ from typing import Any
 from prefect.tasks import exponential_backoff
 
 from catalog.errors import CatalogError, SearchError, StoreError
+from catalog.objects import FULL
 from flows.cluster.stream import JobsFailed
 from flows.cluster.workers import DispatchError
 
@@ -28,6 +29,9 @@ LASTING = (
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
     "NoCredentialsError",
+    "RequestTimeTooSkewed",
+    "Read-only file system",
+    *FULL,
 )
 
 

@@ -24,6 +24,7 @@ from flows.plan.days import find_scenes, make_days
 from flows.plan.gaps import find_gaps
 from flows.plan.generation import SlotPlan, configuration, plan_slot
 from flows.plan.groups import find_hidden
+from flows.plan.places import require_places
 from flows.plan.request import RegionRequest
 from flows.plan.scene_checks import Warned, check_scenes, without_orbit_file
 from tar_engine.errors import EngineError
@@ -74,8 +75,10 @@ def plan_request(request: RegionRequest) -> Plan:
     """Check everything that a request depends on, and plan it.
 
     Raises `PlanError`, one sentence: the checkpoint cannot be trusted, the store cannot be
-    written, the catalog, a collection or the scheduler cannot be found.
+    written, the catalog, a collection or the scheduler cannot be found. Raises `PlaceError` when
+    this machine has no folder for what is temporary, or for Prefect.
     """
+    require_places()
     try:
         if provider_named(request.provider).signed:
             require_package()

@@ -1,21 +1,30 @@
-"""What a plan comes to, before it is done: what is read and written, counted, and how long."""
+"""What a plan comes to, before it is done: what is read and written, counted, and how long.
+
+And whether its store has room for it: a full disk costs hours, a look nothing.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from catalog import objects
 from catalog.archives.sizes import file_sizes
 from catalog.grid import Lattice, Shard, region_outline
 from catalog.store.layout import overview_factors
 from catalog.store.overviews import overview_shards
 from flows.plan.generation import SlotPlan
-from flows.plan.plan import Plan
+from flows.plan.places import MEGABYTE, nearest_folder
+from flows.plan.plan import Plan, PlanError, slot_store
 from flows.report.rates import MEGA, count_pixels, find_rates, known_workers
 from flows.stages.compose import slot_schema, slot_shards
 from flows.stages.match import group_tiles
 
 COORDINATES = ("y", "x", "time", "sar_time", "optical_time", "spatial_ref")
+BESIDE_PIXELS = 1.3  # what is remembered, estimates, reports
+LEAST_ROOM = 20 * MEGABYTE
 OBJECTS_OF_A_DAY = 5  # .zmetadata, the list of shards, the estimate, item, page
 
 
@@ -99,6 +108,26 @@ def estimate_workload(plan: Plan) -> Workload:
     )
 
 
+def require_room(plan: Plan) -> None:
+    """Raise `PlanError` unless the folder of a store has room for what is left to do.
+
+    Of an object store nobody can tell. Raises `StoreError` when the store cannot be read.
+    """
+    store = plan.request.store
+    if not plan.unfinished or not objects.is_local(store):
+        return
+    pixels, rates = sum(_unwritten_pixels(plan, slot) for slot in plan.unfinished), find_rates(plan)
+    needed = max(LEAST_ROOM, BESIDE_PIXELS * rates.pixel_bytes * pixels)
+    folder = nearest_folder(Path(objects.filesystem(store)[1]))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise PlanError(
+            f"store: {store} has {free / MEGABYTE:.0f} MB of room, and what is left to do needs "
+            f"about {needed / MEGABYTE:.0f} MB ({pixels / MEGA:.1f} million pixels at "
+            f"{rates.pixel_bytes:.1f} bytes, {rates.basis}): make room, or name another store"
+        )
+
+
 def count_steps(plan: Plan) -> tuple[int, int]:
     """How many tiles have to be matched, and how many shards composed."""
     tiles = shards = 0
@@ -123,6 +152,16 @@ def count_objects(lattice: Lattice, variables: int, shards: Sequence[Shard]) -> 
     described = len(levels) * (1 + variables + len(COORDINATES)) + (len(levels) > 1)
     stored = len(levels) * (len(COORDINATES) - 1)  # the CRS is all in its attributes
     return count * (variables + 1) + described + stored + OBJECTS_OF_A_DAY
+
+
+def _unwritten_pixels(plan: Plan, slot: SlotPlan) -> int:
+    written = slot_store(plan, slot).written_shards()
+    windows = [
+        shard.window
+        for shard in slot_shards(plan.lattice, slot.groups)
+        if (shard.row, shard.col) not in written
+    ]
+    return sum(window.height * window.width for window in windows)
 
 
 def _count_objects(plan: Plan, slot: SlotPlan) -> int:

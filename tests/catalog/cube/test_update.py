@@ -201,3 +201,17 @@ def test_items_that_were_changed_by_hand_are_seen_when_asked_for(
     day = published_day(store, "2020-11-01", "b")
     os.utime(day.item_url, (0, 0))  # as from a backup
     assert bool(update_cube(store, "la", recheck=recheck).remade) == recheck
+
+
+def test_a_day_made_again_by_a_machine_whose_clock_is_an_hour_behind_is_shown(
+    tmp_path: Path,
+) -> None:
+    published_day(str(tmp_path), "2020-11-04", "a", seed=1)
+    update_cube(str(tmp_path), "la")
+    again = published_day(str(tmp_path), "2020-11-04", "b", seed=2)
+    item = tmp_path / "la" / "items" / "2020-11-04.json"
+    behind = item.stat().st_mtime - 3600
+    os.utime(item, (behind, behind))
+    change = update_cube(str(tmp_path), "la", published=["2020-11-04"])
+    assert change == CubeChange(remade=("2020-11-04",))
+    require_days(open_cube(f"{tmp_path}/la"), [again])

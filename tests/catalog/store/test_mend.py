@@ -15,11 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.errors import RasterioIOError
 
-from catalog.store.mend import forget_unsound_shards, mend_description
 from catalog.store.overviews import overview_shards, write_overview_shard
 from catalog.store.shards import write_shard
 from catalog.store.slot import SlotStore
-from catalog.store.upkeep import verify
+from catalog.store.upkeep import forget_unsound_shards, mend_description, verify
 from tests.support.slots import FEW_CHUNKS as LATTICE
 from tests.support.slots import FIRST, SCHEMA, digests, published, shard_pixels
 

@@ -50,6 +50,7 @@ def test_what_may_pass_is_tried_again(error: Exception) -> None:
         SearchError("no collection 'landsat'", "http://x"),
         caused(PlanError("bad weights"), WeightsError("bad weights")),
         StoreError("cannot write s3://b/x: Access Denied", "s3://b/x"),
+        StoreError("cannot write /d/x: [Errno 28] No space left on device", "/d/x"),
         JobsFailed({"shard 0.0": GivenUp(ValueError("a bug"))}),
         ValueError("a bug"),
     ],

@@ -1,0 +1,45 @@
+"""A machine that is set up oddly in many ways at once: a run works there all the same."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from catalog.store.upkeep import generations, verify
+from flows.cli.demo_region import DemoRegion
+from tests.support.regions import arguments_of, request_of
+from tests.support.service import ROOT
+from tests.support.typed import COMMAND
+
+NOBODY = "http://127.0.0.1:9"  # a proxy that does not answer
+ODD = {
+    "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0",  # a locale that is not UTF-8
+    "TZ": "Pacific/Kiritimati",
+    **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), NOBODY),
+}  # fmt: skip
+
+
+@pytest.mark.faults
+def test_no_home_no_utf8_a_far_time_zone_a_dead_proxy_and_paths_of_other_letters(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
+    scenes, store = tmp_path / "Kärnten Süd", tmp_path / "Straße nach Süden" / "store"
+    shutil.copytree(small_region.catalog.parent, scenes)
+    region = replace(small_region, catalog=scenes / small_region.catalog.name)
+    words = arguments_of(request_of(region, store))
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **ODD}
+    environment["PREFECT_HOME"] = str(tmp_path / "Präfekt")
+    run = subprocess.run(
+        [sys.executable, "-c", COMMAND, *words], env=environment, capture_output=True, check=False
+    )
+    told = run.stdout.decode()
+    assert run.returncode == 0, run.stderr.decode()
+    assert "✓" in told
+    assert str(store) in told
+    (published,) = generations(str(store), "demo")
+    assert verify(published.store).faults == ()
