@@ -27,6 +27,9 @@ FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 """What systems say of a disk, a quota or a limit that is used up, whichever library hands it on."""
 
 
+EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "token included in the request is expired")
+
+
 @dataclass(frozen=True)
 class Entry:
     """One object in a listing."""
@@ -157,9 +160,23 @@ def store_errors(action: str, url: str) -> Iterator[None]:
         # Every storage library has its own tree of errors (OSError, botocore's, aiohttp's,
         # zarr's), and what matters to people is the same: which object, doing what, and why.
         why = str(error) or type(error).__name__
-        if any(word in why for word in FULL):
-            why = f"the disk is full ({why}); make room, and the same command continues"
-        raise_portably(StoreError(f"cannot {action} {url}: {why}", url=url), cause=error)
+        raise_portably(
+            StoreError(f"cannot {action} {url}: {_explained(why, error)}", url=url), cause=error
+        )
+
+
+def _explained(why: str, error: Exception) -> str:
+    """What a library says, and where that leaves people alone, what it means."""
+    if any(word in why for word in FULL):
+        return f"the disk is full ({why}); make room, and the same command continues"
+    if any(word in why for word in EXPIRED):
+        return f"the credentials have expired ({why}); renew them, and the same command continues"
+    if isinstance(error, PermissionError) and not error.filename:  # of a bucket
+        return (
+            f"{why}; this account may not do that, or may not list the bucket (s3:ListBucket): "
+            "then what is missing is answered so as well"
+        )
+    return why
 
 
 def _modified(about: Mapping[str, Any]) -> datetime:

@@ -188,9 +188,12 @@ def compose_slot(run: Run, outcome: SlotOutcome) -> SlotOutcome:
 
 
 def write_overviews(run: Run, slot: SlotPlan) -> None:
-    """Level by level, each from the one below, what has no receipt yet. Raises `JobsFailed`."""
+    """Level by level, each from the one below, what has no receipt yet. Raises `JobsFailed`.
+
+    The lattice itself is complete, whatever a listing of its receipts tells by now.
+    """
     store, lattice = slot_store(run.plan, slot), run.plan.lattice
-    below = store.written_shards()
+    below = {(shard.row, shard.col) for shard in slot_shards(lattice, slot.groups)}
     for factor in overview_factors(lattice):
         shards = overview_shards(lattice, factor, below)
         below = {(shard.row, shard.col) for shard in shards}

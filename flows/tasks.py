@@ -40,7 +40,7 @@ from flows.progress import Progress, Stopwatch
 from flows.report import artifacts
 from flows.report.save import save_run
 from flows.report.schema import Report
-from flows.stages.compose import ShardJob, compose_shard, layers_of, slot_schema
+from flows.stages.compose import ShardJob, compose_shard, layers_of, slot_schema, slot_shards
 from flows.stages.estimate import GroupEstimate
 from flows.stages.fit import fit_found
 from flows.stages.group_matches import Collected, GroupMatches
@@ -232,6 +232,7 @@ def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
         slot.pairs,
         provenance(plan, slot) | requested,
         sar=slot.sar if slot.kind == "sar" else (),
+        shards=slot_shards(plan.lattice, slot.groups),
     )
     try:
         update_cube(plan.request.store, plan.request.region, published=[slot.slot])

@@ -80,7 +80,7 @@ def update_cube(
     url = cube_url(region_url)
     if existing and not objects.names(url):
         return CubeChange()
-    written = _items(region_url)
+    written = _items(region_url, published)
     if not written:
         objects.remove_tree(url)
         return CubeChange()
@@ -92,7 +92,7 @@ def update_cube(
             except icechunk.ConflictError:
                 if attempt + 1 == ATTEMPTS:
                     raise
-                written = _items(region_url)
+                written = _items(region_url, published)
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -112,14 +112,19 @@ def tidy_cube(store_url: str, region: str, older_than: timedelta) -> CubeChange:
     return change
 
 
-def _items(region_url: str) -> dict[str, datetime]:
-    """When the item of each published slot was written, by slot, the earliest slot first."""
+def _items(region_url: str, published: Collection[str]) -> dict[str, datetime]:
+    """When the item of each published slot was written, by slot, the earliest slot first.
+
+    Those of `published` are there even if a listing that is behind does not tell them yet.
+    """
     entries = objects.entries(objects.join(region_url, "items"))
-    return {
+    listed = {
         entry.name.removesuffix(".json"): entry.modified
         for entry in entries
         if entry.name.endswith(".json")
     }
+    latest = max(listed.values(), default=datetime.now(UTC))
+    return dict(sorted({**dict.fromkeys(published, latest), **listed}.items()))
 
 
 def _commit_update(

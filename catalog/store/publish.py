@@ -17,7 +17,7 @@ from catalog import objects
 from catalog.archives.items import Scene
 from catalog.archives.pairs import Pair
 from catalog.errors import ArgumentError, StoreError
-from catalog.grid import Lattice
+from catalog.grid import Lattice, Shard
 from catalog.store.days import item_url, published_slots
 from catalog.store.slot import SlotStore
 from catalog.store.stac import encoded, region_collection, slot_item
@@ -57,12 +57,14 @@ def publish(
     pairs: Sequence[Pair],
     provenance: Mapping[str, Any],
     sar: Sequence[Scene] = (),
+    shards: Sequence[Shard] = (),
 ) -> str:
     """Publish a complete slot: the list of its shards, the region's collection, last the item.
 
     `provenance` (scene ids, software, weights hash, configuration: JSON values) becomes item
     properties with the prefix `tar:`. `sar` are all the SAR scenes of a SAR slot, which may have no
-    pair; an optical slot has none. Returns the item's URL.
+    pair; an optical slot has none. `shards` are known to be written, whatever a listing of their
+    receipts tells by now. Returns the item's URL.
 
     Putting the item commits it. Should the process die just before, the collection already links
     an item that the next run puts. Slots of a region are published one at a time; the items are
@@ -76,7 +78,7 @@ def publish(
     item = slot_item(slot, lattice, slot.open(), pairs, provenance, sar)
     others = [other for other in read_items(slot.region_url) if other.id != item.id]
     collection = region_collection(slot.region, [*others, item])
-    slot.seal()
+    slot.seal((shard.row, shard.col) for shard in shards)
     objects.put(objects.join(slot.region_url, "collection.json"), encoded(collection))
     objects.put(slot.item_url, encoded(item))
     return slot.item_url

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -122,12 +122,14 @@ class SlotStore:
         """Remove the receipt of a shard, which then counts as not written. Raises StoreError."""
         objects.remove(self._receipt_url(row, col, factor))
 
-    def seal(self) -> None:
+    def seal(self, known: Iterable[tuple[int, int]] = ()) -> None:
         """Keep the list of the shards written so far, so that a lost one is missed.
 
-        Raises StoreError.
+        Of `known`, (row, col), too, which a listing that is behind may not tell yet. Raises
+        StoreError.
         """
-        objects.put(self._shards_url, json.dumps(sorted(self.written_shards())).encode())
+        shards = sorted(self.written_shards() | set(known))
+        objects.put(self._shards_url, json.dumps(shards).encode())
 
     def sealed_shards(self) -> set[tuple[int, int]] | None:
         """(row, col) of the shards this generation was published with; None if never sealed.

@@ -11,7 +11,7 @@ from typing import Any
 from prefect.tasks import exponential_backoff
 
 from catalog.errors import CatalogError, SearchError, StoreError
-from catalog.objects import FULL
+from catalog.objects import EXPIRED, FULL
 from flows.cluster.stream import JobsFailed
 from flows.cluster.workers import DispatchError
 
@@ -32,6 +32,7 @@ LASTING = (
     "RequestTimeTooSkewed",
     "Read-only file system",
     *FULL,
+    *EXPIRED,
 )
 
 

@@ -13,7 +13,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +21,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from tests.support.loopback import serving
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+
+
+def nothing(_method: str, _path: str, _headers: Mapping[str, str]) -> None:
+    """The server answers by itself."""
+
+
+def s3_error(status: int, code: str) -> tuple[int, bytes]:
+    """As S3 tells an error."""
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}!</Message></Error>"
+    return status, body.encode()
 
 
 @dataclass
@@ -33,6 +43,8 @@ class Faults:
     """Cut off: before any answer, in the middle of it, or reset."""
     latency_s: float = 0.0
     seed: int = 0
+    instead: Callable[[str, str, Mapping[str, str]], tuple[int, bytes] | None] = nothing
+    """What is answered to a method, path and headers instead of what the server would."""
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -91,6 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length) if length else self._chunked_body()
         time.sleep(self.plan.latency_s)
+        if (other := self.plan.instead(self.command, self.path, self.headers)) is not None:
+            self._answer(other[0], [("Content-Type", "application/xml")], other[1])
+            return
         kind, seen = self.plan.draw()
         answer = self._forward(body) if seen else None
         if kind in ("500", "503"):
