@@ -13,17 +13,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import requests
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.settings import get_current_settings
 from prefect.states import Completed, Failed
 
+from catalog.errors import shown
+from catalog.retrying import retry
 from flows.cluster.lease import region_lease
-from flows.plan.plan import Plan
+from flows.plan.plan import Plan, PlanError
 from flows.plan.request import RegionRequest
 from flows.progress import Stopwatch
 from flows.report.workload import require_room
 from flows.run_region import RunResult, run_region
 from flows.tasks import plan_run, renew_plan
+
+ANSWER_SECONDS = 10
 
 
 def register_region(request: RegionRequest) -> RunResult:
@@ -74,12 +80,32 @@ def final_state(result: RunResult) -> State[Any]:
     return Failed(name=result.ending, message=result.summary)
 
 
+def require_server() -> None:
+    """Raise `PlanError` when a Prefect server was named and does not answer, nor in a while."""
+    url = get_current_settings().api.url
+    if url is None:
+        return  # a run without one starts its own
+    health = f"{url.rstrip('/')}/health"
+    try:
+        retry(lambda: requests.get(health, timeout=ANSWER_SECONDS), _is_unreachable)
+    except requests.RequestException as error:
+        raise PlanError(
+            f"PREFECT_API_URL: no Prefect server answers at {shown(url)} ({type(error).__name__}); "
+            "start it, or unset PREFECT_API_URL, and the run starts one of its own"
+        ) from error
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    return isinstance(error, requests.RequestException)
+
+
 def _as_flow_run(request: RegionRequest, work: Callable[[RegionRequest], RunResult]) -> RunResult:
     """Do the work as a run of the flow `register-region`, whose only parameter is the request.
 
     Prefect stores parameters as JSON and knows a result by its state, so neither a plan nor the
     `RunResult` goes through it.
     """
+    require_server()
     results: list[RunResult] = []
 
     @flow(name="register-region", flow_run_name="{request.region} {request.start} {request.end}")

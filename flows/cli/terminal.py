@@ -101,5 +101,6 @@ def prepare_prefect() -> None:
         # Errors are told once, by this command; the server keeps the full log of every run.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",  # events that a lost server never got
     }.items():
         os.environ.setdefault(name, value)

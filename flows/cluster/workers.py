@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import dask
 import torch
@@ -33,6 +35,7 @@ AHEAD = 1  # priority of reading: before the matching of tiles that are read alr
 MAX_WORKERS = 4  # of a local cluster; a bigger machine is better served by its own scheduler
 WORKER_MEMORY = "3GiB"
 LOOPBACK = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}  # any free port
+IN_COMMON = ("tar-pipeline", "numpy", "zarr", "torch")  # of this process and its workers
 _KEEP = str(2**32)
 WORKER_SETTINGS = {
     "distributed.worker.memory.spill": False,
@@ -140,12 +143,14 @@ class Workers:
 def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterator[Workers]:
     """The workers of the scheduler at tcp://…, or of a local cluster that ends with the block.
 
-    Raises `DispatchError` when the scheduler does not answer or none of its workers offers `GPU`.
+    Raises `DispatchError` when the scheduler does not answer, none of its workers offers `GPU`, or
+    it or they have other versions of what both sides have to agree on.
     """
     if scheduler is not None:
         found = Workers(connect(scheduler))
         try:
             found.require_engine()
+            require_same_versions(found.client)
             yield found
         finally:
             found.client.close()  # by now perhaps another one than at first
@@ -188,6 +193,43 @@ def connect(scheduler: str) -> Client:
         return Client(scheduler, timeout=ANSWER_SECONDS, set_as_default=False)
     except OSError as error:
         raise DispatchError(f"no Dask scheduler answers at {scheduler}: {error}") from error
+
+
+def require_same_versions(client: Client) -> None:
+    """Raise `DispatchError` unless scheduler and workers have the versions that this process has.
+
+    Dask only warns, and what does not fit fails later in words of its own. Workers that come later
+    are not looked at.
+    """
+    here, scheduler = installed_versions(), str(client.scheduler_info(0)["address"])
+    told = cast("dict[str, Any]", client.get_versions())
+    packages = told["scheduler"]["packages"]
+    there = {name: str(packages.get(name)) for name in versions_of_dask()}
+    found = client.run(installed_versions, on_error="return")
+    workers = {f"the worker at {address}": each for address, each in found.items()}
+    for who, versions in {f"the scheduler at {scheduler}": there, **workers}.items():
+        if isinstance(versions, BaseException):
+            raise DispatchError(f"{who} cannot tell its versions: {versions!r}")
+        other = [f"{name} {each}, here {here[name]}"
+                 for name, each in versions.items() if each != here[name]]  # fmt: skip
+        if other:
+            raise DispatchError(
+                f"{who} has other versions than this process: {'; '.join(other)}; install the same "
+                "everywhere (constraints.txt pins them)"
+            )
+
+
+def versions_of_dask() -> dict[str, str]:
+    """What a client and a scheduler have to agree on, which may know nothing else of this."""
+    return {name: version(name) for name in ("dask", "distributed")}
+
+
+def installed_versions() -> dict[str, str]:
+    """Of Python and of what a run's processes exchange or compute with, wherever this runs."""
+    python = ".".join(map(str, sys.version_info[:2]))
+    # PyTorch says after + for which processor it was built: GPUs and CPUs work side by side.
+    found = {name: version(name).partition("+")[0] for name in IN_COMMON}
+    return {"python": python, **versions_of_dask(), **found}
 
 
 @lru_cache(maxsize=1)

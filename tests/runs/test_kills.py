@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +23,10 @@ from tests.support.kills import (
     reading,
     serve_prefect,
     start_flow,
+    start_scheduler,
+    start_worker,
     table_line,
+    wait_for_worker,
 )
 from tests.support.regions import request_of
 
@@ -182,27 +183,6 @@ def test_a_run_outlives_a_scheduler_that_is_killed_and_comes_back(
         for process in running:
             process.kill()
             process.wait()
-
-
-def start_scheduler(port: int) -> subprocess.Popen[bytes]:
-    return dask_process("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
-
-
-def start_worker(address: str) -> subprocess.Popen[bytes]:
-    return dask_process(
-        "worker", address, "--nthreads", "1", "--resources", "GPU=1", "--no-nanny",
-        "--no-dashboard",
-    )  # fmt: skip
-
-
-def dask_process(*arguments: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "dask", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def wait_for_worker(address: str) -> None:
-    with Client(address, timeout=60, set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=60)
 
 
 def wait_until_busy(address: str) -> None:

@@ -138,6 +138,29 @@ def start_flow(request: RegionRequest, script: Path) -> subprocess.Popen[bytes]:
     )
 
 
+def start_scheduler(port: int) -> subprocess.Popen[bytes]:
+    """A Dask scheduler in a process of its own."""
+    return dask_process("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+
+
+def start_worker(address: str, *more: str) -> subprocess.Popen[bytes]:
+    """A worker process of its own; `more` are options of `dask worker`."""
+    return dask_process(
+        "worker", address, "--nthreads", "1", "--resources", "GPU=1", "--no-nanny",
+        "--no-dashboard", *more,
+    )  # fmt: skip
+
+
+def dask_process(*arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "dask", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def wait_for_worker(address: str, count: int = 1) -> None:
+    with Client(address, timeout=60, set_as_default=False) as client:
+        client.wait_for_workers(count, timeout=60)
+
+
 def kill_flow(process: subprocess.Popen[bytes], after_s: float) -> bool:
     """SIGKILL that process alone; False when it was done by then. Its own workers must follow."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,15 @@ def die(number: int, poison: int) -> int:
     if number == poison:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+def grow(number: int, poisonous: int) -> int:
+    """Takes more and more memory, slowly enough for the nanny to see it."""
+    kept = []
+    while number == poisonous:
+        kept.append(bytearray(os.urandom(1)) * 2**25)
+        time.sleep(0.05)
+    return len(kept)
 
 
 def refuse() -> None:
@@ -127,11 +137,21 @@ def test_a_job_that_kills_its_workers_is_found_out_and_its_neighbours_are_not_bl
         )  # there are workers again
 
 
+@pytest.mark.faults
+def test_a_job_that_outgrows_its_worker_again_and_again_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flows.cluster.workers.WORKER_MEMORY", "900MiB")
+    with cluster(workers=2) as workers:
+        found = dict(stream(workers, lambda n: workers.match(grow, n, 2), range(4)))
+        assert {n for n, outcome in found.items() if isinstance(outcome, GivenUp)} == {2}
+        assert "out of memory" in found[2].reason
+        assert run_one(workers, lambda: workers.run(double, 4), "a job") == 8
+
+
 def test_a_cluster_that_stands_still_is_an_error(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import time
-
     monkeypatch.setattr(module, "STALL_SECONDS", 0.2)
     with pytest.raises(DispatchError, match=r"finished in 0\.2 s"):
         run_one(workers, lambda: workers.run(time.sleep, 1.0), "a job")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 
 import pytest
 import torch
 from distributed import Client, Scheduler, SpecCluster, Worker, get_worker
 
+from catalog.child_server import free_port
 from flows.cluster.workers import (
     GPU,
     IN_FLIGHT_PER_THREAD,
@@ -17,8 +19,10 @@ from flows.cluster.workers import (
     DispatchError,
     Workers,
     _local_workers,
+    check_scheduler,
     cluster,
 )
+from tests.support.kills import start_scheduler, start_worker, wait_for_worker
 
 QUIET = {"dashboard": False}
 SCHEDULER = {"cls": Scheduler, "options": LOOPBACK | QUIET}
@@ -127,3 +131,30 @@ def test_engines_match_and_the_others_do_the_rest() -> None:
 def test_without_other_workers_the_engines_do_everything(client: Client) -> None:
     workers = Workers(client)
     assert workers.run(where).result() == workers.match(where).result()
+
+
+OTHER_VERSION = """
+import importlib.metadata
+def older(name, known=importlib.metadata.version):
+    return "0.0.1" if name == "tar-pipeline" else known(name)
+importlib.metadata.version = older
+"""
+
+
+def test_a_worker_of_another_version_is_named_before_work(tmp_path: Path) -> None:
+    (tmp_path / "older.py").write_text(OTHER_VERSION)
+    address = f"tcp://127.0.0.1:{free_port()}"
+    processes = [start_scheduler(int(address.rpartition(":")[2]))]
+    try:
+        processes.append(start_worker(address))
+        wait_for_worker(address)
+        check_scheduler(address)
+        processes.append(start_worker(address, "--preload", str(tmp_path / "older.py")))
+        wait_for_worker(address, count=2)
+        with pytest.raises(DispatchError, match=r"tar-pipeline 0\.0\.1, here ") as caught:
+            check_scheduler(address)
+        assert "the worker at tcp://127.0.0.1" in str(caught.value)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
