@@ -10,12 +10,15 @@ again. Which of these it was is a value, never an exception: the `RunResult`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import requests
+from httpx import HTTPError
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.exceptions import PrefectException
 from prefect.settings import get_current_settings
 from prefect.states import Completed, Failed
 
@@ -30,6 +33,11 @@ from flows.run_region import RunResult, run_region
 from flows.tasks import plan_run, renew_plan
 
 ANSWER_SECONDS = 10
+logger = logging.getLogger(__name__)
+
+
+class PrefectLost(RuntimeError):
+    """Prefect's server is gone, or knows nothing of a run any more, before the run is done."""
 
 
 def register_region(request: RegionRequest) -> RunResult:
@@ -38,8 +46,9 @@ def register_region(request: RegionRequest) -> RunResult:
     A flow run of its own, or a subflow inside another flow. A rerun of a finished request writes
     nothing.
 
-    Raises `flows.plan.plan.PlanError` when nothing can be done. Anything else that was promised and
-    not delivered is in the result, and what was finished is kept.
+    Raises `flows.plan.plan.PlanError` when nothing can be done, `PrefectLost` when its server was
+    lost before all was done; a run that is done by then is done. Anything else that was promised
+    and not delivered is in the result, and what was finished is kept.
     """
     return _as_flow_run(request, register_inside_flow)
 
@@ -114,7 +123,15 @@ def _as_flow_run(request: RegionRequest, work: Callable[[RegionRequest], RunResu
         results.append(work(request))
         return final_state(results[0])
 
-    state = register(request, return_state=True)
-    if not results:
-        state.result()  # raises what stopped the flow
+    try:
+        state = register(request, return_state=True)
+        if not results:
+            state.result()  # raises what stopped the flow
+    except (HTTPError, PrefectException) as error:
+        if not results:
+            raise PrefectLost(
+                f"Prefect lost this run ({type(error).__name__}): its server is gone, or the run "
+                "was deleted there; what is finished is kept, and the same request continues"
+            ) from error
+        logger.warning("Prefect cannot be told the end of this run: %s", type(error).__name__)
     return results[0]

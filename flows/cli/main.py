@@ -123,6 +123,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     from flows.plan.places import PlaceError
     from flows.plan.plan import PlanError
     from flows.plan.request import RequestError
+    from flows.register_region import PrefectLost
     from flows.service.serve import ServeError
     from tar_engine.errors import EngineError, InputError, TextError, WeightsError
 
@@ -137,7 +138,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     )
     if isinstance(error, wrong):
         return str(error), WRONG_REQUEST
-    if isinstance(error, CatalogError | EngineError | DispatchError | ServeError):
+    if isinstance(error, CatalogError | EngineError | DispatchError | ServeError | PrefectLost):
         return str(error), FAILED
     return f"{type(error).__name__}: {error} (a bug; --debug shows where)", FAILED
 

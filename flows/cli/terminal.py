@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
@@ -92,6 +93,7 @@ def prepare_prefect() -> None:
     from flows.plan.places import require_places
 
     require_places()
+    logging.raiseExceptions = False  # that a log line does not reach a server is no news to people
     if not os.environ.get("PREFECT_API_URL", "unset"):
         del os.environ["PREFECT_API_URL"]  # empty means neither embedded nor a server
     for name, value in {

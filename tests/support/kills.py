@@ -110,9 +110,9 @@ class WorkerKiller(threading.Thread):
 
 
 @contextmanager
-def serve_prefect(home: Path) -> Iterator[str]:
+def serve_prefect(home: Path, port: int | None = None) -> Iterator[str]:
     """A real Prefect server for as long as the block; yields its API's URL."""
-    port = free_port()
+    port = port or free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1",
          "--port", str(port), "--no-ui"],
