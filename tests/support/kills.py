@@ -121,7 +121,7 @@ def serve_prefect(home: Path, port: int | None = None) -> Iterator[str]:
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}/api"
     try:
-        assert wait_for_answer(f"{url}/health", process, 120), (
+        assert wait_for_answer(f"{url}/health", process, 300), (
             "the Prefect server died, or does not answer"
         )
         yield url
