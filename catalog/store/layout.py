@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from zarr.abc.store import Store
-from zarr.codecs import ZstdCodec
+from zarr.codecs import BloscCodec, ZstdCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.errors import ContainsArrayError, ZarrUserWarning
@@ -40,12 +40,20 @@ from catalog.grid import Lattice
 from catalog.store.schema import DIMENSIONS, SENSOR_NAMES, Packing, SlotSchema
 
 FIRST_FACTOR = 4
-COMPRESSOR = ZstdCodec(level=3, checksum=True)
-"""Of everything that is stored: what was changed or cut short is an error to whoever reads it.
+CHECKED = ZstdCodec(level=3, checksum=True)
+"""Of coordinates: what was changed or cut short is an error to whoever reads it.
 
 The checksum is part of Zstandard's frame, so programs that open the group as version 2 hold to it
-too. Blosc, which shuffles bytes, is a fifth smaller and has none; the one of Zarr, crc32c, keeps
-GDAL before 3.13 from reading. infra/SCALE.md has the table.
+too. Zarr's own checksum, crc32c, GDAL does not read before 3.13.
+"""
+COMPRESSORS = (
+    BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", blocksize=2**20),
+    ZstdCodec(level=1, checksum=True),
+)
+"""Of pixels. Blosc shuffles their bytes and makes them a fifth fewer than Zstandard alone, but has
+no checksum; the frame around it has one, finds nothing more to compress, and takes some fifty
+bytes. infra/SCALE.md has the table. GDAL reads no chunk that Blosc makes longer than it was, as it
+does with a few numbers or with noise of all bits.
 """
 CHUNK_KEYS: dict[str, Any] = {"name": "v2", "separator": "/"}  # that both versions find
 
@@ -270,7 +278,7 @@ def _create_pixels(group: zarr.Group, name: str, variable: xr.DataArray, lattice
             dtype=dtype,
             chunks=(lattice.shard_px, lattice.shard_px),
             chunk_key_encoding=CHUNK_KEYS,
-            compressors=COMPRESSOR,
+            compressors=COMPRESSORS,
             fill_value=fill,
             dimension_names=[str(dimension) for dimension in variable.dims],
             attributes={**variable.attrs, **packed, "grid_mapping": "spatial_ref"},
@@ -296,7 +304,7 @@ def create_array(
         dimension_names=dims,
         attributes=attributes,
         fill_value=fill_value,
-        **{"compressors": COMPRESSOR, **storage},
+        **{"compressors": CHECKED, **storage},
     )
     array[...] = values
 
@@ -327,15 +335,29 @@ def _array_of_version_2(array: zarr.Array[Any]) -> dict[str, Any]:
         "shape": list(array.shape),
         "chunks": list(array.chunks),
         "dtype": array.dtype.str,
-        "compressor": _compressor_of_version_2(array),
+        **_compressors_of_version_2(array),
         "fill_value": "NaN" if np.isnan(fill) else fill.item(),
         "order": "C",
-        "filters": None,
         "dimension_separator": CHUNK_KEYS["separator"],
     }
 
 
-def _compressor_of_version_2(array: zarr.Array[Any]) -> dict[str, Any]:
-    (codec,) = array.compressors
-    assert isinstance(codec, ZstdCodec)
-    return {"id": "zstd", "level": codec.level}
+def _compressors_of_version_2(array: zarr.Array[Any]) -> dict[str, Any]:
+    """Version 2 knows one compressor; what is done before it is a filter."""
+    *before, zstd = array.compressors
+    assert isinstance(zstd, ZstdCodec)
+    return {
+        "filters": [_blosc_of_version_2(codec) for codec in before] or None,
+        "compressor": {"id": "zstd", "level": zstd.level},
+    }
+
+
+def _blosc_of_version_2(codec: object) -> dict[str, Any]:
+    assert isinstance(codec, BloscCodec)
+    return {
+        "id": "blosc",
+        "cname": codec.cname.value,
+        "clevel": codec.clevel,
+        "shuffle": 1,
+        "blocksize": codec.blocksize,
+    }

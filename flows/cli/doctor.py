@@ -32,7 +32,7 @@ from tar_engine.network.weights import load_checkpoint
 
 GIB = 2**30
 DRIVER_BYTES = 1 * GIB
-LEAST_FREE_BYTES = 2 * GIB  # of a disk: a granule's mosaic is 1.4 GB
+LEAST_FREE_BYTES = 2 * GIB  # of a disk: a granule's mosaic is 1.1 GB
 ANSWER_SECONDS = 5
 
 Grade = Literal["good", "note", "wrong"]
@@ -115,7 +115,7 @@ def _folders(store: str | None) -> Iterator[Finding]:
         if not os.access(there, os.W_OK | os.X_OK):
             yield Finding(what, found, f"{there} is not writable: a run cannot start", "wrong")
         elif free < LEAST_FREE_BYTES:
-            yield Finding(what, found, "a day of a whole scene is 1.4 GB: make room", "note")
+            yield Finding(what, found, "a day of a whole scene is 1.1 GB: make room", "note")
         else:
             yield Finding(what, found, "")
 

@@ -55,7 +55,7 @@ DEFAULT = Rates(
     day_cpu_s=1.7,
     run_s=37.0,
     run_cpu_s=9.7,
-    pixel_bytes=11.4,
+    pixel_bytes=9.1,
     basis="default: a granule of 3072 px, 4 optical bands and 2 polarisations, 2 busy cores",
 )
 

@@ -27,7 +27,7 @@ from zarr.storage import MemoryStore
 
 import catalog
 from catalog.grid import Lattice
-from catalog.store.layout import overview_factors
+from catalog.store.layout import COMPRESSORS, overview_factors
 from catalog.store.schema import is_flag
 
 Pixels = npt.NDArray[Any]
@@ -38,6 +38,7 @@ CODECS: dict[str, Any] = {
     "blosc zstd 1, bytes": BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", blocksize=2**20),
     "blosc zstd 3, bytes": BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", blocksize=2**20),
     "blosc zstd 5, bytes": BloscCodec(cname="zstd", clevel=5, shuffle="shuffle", blocksize=2**20),
+    "as stored": COMPRESSORS,
     "blosc zstd 3, bits": BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
 }
 ARRANGEMENTS: tuple[tuple[int, int | None], ...] = (

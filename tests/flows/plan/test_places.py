@@ -70,5 +70,5 @@ def test_a_store_without_room_is_told_what_the_plan_needs(
         assert not files_under(disk)
     told = capsys.readouterr().err
     assert f"store: {disk}/store has 5 MB of room" in told
-    assert "0.2 million pixels at 11.4 bytes" in told
+    assert "0.2 million pixels at 9.1 bytes" in told
     assert "Traceback" not in told
