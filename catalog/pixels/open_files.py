@@ -25,6 +25,7 @@ from catalog import aws
 from catalog.archives.items import Asset
 from catalog.archives.providers import Access
 from catalog.archives.reach import REMOTE_DRIVERS, is_local
+from catalog.outside.gate import gate_options
 from catalog.signing import signed
 
 KEPT_OPEN = 16  # files a thread
@@ -77,7 +78,9 @@ def open_raster(file: File, options: Mapping[str, str | int]) -> Iterator[Datase
 
     Raises rasterio's errors.
     """
-    with rasterio.Env(session=_session(file), **options):
+    gated = urlsplit(file.path).scheme in ("http", "https") and not file.access.inside
+    gate = gate_options() if gated else {}
+    with rasterio.Env(session=_session(file), **options, **gate):
         source = _kept.files.pop(file, None) or _open(file.path)
         try:
             yield source

@@ -28,6 +28,7 @@ from rasterio.windows import Window as RasterWindow
 from catalog.archives.items import Asset, Scene
 from catalog.archives.providers import MSI_BANDS, POLARISATIONS
 from catalog.errors import SceneReadError, raise_portably, shown, without_secrets
+from catalog.outside.gate import in_plain_words
 from catalog.pixels.open_files import file_of, is_open, open_raster
 from catalog.retrying import attempts_at, retry
 from catalog.sentinel1.gcps import gcp_fault, has_only_gcps
@@ -49,7 +50,7 @@ GDAL_OPTIONS: dict[str, str | int] = {
 # and asking again would not change them.
 DEFINITE = re.compile(
     "HTTP response code: 40[134]|specified (key|bucket) does not exist|request signature we "
-    "calculated|Access ?Denied|InvalidAccessKeyId"
+    "calculated|Access ?Denied|InvalidAccessKeyId|only this machine or its network can reach"
 )
 # GDAL remembers what it read, garbage included: a new attempt has to ask anew.
 FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/"}
@@ -144,7 +145,7 @@ def _read_asset_once(
         if kept:  # perhaps only this open file is bad: keys run out, connections break
             return _read_asset_once(scene, asset, operation, options, anew=True)
         why = without_secrets(_message_of(error), path)
-        raise RasterioError(why).with_traceback(error.__traceback__) from None
+        raise RasterioError(in_plain_words(why)).with_traceback(error.__traceback__) from None
 
 
 def _may_pass(error: BaseException) -> bool:
