@@ -50,7 +50,8 @@ GDAL_OPTIONS: dict[str, str | int] = {
 # and asking again would not change them.
 DEFINITE = re.compile(
     "HTTP response code: 40[134]|specified (key|bucket) does not exist|request signature we "
-    "calculated|Access ?Denied|InvalidAccessKeyId|only this machine or its network can reach"
+    "calculated|Access ?Denied|InvalidAccessKeyId|only this machine or its network can "
+    "reach|are not read$"
 )
 # GDAL remembers what it read, garbage included: a new attempt has to ask anew.
 FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/"}
