@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog.archives.fields.bands import bands_to_use, choose_assets, is_raster
 from catalog.archives.fields.numbers import has_mixed_bands, lacks_baseline, meaning_of
-from catalog.archives.fields.oddities import find_oddity
+from catalog.archives.fields.oddities import LONGEST_NAME, SHOWN_CHARACTERS, find_oddity
 from catalog.archives.fields.versions import (
     as_utc,
     processing_time,
@@ -197,7 +197,7 @@ def name_item(item: Any, number: int | None = None) -> str:
     """The id of an item of which nothing is known, or what can be said in its place."""
     id_ = item.get("id") if isinstance(item, Mapping) else None
     if isinstance(id_, str) and id_.isprintable() and id_.strip():
-        return id_
+        return id_ if len(id_) <= LONGEST_NAME else f"{id_[:SHOWN_CHARACTERS]}…"
     return "without a name" if number is None else f"item {number} of the answer, without a name"
 
 

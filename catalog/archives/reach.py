@@ -18,8 +18,10 @@ from catalog.errors import shown
 from catalog.outside.addresses import is_public
 
 LOCAL_SCHEMES = ("", "file")
-REMOTE_DRIVERS = ("GTiff", "JP2OpenJPEG", "JPEG", "PNG", "netCDF", "HDF5")
-"""The formats, by GDAL's names, that are read of what lies elsewhere: all hold their own pixels."""
+REMOTE_DRIVERS = ("GTiff", "JP2OpenJPEG", "JPEG", "PNG")
+"""The formats, by GDAL's names, that are read of what lies elsewhere: all hold their own pixels.
+
+HDF5, and netCDF on it, can name further files of any place in their external links."""
 
 
 def within_reach(scene: Scene, *, local_files: bool, inside: bool) -> Scene:

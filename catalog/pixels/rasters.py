@@ -19,15 +19,17 @@ import pyproj
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import ProjError
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
+from shapely.errors import GEOSException
 
 from catalog.archives.items import Asset, Scene
 from catalog.archives.providers import MSI_BANDS, POLARISATIONS
-from catalog.errors import SceneReadError, raise_portably, shown, without_secrets
+from catalog.errors import CatalogError, SceneReadError, raise_portably, shown, without_secrets
 from catalog.outside.gate import in_plain_words
 from catalog.pixels.open_files import file_of, is_open, open_raster
 from catalog.retrying import attempts_at, retry
@@ -103,7 +105,7 @@ class Crop:
 def read_asset(scene: Scene, asset: Asset, operation: Callable[[DatasetReader], T]) -> T:
     """What `operation` reads from an asset's open file; a remote one gets more than one chance.
 
-    Raises SceneReadError naming the scene and the file.
+    Raises SceneReadError naming the scene and the file; errors of catalog pass.
     """
     href, options = shown(asset.href), dict(GDAL_OPTIONS)
 
@@ -120,6 +122,15 @@ def read_asset(scene: Scene, asset: Asset, operation: Callable[[DatasetReader], 
         )
     except RasterioError as error:
         message = f"scene {scene.id} cannot be read from {href}: {error}"
+        raise_portably(SceneReadError(message, scene_id=scene.id, href=href), cause=error)
+    except CatalogError:
+        raise
+    except (ArithmeticError, ValueError, GEOSException, ProjError) as error:
+        # Whatever libraries make of what a file says of itself: one file must not end a plan.
+        message = (
+            f"scene {scene.id} cannot be read from {href}: what it says of its pixels makes no "
+            f"sense ({type(error).__name__}: {error})"
+        )
         raise_portably(SceneReadError(message, scene_id=scene.id, href=href), cause=error)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
-import defusedxml.ElementTree
 import fsspec
 from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import DefusedXMLParser
 
 from catalog import aws
 from catalog.archives.providers import Access
@@ -16,7 +16,8 @@ from catalog.outside.answers import TIMEOUT_SECONDS, Limits, RefusedAnswer, sess
 from catalog.retrying import attempts_at, retry
 from catalog.signing import signed
 
-LARGEST_BYTES = 64 * 2**20  # annotations are some megabytes
+LARGEST_BYTES = 8 * 2**20  # an orbit file has four megabytes, other annotations one or two
+MOST_ELEMENTS = 300_000  # an orbit file has a third of it; each takes a hundred bytes and more
 LIMITS = Limits(answer_bytes=LARGEST_BYTES, all_bytes=2 * LARGEST_BYTES, seconds=600.0)
 GONE = (404, 410)
 
@@ -29,11 +30,27 @@ class UnreachableError(AnnotationError):
     """An XML file that its server did not give, which may pass."""
 
 
+class _FewElements(ElementTree.TreeBuilder):
+    """Builds the tree of a file, up to a number of elements."""
+
+    def __init__(self, href: str) -> None:
+        super().__init__()
+        self._href, self._left = href, MOST_ELEMENTS
+
+    def start(self, tag: str, attrs: dict[str, str], /) -> ElementTree.Element:
+        self._left -= 1
+        if self._left < 0:
+            raise AnnotationError(
+                f"{shown(self._href)} is no annotation: it has more than {MOST_ELEMENTS} elements"
+            )
+        return super().start(tag, attrs)
+
+
 def xml_of(href: str, access: Access) -> ElementTree.Element:
     """The parsed XML behind a path or URL.
 
     Raises AnnotationError, also for what products never have and attacks do: a document type, in
-    which entities are defined that grow or lead to other files, and endless bytes.
+    which entities are defined that grow or lead to other files, and bytes or elements without end.
     """
     content = retry(
         lambda: _fetch(href, access),
@@ -45,12 +62,16 @@ def xml_of(href: str, access: Access) -> ElementTree.Element:
             f"{shown(href)} is no annotation: it has more than {LARGEST_BYTES / 2**20:.0f} MiB"
         )
     try:
-        return defusedxml.ElementTree.fromstring(content, forbid_dtd=True)
+        parser = DefusedXMLParser(target=_FewElements(href), forbid_dtd=True)
+        parser.feed(content)
+        return parser.close()
     except DefusedXmlException as error:
         raise AnnotationError(
             f"{shown(href)} is no annotation: it has a document type, which could make it grow or "
             "lead to other files"
         ) from error
+    except AnnotationError:
+        raise
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # its encoding is unknown
         raise AnnotationError(f"{shown(href)} is no XML: {error}") from error
 

@@ -18,7 +18,7 @@ from catalog.errors import SceneReadError
 from catalog.outside import answers, gate
 from catalog.pixels.rasters import read_asset
 from catalog.sentinel1.annotation import AnnotationError, xml_of
-from tests.support.loopback import answer, serving
+from tests.support.loopback import answer, answer_part, serving
 from tests.support.scenes import item, write_raster
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1", "127.0.0.2"])
@@ -49,21 +49,10 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers
                 asked.append(self.path)
             if self.path.startswith("/to/"):
                 answer(self, 302, b"", {"Location": self.path.removeprefix("/to/")})
-            elif wanted := self.headers.get("Range"):
-                first, last = (int(end) for end in wanted.removeprefix("bytes=").split("-"))
-                part = body[first : last + 1]
-                whole = f"bytes {first}-{first + len(part) - 1}/{len(body)}"
-                answer(self, 206, part, {"Content-Range": whole})
             else:
-                answer(self, 200, b"<product/>")
+                answer_part(self, body if self.path.endswith(".tif") else b"<product/>")
 
-        def do_HEAD(self) -> None:
-            if self.path.startswith("/to/"):
-                return self.do_GET()
-            self.send_response(200)
-            self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Length", str(len(body)))
-            return self.end_headers()
+        do_HEAD = do_GET
 
         def log_message(self, *_: object) -> None:
             pass
