@@ -29,6 +29,10 @@ Moment = datetime  # by another name, for scenes have a field of that one
 READABLE_SCHEMES = ("", "file", "http", "https", "s3")
 TERRAIN_CORRECTED = {"rtc", "gtc", "nrb"}  # the types of SAR products that are
 LARGEST_LATITUDE = 90.001
+MOST_POSITIONS = 10_000  # of an outline; archives trace the data of a scene with some hundreds
+# Edges that cross each other may do so as often as there are pairs of them, and each crossing
+# becomes a position when such an outline is made a sound one.
+MOST_POSITIONS_OF_A_TANGLE = 500
 SIDECARS = {
     "product": re.compile(r"/annotation/[^/]+\.xml$"),
     "calibration": re.compile(r"/annotation/calibration/calibration-[^/]+\.xml$"),
@@ -362,6 +366,11 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry:
         outline = shapely.box(*corners[:2], *corners[half : half + 2])
     else:
         outline = shapely.geometry.shape(item["geometry"])
+    positions = shapely.get_num_coordinates(outline)
+    if positions > MOST_POSITIONS:
+        raise _ItemFault(f"its geometry has {positions} positions, more than {MOST_POSITIONS}")
+    if positions > MOST_POSITIONS_OF_A_TANGLE and not outline.is_valid:
+        raise _ItemFault(f"its geometry crosses itself, with {positions} positions")
     outline = in_one_piece(outline)
     sound: BaseGeometry = outline if outline.is_valid else shapely.make_valid(outline)
     return sound

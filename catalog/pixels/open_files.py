@@ -34,7 +34,7 @@ from catalog.outside.gate import gate_options
 from catalog.signing import signed
 
 KEPT_OPEN = 16  # files a thread
-LARGEST_BLOCK_BYTES = 64 * 2**20  # unpacked: 4096 x 4096 floats; archives have a hundredth of it
+LARGEST_BLOCK_BYTES = 16 * 2**20  # unpacked: 2048 x 2048 floats; archives have 1024 x 1024
 MOST_PIXELS = 2**34  # of a raster in blocks that can be read one by one, 131072 x 131072
 MOST_BANDS = 1024
 # Other formats may have to be unpacked whole, whatever is read of them; 361 MB are the largest of

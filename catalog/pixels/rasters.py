@@ -61,6 +61,7 @@ FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/"}
 # registration to a tenth.
 WARP_TOLERANCE_PX = 0.01
 ALIGNED_PX = 1e-6  # grids whose pixels lie this close are one
+CHECKED_AT_ONCE_PX = 2**24
 SMALL_FILE_BYTES = 64 * 2**20  # up to this size every block is checked before work starts
 OPAQUE = 128  # of 255: half a pixel or more has data
 
@@ -165,17 +166,20 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def check_blocks(source: DatasetReader) -> None:
-    """Decode the blocks of an open raster, a row of blocks at a time, to find damaged ones.
+    """Decode the blocks of an open raster, some of a row at a time, to find damaged ones.
 
     All of them; of a large file, and of one that may stand for large ones, the first, the middle
     and the last row.
     """
     path = Path(source.name)
     large = source.driver == "VRT" or not path.is_file() or path.stat().st_size > SMALL_FILE_BYTES
-    rows = list(range(0, source.height, max(height for height, _ in source.block_shapes)))
-    step = rows[1] if len(rows) > 1 else source.height
+    down, right = (max(sides) for sides in zip(*source.block_shapes, strict=True))
+    rows = list(range(0, source.height, down))
+    columns = max(1, CHECKED_AT_ONCE_PX // (down * right * source.count)) * right
     for y0 in sorted({rows[0], rows[len(rows) // 2], rows[-1]}) if large else rows:
-        source.read(window=RasterWindow(0, y0, source.width, min(step, source.height - y0)))
+        for x0 in range(0, source.width, columns):
+            width, height = min(columns, source.width - x0), min(down, source.height - y0)
+            source.read(window=RasterWindow(x0, y0, width, height))
 
 
 def read_on_grid(

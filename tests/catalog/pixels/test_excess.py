@@ -43,7 +43,7 @@ def scene_with(path: Path) -> Scene:
         ({"width": 2**16, "height": 2**16, "tiled": True, "blockxsize": 2**16,
           "blockysize": 2**16, "BIGTIFF": "YES"}, "blocks of 65536 x 65536 pixels, 8192 MiB"),
         ({"width": 30000, "height": 30000, "blockysize": 30000, "BIGTIFF": "YES"},
-         "blocks of 30000 x 30000 pixels, 1717 MiB unpacked, and more than 64 MiB at once"),
+         "blocks of 30000 x 30000 pixels, 1717 MiB unpacked, and more than 16 MiB at once"),
         ({"width": 4096, "height": 4096, "count": 8, "tiled": True, "blockxsize": 4096,
           "blockysize": 4096, "interleave": "pixel"}, "256 MiB unpacked"),
         ({"width": 16, "height": 16, "count": 2000}, "has 2000 bands"),

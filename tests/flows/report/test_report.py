@@ -102,6 +102,22 @@ def test_long_reasons_are_one_line_and_no_markup(plan: Plan) -> None:
     assert f"{plan.sar[0].id}: {reason}\n" in text
 
 
+def test_ids_are_no_markup_and_long_ones_no_harm(plan: Plan, report: Report) -> None:
+    odd = "[bold]x[/] [/nothing] [link=http://127.0.0.1]y" + "z" * 250
+    (slot,) = plan.slots
+    pairs = tuple(replace(pair, optical=replace(pair.optical, id=odd)) for pair in slot.pairs)
+    group = replace(slot.groups[0], pairs=pairs)
+    named = replace(plan, slots=(replace(slot, groups=(group,)),))
+    told = report.model_copy(update={"pairs": [p.model_copy(update={"optical": odd, "reason": odd})
+                                               for p in report.pairs]})  # fmt: skip
+    for show in (
+        lambda console: print_plan(console, named, pairs=True),
+        lambda console: print_result(console, told),
+    ):
+        text = printed(show, width=2000)
+        assert odd in text
+
+
 def test_the_catalogs_token_is_not_in_the_report(plan: Plan) -> None:
     signed = plan.request.model_copy(update={"catalog": "https://x.org/stac?token=S3CRET"})
     report = compile_report(replace(plan, request=signed), (), Stopwatch())
