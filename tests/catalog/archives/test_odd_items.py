@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from catalog.archives.acquisitions import one_of_each
 from catalog.archives.items import Scene, read_items
@@ -157,14 +158,16 @@ def test_outlines_that_are_a_tangle_or_endless_are_refused() -> None:
     angles = np.linspace(0, 2 * np.pi, 5_000)
     around = np.stack([10 + np.cos(angles), 50 + np.sin(angles)], axis=1)
     tangle = np.random.default_rng(0).uniform(0, 50, (1_000, 2))
-    for ring, fault in (
-        (around, None), (np.repeat(around, 3, axis=0), "15000 positions, more than 10000"),
-        (tangle, "crosses itself, with 1001 positions"),
-    ):  # fmt: skip
-        ring[-1] = ring[0]
-        closed = [*ring.tolist(), ring[0].tolist()] if fault and "1001" in fault else ring.tolist()
-        _, refused = read_items([replaced(optical(), ("geometry", "coordinates"), [closed])], API)
-        assert [(fault or "") in left.reason for left in refused] == ([True] if fault else [])
+    assert not _refused_outline(around)
+    assert "15001 positions, more than 10000" in _refused_outline(np.repeat(around, 3, axis=0))
+    assert "crosses itself, with 1001 positions" in _refused_outline(tangle)
+
+
+def _refused_outline(ring: NDArray[np.float64]) -> str:
+    """Why an item with a ring (N, 2) as its outline is refused; nothing where it is not."""
+    closed = [*ring.tolist(), ring[0].tolist()]
+    _, refused = read_items([replaced(optical(), ("geometry", "coordinates"), [closed])], API)
+    return "".join(left.reason for left in refused)
 
 
 def test_what_is_null_is_not_told() -> None:
