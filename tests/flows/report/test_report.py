@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
 from catalog.archives.pairs import Unpaired
 from flows.cli.demo_region import DemoRegion
@@ -17,6 +20,7 @@ from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan
 from flows.progress import Stopwatch
 from flows.report import artifacts
+from flows.report.artifacts import plain_text
 from flows.report.drift import Geometry, Step
 from flows.report.report import (
     compile_report,
@@ -116,6 +120,22 @@ def test_ids_are_no_markup_and_long_ones_no_harm(plan: Plan, report: Report) -> 
     ):
         text = printed(show, width=2000)
         assert odd in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "![a](http://127.0.0.1/i.png)",
+        "[a](javascript:alert(1))", "[a]: http://127.0.0.1", "<http://127.0.0.1>",
+        "`a` *b* ~c~ |d|",
+        "S2A_MSIL2A_20201104T183541_N0209", "&lt;b&gt; &copy;", "\\[a](b)", "its 5 < 7 & [red]",
+    ],
+)  # fmt: skip
+def test_cells_of_artifacts_show_words_as_they_are(words: str) -> None:
+    """As a reader of Markdown that lets tags through understands them."""
+    page = MarkdownIt("commonmark", {"html": True}).enable("table").render(plain_text(words))
+    assert re.findall(r"<[^>]*>", page) == ["<p>", "</p>"]
+    assert html.unescape(page) == f"<p>{words}</p>\n"
 
 
 def test_the_catalogs_token_is_not_in_the_report(plan: Plan) -> None:
