@@ -10,7 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 POLL_SECONDS = 0.05
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -35,13 +36,19 @@ def ending_with_parent(command: Sequence[str], sent: signal.Signals = signal.SIG
     return [*own, *command]
 
 
-def wait_for_answer(url: str, server: subprocess.Popen[bytes], seconds: float) -> bool:
+def wait_for_answer(
+    url: str,
+    server: subprocess.Popen[bytes],
+    seconds: float,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> bool:
     """Whether a child answers at `url` before it ends and before so many seconds are over."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    asking = urllib.request.Request(url, headers=dict(headers))
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            with opener.open(url, timeout=2):
+            with opener.open(asking, timeout=2):
                 return True
         except (urllib.error.URLError, OSError):
             time.sleep(POLL_SECONDS)

@@ -13,8 +13,12 @@ them survive pickling, because they travel from Dask workers to the flow.
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 from urllib.parse import urlsplit
+
+STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What steers a terminal or turns text around, and halves of surrogate pairs; not line ends."""
 
 
 class CatalogError(Exception):
@@ -22,8 +26,9 @@ class CatalogError(Exception):
 
     def __str__(self) -> str:
         # The remaining arguments are for programs: they are attributes, and they let the
-        # exception be rebuilt on the other side of a process boundary.
-        return str(self.args[0])
+        # exception be rebuilt on the other side of a process boundary. Some of the words are those
+        # of servers and of files.
+        return STEERING.sub("\N{REPLACEMENT CHARACTER}", str(self.args[0]))
 
 
 class ArgumentError(CatalogError, ValueError):

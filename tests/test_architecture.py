@@ -19,8 +19,8 @@ FORBIDDEN = {
 # From the ground up: a room may import what stands on floors below its own, never above.
 FLOORS = {
     "catalog": (
-        "errors retrying", "crs longitudes aws child_server signing", "grid objects", "archives",
-        "sentinel1", "pixels", "store", "cube stac_api", "memory retention",
+        "errors retrying", "crs longitudes aws child_server signing outside", "grid objects",
+        "archives", "sentinel1", "pixels", "store", "cube stac_api", "memory retention",
     ),
     "tar_engine": (
         "errors config constants", "coordinates", "deformation", "fields", "network", "matching",

@@ -2,7 +2,8 @@
 
 Searches are POSTs, and GETs where these are refused; of the collections only the one that is
 searched is looked at; pages are followed past a repeated or an empty one; and where the API tells
-how many items match, so many have to come.
+how many items match, so many have to come. What is read has its limits: of a page, of all, and of
+pages.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import count
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -25,34 +27,48 @@ from urllib3.exceptions import InvalidHeader
 
 from catalog.errors import SearchError
 from catalog.grid import BBox
+from catalog.outside.answers import TIMEOUT_SECONDS, Limits, bound
 from catalog.retrying import ATTEMPTS, FIRST_WAIT_SECONDS
 
 logger = logging.getLogger(__name__)
 
 PAGE_SIZE = 100
-TIMEOUT_SECONDS = (10.0, 60.0)  # to connect, to answer
 RETRIES = ATTEMPTS - 1  # the first at once, or when the answer says to come again
 LONGEST_WAIT_SECONDS = 120.0  # for an answer that says when to come again
 RETRIED_STATUSES = (429, 500, 502, 503, 504)
 POST_REFUSED = (403, 405, 501)
 NOT_TOLD = (400, 401, 403, 404, 405, 501)  # of a collection, or of the list of all
 MAX_REPEATED_PAGES = 3  # with nothing new on them, one after the other
+LIMITS = Limits(
+    answer_bytes=32 * 2**20,  # a page of Sentinel-2 has some megabytes
+    all_bytes=2**30,
+    seconds=600.0,
+)
+MAX_PAGES = 2000  # of one search, or of the list of collections
 MAX_EMPTY_PAGES = 3  # one after the other; then it was the end, though links lead on
 
 
 def fetch_items(
-    api_url: str, collection: str, boxes: Sequence[BBox], first: datetime, last: datetime
+    api_url: str,
+    collection: str,
+    boxes: Sequence[BBox],
+    first: datetime,
+    last: datetime,
+    *,
+    inside: bool = False,
 ) -> list[Any]:
     """The items of a collection that an API finds in any of the boxes, each once, as they come.
 
+    `inside`: whether its links may lead to this machine and its network.
+
     Raises SearchError when the API cannot be reached, is no item search, does not know the
-    collection, gives fewer items than it says match, or answers nonsense.
+    collection, gives fewer items than it says match, answers nonsense, or without end.
     """
     try:
         with warnings.catch_warnings():
             # Conformance is checked below, and there it is an error rather than a warning.
             warnings.simplefilter("ignore", PystacClientWarning)
-            client = _open_client(api_url)
+            client = _open_client(api_url, inside=inside)
             if not client.conforms_to(ConformanceClasses.ITEM_SEARCH):
                 raise SearchError(
                     f"{api_url} is no STAC API with item search (it does not declare that "
@@ -95,14 +111,16 @@ class Patience(Retry):
         )
 
 
-def _open_client(api_url: str) -> Client:
+def _open_client(api_url: str, *, inside: bool) -> Client:
     retry = Patience(
         total=RETRIES,
         backoff_factor=FIRST_WAIT_SECONDS,
         status_forcelist=RETRIED_STATUSES,
         allowed_methods=None,  # a search is a POST, and repeating it is harmless
     )
-    return Client.open(api_url, stac_io=StacApiIO(max_retries=retry), timeout=TIMEOUT_SECONDS)
+    io = StacApiIO(timeout=TIMEOUT_SECONDS)
+    bound(io.session, LIMITS, inside=inside, retries=retry)
+    return Client.open(api_url, stac_io=io, timeout=TIMEOUT_SECONDS)
 
 
 def _io_of(client: Client) -> StacApiIO:
@@ -120,13 +138,13 @@ def _require_collection(client: Client, collection: str, api_url: str) -> None:
         urljoin(f"{api_url}/", listed.href) if listed else f"{api_url.rstrip('/')}/collections"
     )
     try:
-        _io_of(client).read_json(f"{all_url}/{quote(collection, safe='')}")
+        json.loads(_io_of(client).request(f"{all_url}/{quote(collection, safe='')}"))
         return
     except APIError as error:
         if _status(error) not in NOT_TOLD:
             raise
     try:
-        pages = list(_io_of(client).get_pages(all_url))
+        pages = list(_pages(_io_of(client), {"href": all_url}, all_url))
     except APIError as error:
         if _status(error) not in NOT_TOLD:
             raise
@@ -151,7 +169,8 @@ def _search_box(
     found: dict[str, Any] = {}
     matched: list[int] = []
     repeated = empty = 0
-    for page in _pages(_io_of(client), search.url, search.get_parameters()):
+    asked = {"href": search.url, "method": "POST", "body": search.get_parameters()}
+    for page in _pages(_io_of(client), asked, search.url):
         known, items = len(found), page["features"]
         for item in items:
             found.setdefault(_key(item), item)
@@ -171,11 +190,23 @@ def _search_box(
     return found
 
 
-def _pages(io: StacApiIO, url: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The pages of a search, one after the other as their links lead."""
-    link: Mapping[str, Any] | None = {"href": url, "method": "POST", "body": body}
+def _pages(io: StacApiIO, first: Mapping[str, Any], url: str) -> Iterator[dict[str, Any]]:
+    """The pages from a first link on, one after the other as their links lead.
+
+    Raises SearchError when they do not end.
+    """
+    link: Mapping[str, Any] | None = first
+    body = first.get("body") or {}
     post_refused = False
-    while link is not None:
+    for number in count():
+        if link is None:
+            return
+        if number == MAX_PAGES:
+            raise SearchError(
+                f"{url} is page {MAX_PAGES + 1} of one answer, and no more than {MAX_PAGES} are "
+                "read; ask for fewer days or a smaller region",
+                url=url,
+            )
         url = urljoin(url, link["href"])
         query = {**(body if link.get("merge") else {}), **(link.get("body") or {})}
         method = str(link.get("method") or "GET").upper()

@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog.archives.fields.bands import bands_to_use, choose_assets, is_raster
 from catalog.archives.fields.numbers import has_mixed_bands, lacks_baseline, meaning_of
-from catalog.archives.fields.oddities import find_oddity
+from catalog.archives.fields.oddities import LONGEST_NAME, SHOWN_CHARACTERS, find_oddity
 from catalog.archives.fields.versions import (
     as_utc,
     processing_time,
@@ -29,6 +29,10 @@ Moment = datetime  # by another name, for scenes have a field of that one
 READABLE_SCHEMES = ("", "file", "http", "https", "s3")
 TERRAIN_CORRECTED = {"rtc", "gtc", "nrb"}  # the types of SAR products that are
 LARGEST_LATITUDE = 90.001
+MOST_POSITIONS = 10_000  # of an outline; archives trace the data of a scene with some hundreds
+# Edges that cross each other may do so as often as there are pairs of them, and each crossing
+# becomes a position when such an outline is made a sound one.
+MOST_POSITIONS_OF_A_TANGLE = 500
 SIDECARS = {
     "product": re.compile(r"/annotation/[^/]+\.xml$"),
     "calibration": re.compile(r"/annotation/calibration/calibration-[^/]+\.xml$"),
@@ -197,7 +201,7 @@ def name_item(item: Any, number: int | None = None) -> str:
     """The id of an item of which nothing is known, or what can be said in its place."""
     id_ = item.get("id") if isinstance(item, Mapping) else None
     if isinstance(id_, str) and id_.isprintable() and id_.strip():
-        return id_
+        return id_ if len(id_) <= LONGEST_NAME else f"{id_[:SHOWN_CHARACTERS]}…"
     return "without a name" if number is None else f"item {number} of the answer, without a name"
 
 
@@ -362,6 +366,11 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry:
         outline = shapely.box(*corners[:2], *corners[half : half + 2])
     else:
         outline = shapely.geometry.shape(item["geometry"])
+    positions = shapely.get_num_coordinates(outline)
+    if positions > MOST_POSITIONS:
+        raise _ItemFault(f"its geometry has {positions} positions, more than {MOST_POSITIONS}")
+    if positions > MOST_POSITIONS_OF_A_TANGLE and not outline.is_valid:
+        raise _ItemFault(f"its geometry crosses itself, with {positions} positions")
     outline = in_one_piece(outline)
     sound: BaseGeometry = outline if outline.is_valid else shapely.make_valid(outline)
     return sound

@@ -48,6 +48,8 @@ class Access:
     """Whoever reads pays for the transfer, by their AWS account."""
     copernicus: bool = False
     """s3:// leads to the object store of the Copernicus Data Space, not to that of AWS."""
+    inside: bool = False
+    """They may lie on this machine or its network, as what named them does."""
 
 
 @dataclass(frozen=True)

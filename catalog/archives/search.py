@@ -24,6 +24,7 @@ from catalog.archives.reach import within_reach
 from catalog.errors import ArgumentError, SearchError, shown, without_secrets
 from catalog.grid import BBox, region_outline
 from catalog.longitudes import TURN, facing
+from catalog.outside.addresses import leads_inside
 
 logger = logging.getLogger(__name__)
 
@@ -111,8 +112,9 @@ def look_up(
     """What a collection has that touches `bbox` from `start` to `end`, both days included.
 
     Footprints are in the longitudes of the region, in one piece across the antimeridian. `bands` as
-    for `scene_from_item`. Local files are read of what `catalog_api` serves from a file, and with
-    `allow_local` of any API (`reach`).
+    for `scene_from_item`. Local files are read of what `catalog_api` serves from a file, addresses
+    inside this machine's network of an API that lies there, and with `allow_local` both of any API
+    (`reach`).
 
     Raises ArgumentError for a bad box or dates, SearchError as `fetch_items`.
     """
@@ -122,12 +124,14 @@ def look_up(
     first = datetime.combine(start, time.min, tzinfo=UTC)
     last = datetime.combine(end, time.max, tzinfo=UTC)
 
-    items = fetch_items(api_url, collection, query_boxes(bbox), first, last)
+    local_files = allow_local or embedded.serves(api_url)
+    inside = local_files or leads_inside(api_url)
+    items = fetch_items(api_url, collection, query_boxes(bbox), first, last, inside=inside)
     found, refused = read_items(items, api_url, provider, bands)
-    middle, local_files = region.centroid.x, allow_local or embedded.serves(api_url)
+    middle = region.centroid.x
     scenes = [
         replace(
-            within_reach(scene, api_url, local_files=local_files),
+            within_reach(scene, local_files=local_files, inside=inside),
             footprint=facing(scene.footprint, middle),
         )
         for scene in found

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from requests import RequestException
 from shapely.geometry.base import BaseGeometry
 
 from catalog import objects
 from catalog.archives.items import Asset, Scene
 from catalog.errors import CatalogError
+from catalog.outside.answers import TIMEOUT_SECONDS, Limits, RefusedAnswer, session
 
 ASKED = 32  # files whose size is asked for where items do not say it
 AT_ONCE = 16
+HEADERS_ALONE = Limits(answer_bytes=2**20, all_bytes=2**20, seconds=60.0)
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,24 @@ def file_sizes(scenes: Sequence[Scene], region: BaseGeometry) -> FileSizes:
 
 def _ask_for_size(asset: Asset) -> int | None:
     """The size of one file by a question to its server (a HEAD), None when it does not say."""
+    if asset.href.startswith(("http://", "https://")):
+        return _size_by_http(asset)
     try:
         fs, path = objects.filesystem(asset.href)
         with objects.store_errors("ask for the size of", asset.href):
             return int(fs.size(path) or 0) or None
     except (CatalogError, TypeError, ValueError):
+        return None
+
+
+def _size_by_http(asset: Asset) -> int | None:
+    try:
+        with session(HEADERS_ALONE, inside=asset.access.inside) as asking:
+            # Packed for the way, it would have another size.
+            answer = asking.head(
+                asset.href, allow_redirects=True, timeout=TIMEOUT_SECONDS,
+                headers={"Accept-Encoding": "identity"},
+            )  # fmt: skip
+            return int(answer.headers.get("Content-Length", 0)) or None if answer.ok else None
+    except (RequestException, RefusedAnswer, ValueError):
         return None

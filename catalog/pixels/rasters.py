@@ -19,15 +19,18 @@ import pyproj
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import ProjError
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
+from shapely.errors import GEOSException
 
 from catalog.archives.items import Asset, Scene
 from catalog.archives.providers import MSI_BANDS, POLARISATIONS
-from catalog.errors import SceneReadError, raise_portably, shown, without_secrets
+from catalog.errors import CatalogError, SceneReadError, raise_portably, shown, without_secrets
+from catalog.outside.gate import in_plain_words
 from catalog.pixels.open_files import file_of, is_open, open_raster
 from catalog.retrying import attempts_at, retry
 from catalog.sentinel1.gcps import gcp_fault, has_only_gcps
@@ -49,7 +52,8 @@ GDAL_OPTIONS: dict[str, str | int] = {
 # and asking again would not change them.
 DEFINITE = re.compile(
     "HTTP response code: 40[134]|specified (key|bucket) does not exist|request signature we "
-    "calculated|Access ?Denied|InvalidAccessKeyId"
+    "calculated|Access ?Denied|InvalidAccessKeyId|only this machine or its network can "
+    "reach|are not read$"
 )
 # GDAL remembers what it read, garbage included: a new attempt has to ask anew.
 FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/"}
@@ -57,6 +61,7 @@ FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/"}
 # registration to a tenth.
 WARP_TOLERANCE_PX = 0.01
 ALIGNED_PX = 1e-6  # grids whose pixels lie this close are one
+CHECKED_AT_ONCE_PX = 2**24
 SMALL_FILE_BYTES = 64 * 2**20  # up to this size every block is checked before work starts
 OPAQUE = 128  # of 255: half a pixel or more has data
 
@@ -101,7 +106,7 @@ class Crop:
 def read_asset(scene: Scene, asset: Asset, operation: Callable[[DatasetReader], T]) -> T:
     """What `operation` reads from an asset's open file; a remote one gets more than one chance.
 
-    Raises SceneReadError naming the scene and the file.
+    Raises SceneReadError naming the scene and the file; errors of catalog pass.
     """
     href, options = shown(asset.href), dict(GDAL_OPTIONS)
 
@@ -118,6 +123,15 @@ def read_asset(scene: Scene, asset: Asset, operation: Callable[[DatasetReader], 
         )
     except RasterioError as error:
         message = f"scene {scene.id} cannot be read from {href}: {error}"
+        raise_portably(SceneReadError(message, scene_id=scene.id, href=href), cause=error)
+    except CatalogError:
+        raise
+    except (ArithmeticError, ValueError, GEOSException, ProjError) as error:
+        # Whatever libraries make of what a file says of itself: one file must not end a plan.
+        message = (
+            f"scene {scene.id} cannot be read from {href}: what it says of its pixels makes no "
+            f"sense ({type(error).__name__}: {error})"
+        )
         raise_portably(SceneReadError(message, scene_id=scene.id, href=href), cause=error)
 
 
@@ -144,7 +158,7 @@ def _read_asset_once(
         if kept:  # perhaps only this open file is bad: keys run out, connections break
             return _read_asset_once(scene, asset, operation, options, anew=True)
         why = without_secrets(_message_of(error), path)
-        raise RasterioError(why).with_traceback(error.__traceback__) from None
+        raise RasterioError(in_plain_words(why)).with_traceback(error.__traceback__) from None
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -152,17 +166,20 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def check_blocks(source: DatasetReader) -> None:
-    """Decode the blocks of an open raster, a row of blocks at a time, to find damaged ones.
+    """Decode the blocks of an open raster, some of a row at a time, to find damaged ones.
 
     All of them; of a large file, and of one that may stand for large ones, the first, the middle
     and the last row.
     """
     path = Path(source.name)
     large = source.driver == "VRT" or not path.is_file() or path.stat().st_size > SMALL_FILE_BYTES
-    rows = list(range(0, source.height, max(height for height, _ in source.block_shapes)))
-    step = rows[1] if len(rows) > 1 else source.height
+    down, right = (max(sides) for sides in zip(*source.block_shapes, strict=True))
+    rows = list(range(0, source.height, down))
+    columns = max(1, CHECKED_AT_ONCE_PX // (down * right * source.count)) * right
     for y0 in sorted({rows[0], rows[len(rows) // 2], rows[-1]}) if large else rows:
-        source.read(window=RasterWindow(0, y0, source.width, min(step, source.height - y0)))
+        for x0 in range(0, source.width, columns):
+            width, height = min(columns, source.width - x0), min(down, source.height - y0)
+            source.read(window=RasterWindow(x0, y0, width, height))
 
 
 def read_on_grid(

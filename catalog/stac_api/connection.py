@@ -21,8 +21,9 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
-from catalog.archives.api import PAGE_SIZE, RETRIED_STATUSES, RETRIES, TIMEOUT_SECONDS, Patience
+from catalog.archives.api import PAGE_SIZE, RETRIED_STATUSES, RETRIES, Patience
 from catalog.errors import ApiError, ArgumentError, SearchError, has_secret, shown
+from catalog.outside.answers import TIMEOUT_SECONDS
 from catalog.retrying import FIRST_WAIT_SECONDS
 
 HOST, TOKEN = "TAR_STAC_API_HOST", "TAR_STAC_API_TOKEN"

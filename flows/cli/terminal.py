@@ -11,6 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
+from catalog.errors import STEERING
+
 DONE, FAILED, WRONG_REQUEST, REFUSED, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
 WIDTH_OF_A_FILE = 160  # columns, when output is not a terminal: tables must not be cut
 STANDARD_OUTPUT = Path("-")
@@ -61,7 +63,8 @@ def count(number: int, noun: str) -> str:
 
 def complain(message: str, code: int) -> int:
     """One line about what went wrong, on standard error; returns the exit code."""
-    print(f"tar-pipeline: error: {' '.join(message.split())}", file=sys.stderr)
+    words = STEERING.sub("\N{REPLACEMENT CHARACTER}", " ".join(message.split()))
+    print(f"tar-pipeline: error: {words}", file=sys.stderr)
     return code
 
 

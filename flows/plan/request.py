@@ -206,8 +206,9 @@ class RegionRequest(BaseModel):
     )
     allow_local: Annotated[bool, InName.NOT, Prompt(WHAT, "")] = Field(
         False,
-        description="read files of this machine where the items of an API name them; those of a "
-        "catalog file always may",
+        description="read files of this machine, and what only it or its network reaches, where "
+        "the items of an API name them; those of a catalog file always may, and those of an API "
+        "there its addresses",
     )
     remake: Annotated[bool, InName.NOT, Prompt(HOW, "")] = Field(
         False,

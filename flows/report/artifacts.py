@@ -22,6 +22,7 @@ from flows.report.schema import Report
 from flows.report.workload import Workload, count_steps, estimate_workload
 
 THUMBNAIL_PX = 1000  # longest side
+MARKDOWN = re.compile(r"[\\`<&\[\]*|~]")  # what makes links, pictures, tags and emphasis of words
 ROWS_KEPT = 500  # the UI is no place for more
 
 
@@ -107,7 +108,20 @@ def show_result(plan: Plan, report: Report, picture: bytes | None) -> None:
 
 def show_table(key: str, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """The first rows as a table of JSON values."""
-    _create("table", key, title, json.dumps(rows[:ROWS_KEPT]))
+    shown = [
+        {name: plain_text(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+        for row in rows[:ROWS_KEPT]
+    ]
+    _create("table", key, title, json.dumps(shown))
+
+
+def plain_text(words: str) -> str:
+    """Words as Markdown that shows them as they are.
+
+    The UI takes every cell for Markdown, and ids and reasons hold what archives and files say:
+    neither links nor pictures of theirs are to be followed or loaded from there.
+    """
+    return MARKDOWN.sub(r"\\\g<0>", words)
 
 
 def thumbnail(picture: bytes) -> bytes:

@@ -239,7 +239,8 @@ def _print_table(console: Console, header: Sequence[str], rows: Sequence[Row]) -
         return
     table = Table(*header, box=None, header_style="dim", padding=(0, 2))
     for row in rows[:ROWS_SHOWN]:
-        table.add_row(*row)
+        # Ids are whatever an archive says, and not to be read as markup.
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     console.print(table)
     if len(rows) > ROWS_SHOWN:
         console.print(f"  … and {len(rows) - ROWS_SHOWN} more")

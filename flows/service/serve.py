@@ -6,6 +6,8 @@ when this one is asked to, and by the kernel should this one be killed.
 
 from __future__ import annotations
 
+import base64
+import ipaddress
 import os
 import signal
 import socket
@@ -19,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.settings import PREFECT_SERVER_API_AUTH_STRING
 from prometheus_client import start_http_server
 from rich.console import Console
 
@@ -62,6 +65,14 @@ class Service:
         host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
         return f"http://{host}:{self.port}"
 
+    @property
+    def is_exposed(self) -> bool:
+        """Whether other machines may reach it."""
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
+
 
 def serve(service: Service, console: Console) -> None:
     """Start everything, tell where it is, and wait until it is asked to stop.
@@ -74,7 +85,10 @@ def serve(service: Service, console: Console) -> None:
     for port in (service.port, service.metrics_port):
         if port is not None:
             _check_port(service.host, port)
-    environment = _environment(service)
+    password = PREFECT_SERVER_API_AUTH_STRING.value()
+    if service.is_exposed:
+        _warn_of_strangers(service, password, console)
+    environment = _environment(service, password)
     log = _log_file()
     address = ("--host", service.host, "--port", str(service.port))
     work = ("--pool", POOL, "--type", "process", "--limit", str(service.runs))
@@ -83,12 +97,30 @@ def serve(service: Service, console: Console) -> None:
             with _program(("server", "start", *address), environment, log) as server:
                 _wait_for(f"{service.url}/api/health", "server", server, log)
                 with _program(("worker", "start", *work), environment) as worker:
-                    _wait_for(f"{service.url}/api/work_pools/{POOL}", "worker", worker, log)
-                    _deploy(service, environment)
+                    pool = f"{service.url}/api/work_pools/{POOL}"
+                    _wait_for(pool, "worker", worker, log, password)
+                    _deploy(service, environment, password)
                     _print_addresses(service, console)
                     _wait_for_an_end({"server": server, "worker": worker}, log)
         except Stopped:
             console.print("Stopped. Runs that were going continue when they are started again.")
+
+
+def _warn_of_strangers(service: Service, password: str | None, console: Console) -> None:
+    """Prefect's server lets everybody do everything, unless it has a password."""
+    if password is None:
+        console.print(
+            f"Warning: whoever reaches {service.host}:{service.port} can start runs, change and "
+            "read everything there. Prefect asks for no password unless one is set: "
+            "PREFECT_SERVER_API_AUTH_STRING=user:password.",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    if service.metrics_port is not None:
+        console.print(
+            f"Warning: the figures on {service.host}:{service.metrics_port} are for whoever "
+            "reaches them; they have no password.",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def _check_port(host: str, port: int) -> None:
@@ -118,8 +150,8 @@ def _metrics(service: Service, regions: Sequence[Region]) -> Iterator[None]:
         thread.join()
 
 
-def _environment(service: Service) -> dict[str, str]:
-    """Of Prefect's programs; what the user has set stays, but for where they find each other."""
+def _environment(service: Service, password: str | None) -> dict[str, str]:
+    """Of Prefect's programs; what the user has set stays, but for how they find each other."""
     return {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
@@ -131,6 +163,7 @@ def _environment(service: Service) -> dict[str, str]:
         ),
         **os.environ,
         "PREFECT_API_URL": f"{service.url}/api",
+        **({} if password is None else {"PREFECT_API_AUTH_STRING": password}),
         "TAR_PIPELINE_REGIONS": str(service.regions_file.resolve()),
     }
 
@@ -187,14 +220,16 @@ def _program(
             output.close()
 
 
-def _deploy(service: Service, environment: Mapping[str, str]) -> None:
+def _deploy(service: Service, environment: Mapping[str, str], password: str | None) -> None:
     """`prefect deploy --all`, and the automations that lie beside its file, if there are any.
 
     Raises `ServeError` with the last words of the deployment.
     """
     automations = service.prefect_file.with_name("automations.yaml")
     if automations.exists():
-        renew_automations(automations, SyncPrefectClient(f"{service.url}/api"))
+        renew_automations(
+            automations, SyncPrefectClient(f"{service.url}/api", auth_string=password)
+        )
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all",
          "--prefect-file", str(service.prefect_file)],
@@ -205,9 +240,14 @@ def _deploy(service: Service, environment: Mapping[str, str]) -> None:
         raise ServeError(f"the deployments of {service.prefect_file} were refused: {words[-600:]}")
 
 
-def _wait_for(url: str, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for(
+    url: str, name: str, process: subprocess.Popen[bytes], log: Path, password: str | None = None
+) -> None:
     """Until `url` answers, which is what this part of the service is started for."""
-    if not wait_for_answer(url, process, START_SECONDS):
+    headers = {}
+    if password is not None:
+        headers["Authorization"] = f"Basic {base64.b64encode(password.encode()).decode()}"
+    if not wait_for_answer(url, process, START_SECONDS, headers):
         raise ServeError(
             f"the Prefect {name} did not start; the server's words: {_last_words(log)}"
         )

@@ -101,3 +101,9 @@ def test_addresses_are_shown_without_their_secrets(address: str, public: str) ->
 def test_the_query_alone_is_a_secret_too() -> None:
     told = without_secrets("a.tif?sig=abc, band 1: failed", "https://x.org/a.tif?sig=abc")
     assert told == "a.tif, band 1: failed"
+
+
+def test_words_of_others_steer_no_terminal() -> None:
+    error = SearchError("it says \x1b[2J\x9b31m\u202eab\nc", url="https://example.org")
+    assert str(error) == "it says \ufffd[2J\ufffd31m\ufffdab\nc"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

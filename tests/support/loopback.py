@@ -37,6 +37,22 @@ def answer(
     handler.wfile.write(body)
 
 
+def answer_part(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    """A file, or the part of it that is asked for, as GDAL reads; of a HEAD its size alone."""
+    if handler.command == "HEAD":
+        handler.send_response(200)
+        handler.send_header("Accept-Ranges", "bytes")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+    elif wanted := handler.headers.get("Range"):
+        first, _, last = wanted.removeprefix("bytes=").partition("-")
+        part = body[int(first) : int(last or len(body)) + 1]
+        end = int(first) + len(part) - 1
+        answer(handler, 206, part, {"Content-Range": f"bytes {first}-{end}/{len(body)}"})
+    else:
+        answer(handler, 200, body)
+
+
 @contextmanager
 def telling_endpoint() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """An address that apprise knows, its password S3CRET; and what is sent there."""

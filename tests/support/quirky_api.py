@@ -36,6 +36,8 @@ class Quirks:
     """From this page on, counted from 0, `next` is lost."""
     empty_page: int | None = None
     """This page comes without items, though the next has some."""
+    filters: bool = False
+    """Whether it looks at the collection that is asked for."""
     busy: list[str] = field(default_factory=list)
     """Retry-After of the answers 429 that come before anything else."""
 
@@ -77,13 +79,15 @@ def quirky_api(
         def _page(self, query: dict[str, Any], here: str) -> dict[str, Any]:
             number = int(query.get("token", 0))
             start = number * quirks.page_size
-            shown = items[start : start + quirks.page_size]
+            asked = query.get("collections", [])
+            found = [each for each in items if not quirks.filters or _may_be_of(each, asked)]
+            shown = found[start : start + quirks.page_size]
             if quirks.empty_page is not None and number >= quirks.empty_page:
                 start -= quirks.page_size
-                shown = items[start : start + quirks.page_size]
+                shown = found[start : start + quirks.page_size]
                 shown = [] if number == quirks.empty_page else shown
             links = []
-            if start + len(shown) < len(items) and number != quirks.last_page:
+            if start + len(shown) < len(found) and number != quirks.last_page:
                 token = {"token": str(number + 1)}
                 # As in pystac-client#846 a POST leads on, though the first page was a GET.
                 links = [{"rel": "next", "href": f"{here}/search", "method": "POST",
@@ -105,6 +109,12 @@ def quirky_api(
 
     with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as address:
         yield f"http://{address}", requests
+
+
+def _may_be_of(item: Any, collections: Sequence[str]) -> bool:
+    """Whether an item says that it is of one of these, or nothing that can be."""
+    told = item.get("collection") if isinstance(item, dict) else None
+    return not isinstance(told, str) or told in collections
 
 
 def _landing(here: str) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class RunningService:
     region: DemoRegion
     store: Path
     metrics_url: str
+    password: str | None = None
+    """Of Prefect's API, as user:password."""
 
     @property
     def server_log(self) -> Path:
@@ -44,7 +46,9 @@ class RunningService:
         return self.output.parent / "home" / "tar-pipeline-server.log"
 
     def api(self, method: str, path: str, body: Any = None) -> httpx.Response:
-        return httpx.request(method, f"{self.url}/api{path}", json=body, timeout=30)
+        user, _, password = (self.password or "").partition(":")
+        login = (user, password) if self.password else None
+        return httpx.request(method, f"{self.url}/api{path}", json=body, timeout=30, auth=login)
 
     def ask(self, path: str, **body: Any) -> Any:
         """The JSON that a POST (with a body) or a GET answers."""
@@ -110,33 +114,44 @@ class RunningService:
 
 
 @contextmanager
-def served(folder: Path, region: DemoRegion) -> Iterator[RunningService]:
+def served(
+    folder: Path, region: DemoRegion, host: str = "127.0.0.1", password: str | None = None
+) -> Iterator[RunningService]:
     """The service for the length of the block, with a home of its own."""
     (folder / "regions.yaml").write_text(yaml.safe_dump(_regions(folder, region)))
     (folder / "prefect.yaml").write_text(yaml.safe_dump(_deployments(region)))
     (folder / "automations.yaml").write_text(yaml.safe_dump(_automations()))
     ports = free_port(), free_port()
-    service = start_service(folder, region, ports)
+    service = start_service(folder, region, ports, host, password)
     try:
         yield service
     finally:
         stop(service)
 
 
-def start_service(folder: Path, region: DemoRegion, ports: tuple[int, int]) -> RunningService:
+def start_service(
+    folder: Path,
+    region: DemoRegion,
+    ports: tuple[int, int],
+    host: str = "127.0.0.1",
+    password: str | None = None,
+) -> RunningService:
     """The service of a folder in which its files lie, once it is there."""
     output = folder / "output.txt"
     home = {"PREFECT_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)}
+    if password is not None:
+        home["PREFECT_SERVER_API_AUTH_STRING"] = password
     with output.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(ports[0]),
              "--regions", str(folder / "regions.yaml"),
-             "--prefect-file", str(folder / "prefect.yaml"), "--metrics-port", str(ports[1])],
+             "--prefect-file", str(folder / "prefect.yaml"), "--metrics-port", str(ports[1]),
+             "--host", host],
             env=os.environ | home | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"},
             cwd=folder, stdout=file, stderr=file,
         )  # fmt: skip
     urls = [f"http://127.0.0.1:{port}" for port in ports]
-    service = RunningService(urls[0], process, output, region, folder / "store", urls[1])
+    service = RunningService(urls[0], process, output, region, folder / "store", urls[1], password)
     try:
         service.wait(lambda: "Prefect UI" in output.read_text(), "UI")
     except BaseException:

@@ -14,8 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-# Neither controls nor halves of surrogate pairs: they reach file names, reports and terminals.
-UNUSABLE_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+from catalog.errors import STEERING
+
+# Texts reach file names, reports and terminals.
+UNUSABLE_CHARACTERS = re.compile(rf"[\t\n]|{STEERING.pattern}")
+LONGEST_NAME = 255  # as of a file
+LONGEST_TEXT = 8192  # a signed address has some hundreds
 LARGEST_NUMBER = 1e18
 LARGEST_COORDINATE = 1e6
 NOT_A_NUMBER = ("nan", "inf", "-inf")  # STAC's words for what JSON has no numbers for
@@ -51,7 +55,9 @@ def _oddities(item: Any) -> Iterator[str]:
     if not any(item["properties"].get(name) for name in ("datetime", "start_datetime")):
         yield "it tells no time: it has neither datetime nor start_datetime"
     for key, asset in item["assets"].items():
-        place = f"its asset {key if _is_text(key) else _show(key)}:"
+        if not _is_name(key):
+            yield f"the key of its asset {_show(key)} is no text that names it"
+        place = f"its asset {key}:"
         if not isinstance(asset, Mapping):
             yield f"{place} it is {_show(asset)}, not an object"
         yield from _odd_fields(asset, ASSET, place)
@@ -74,7 +80,15 @@ def _show(value: Any) -> str:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not UNUSABLE_CHARACTERS.search(value)
+    return (
+        isinstance(value, str)
+        and len(value) <= LONGEST_TEXT
+        and not UNUSABLE_CHARACTERS.search(value)
+    )
+
+
+def _is_name(value: Any) -> bool:
+    return _is_text(value) and len(value) <= LONGEST_NAME
 
 
 def _is_number(value: Any) -> bool:
@@ -118,7 +132,8 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, Mapping)
 
 
-NAME = Kind("text that names it", lambda value: _is_text(value) and bool(value.strip()), True)
+NAME = Kind("text that names it", lambda value: _is_name(value) and bool(value.strip()), True)
+ADDRESS = Kind("an address", lambda value: _is_text(value) and bool(value.strip()), True)
 TEXT = Kind("text", _is_text)
 TEXTS = Kind("a list of texts", _all_hold(_is_text))
 NUMBER = Kind("a number", _is_number)
@@ -145,7 +160,7 @@ OBJECTS = Kind("a list of objects", _all_hold(_is_object))
 
 ITEM: Mapping[str, Kind] = {
     "id": NAME,
-    "collection": TEXT,
+    "collection": Kind("text that names it", _is_name),
     "geometry": Kind("an object", _is_object),
     "properties": OBJECT,
     "assets": OBJECT,
@@ -186,7 +201,7 @@ NUMBERS_OF_PIXELS: Mapping[str, Kind] = {
     "raster:offset": NUMBER,
 }
 ASSET: Mapping[str, Kind] = {
-    "href": NAME,
+    "href": ADDRESS,
     "type": TEXT,
     "roles": TEXTS,
     "bands": OBJECTS,

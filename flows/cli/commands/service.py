@@ -22,8 +22,9 @@ from flows.cli.terminal import (
 INFRA = Path(__file__).resolve().parents[3] / "infra"  # of a checkout
 SERVE_EPILOG = """\
 Server, work pool, worker and the deployments `nightly` and `on-demand` of the Prefect file, on this
-machine, until Ctrl-C. Runs and their history live in PREFECT_HOME (default: ~/.prefect). Nobody is
-asked for a password: keep it on loopback, or behind something that asks.
+machine, until Ctrl-C. Runs and their history live in PREFECT_HOME (default: ~/.prefect). It is on
+loopback unless --host says otherwise. Nobody is asked for a password unless one is set in
+PREFECT_SERVER_API_AUTH_STRING (user:password), which server, worker and runs then use.
 """
 BACKFILL_EPILOG = """\
 Newest window first. What is published is left alone, so the same command again does what is

@@ -6,9 +6,11 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from catalog.archives.acquisitions import one_of_each
 from catalog.archives.items import Scene, read_items
@@ -123,6 +125,49 @@ def test_an_odd_item_among_good_ones_is_left_out_by_name(odd: Any, words: str) -
     assert left.id == (
         odd["id"] if isinstance(odd, dict) else "item 2 of the answer, without a name"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\nb", "a\x1b[2J", "a\x9b2J", "a\u202eb", "a\u2028b", "a\ud800", "x" * 256],
+    ids=["line", "escape", "C1 escape", "right to left", "separator", "surrogate", "long"],
+)
+def test_what_steers_a_terminal_or_fills_it_names_nothing(text: str) -> None:
+    paths: tuple[tuple[str, ...], ...] = (("id",), ("collection",))
+    odd = [replaced(optical(), path, text) for path in paths]
+    renamed = optical()
+    renamed["assets"] = {text: next(iter(renamed["assets"].values()))}
+    scenes, refused = read_items([*odd, renamed], API)
+    assert not scenes
+    for left in refused:
+        assert left.reason.isprintable()
+        assert left.id.isprintable()
+        assert len(left.reason) < 200
+        assert len(left.id) < 100
+
+
+@pytest.mark.parametrize("text", ["<script>alert(1)</script>", "../../x", "[/nothing]", "a b"])
+def test_what_only_looks_odd_is_a_name(text: str) -> None:
+    scenes, refused = read_items([replaced(optical(), ("id",), text)], API)
+    assert [scene.id for scene in scenes] == [text]
+    assert not refused
+
+
+def test_outlines_that_are_a_tangle_or_endless_are_refused() -> None:
+    """And long ones that are neither are not."""
+    angles = np.linspace(0, 2 * np.pi, 5_000)
+    around = np.stack([10 + np.cos(angles), 50 + np.sin(angles)], axis=1)
+    tangle = np.random.default_rng(0).uniform(0, 50, (1_000, 2))
+    assert not _refused_outline(around)
+    assert "15001 positions, more than 10000" in _refused_outline(np.repeat(around, 3, axis=0))
+    assert "crosses itself, with 1001 positions" in _refused_outline(tangle)
+
+
+def _refused_outline(ring: NDArray[np.float64]) -> str:
+    """Why an item with a ring (N, 2) as its outline is refused; nothing where it is not."""
+    closed = [*ring.tolist(), ring[0].tolist()]
+    _, refused = read_items([replaced(optical(), ("geometry", "coordinates"), [closed])], API)
+    return "".join(left.reason for left in refused)
 
 
 def test_what_is_null_is_not_told() -> None:

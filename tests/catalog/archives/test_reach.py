@@ -28,7 +28,7 @@ API = "https://api.example.org"
     ],
 )  # fmt: skip
 def test_an_api_leads_neither_to_this_machine_nor_to_lists_of_files(href: str) -> None:
-    scene = within_reach(scene_from_item(item("x", href), API), API, local_files=False)
+    scene = within_reach(scene_from_item(item("x", href), API), local_files=False, inside=False)
     assert not scene.assets
     assert scene.unusable is not None
     assert scene.unusable.startswith("its asset ")
@@ -37,12 +37,13 @@ def test_an_api_leads_neither_to_this_machine_nor_to_lists_of_files(href: str) -
 @pytest.mark.parametrize("href", ["https://example.org/a.tif", "s3://bucket/a.tif", "a.tif"])
 def test_an_api_leads_to_remote_files(href: str) -> None:
     scene = scene_from_item(item("x", href), API)
-    assert within_reach(scene, API, local_files=False) == scene
+    assert within_reach(scene, local_files=False, inside=False) == scene
 
 
 def test_what_may_name_local_files_may() -> None:
     scene = scene_from_item(item("x", "/data/a.tif"), API)
-    assert within_reach(scene, API, local_files=True) == scene
+    reached = within_reach(scene, local_files=True, inside=True)
+    assert [asset.href for asset in reached.assets] == ["/data/a.tif"]
 
 
 def test_a_vrt_under_another_name_is_not_followed(
@@ -70,7 +71,7 @@ def test_a_vrt_under_another_name_is_not_followed(
             pass
 
     with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as host:
-        file = File(f"http://{host}/innocent.tif", Access(), ())
+        file = File(f"http://{host}/innocent.tif", Access(inside=True), ())
         with pytest.raises(RasterioError), open_raster(file, {}):
             pass
         monkeypatch.setattr(open_files, "REMOTE_DRIVERS", ("VRT",))

@@ -112,7 +112,7 @@ def test_an_item_with_a_box_across_the_antimeridian_alone_is_found_on_both_sides
 
 def test_odd_items_on_a_page_are_told_beside_the_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     page = [7, item("good", "/a.tif"), {"id": None}, {**item("odd", "/b.tif"), "geometry": "here"}]
-    monkeypatch.setattr(catalog.archives.search, "fetch_items", lambda *_: page)
+    monkeypatch.setattr(catalog.archives.search, "fetch_items", lambda *_, **__: page)
     found = look_up(API, "optical", WORLD, DAY, DAY)
     assert [each.id for each in found.scenes] == ["good"]
     assert [each.id for each in found.dropped] == [

@@ -15,6 +15,7 @@ from affine import Affine
 
 from catalog import retrying
 from catalog.archives.items import Asset
+from catalog.archives.providers import Access
 from catalog.errors import SceneReadError
 from catalog.grid import lattice_for
 from catalog.pixels import rasters
@@ -110,6 +111,9 @@ def test_complex_numbers_are_refused_by_name(tmp_path: Path, kind: str) -> None:
             read(single_look)
 
 
+HERE = Access(inside=True)
+
+
 @contextmanager
 def flaky_server(folder: Path, failures: int) -> Iterator[tuple[str, list[int]]]:
     """Serves a folder, but its first answers are garbage; yields its URL and what it answered."""
@@ -144,11 +148,11 @@ def test_remote_garbage_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monke
     local = scene_of(write_raster(tmp_path / "x.tif", values), ("vh",))
     box, lattice = local.footprint.bounds, aligned_lattice()
     with flaky_server(tmp_path, failures=1) as (url, answered):
-        remote = scene("r", box, NOON, assets=(Asset("vh", f"{url}/x.tif", ("vh",)),))
+        remote = scene("r", box, NOON, assets=(Asset("vh", f"{url}/x.tif", ("vh",), access=HERE),))
         assert same(read_window([remote], lattice, lattice.window, ("vh",)), values.astype("f4"))
         assert answered[0] == -1
     with flaky_server(tmp_path, failures=1000) as (url, _):
-        remote = scene("r", box, NOON, assets=(Asset("vh", f"{url}/x.tif", ("vh",)),))
+        remote = scene("r", box, NOON, assets=(Asset("vh", f"{url}/x.tif", ("vh",), access=HERE),))
         with pytest.raises(SceneReadError, match=f"scene r cannot be read from {url}"):
             probe(remote)
 
@@ -160,7 +164,8 @@ def test_signatures_of_addresses_stay_out_of_errors_and_logs(
     (tmp_path / "garbage.tif").touch()
     with flaky_server(tmp_path, failures=1000) as (url, _):
         for name in ("garbage.tif", "none.tif"):
-            signed = scene("r", assets=(Asset("vh", f"{url}/{name}?sig=S3CRET&se=9", ("vh",)),))
+            href = f"{url}/{name}?sig=S3CRET&se=9"
+            signed = scene("r", assets=(Asset("vh", href, ("vh",), access=HERE),))
             with pytest.raises(SceneReadError, match=f"{url}/{name}") as caught:
                 probe(signed)
             assert "S3CRET" not in f"{caught.value!r} {caught.value.__cause__!r}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
 from catalog.archives.pairs import Unpaired
 from flows.cli.demo_region import DemoRegion
@@ -17,6 +20,7 @@ from flows.outcome import SlotOutcome
 from flows.plan.plan import Plan
 from flows.progress import Stopwatch
 from flows.report import artifacts
+from flows.report.artifacts import plain_text
 from flows.report.drift import Geometry, Step
 from flows.report.report import (
     compile_report,
@@ -100,6 +104,38 @@ def test_long_reasons_are_one_line_and_no_markup(plan: Plan) -> None:
     longer = replace(plan, unpaired=(Unpaired(plan.sar[0], reason),))
     text = printed(lambda console: print_plan(console, longer, pairs=False), width=80)
     assert f"{plan.sar[0].id}: {reason}\n" in text
+
+
+def test_ids_are_no_markup_and_long_ones_no_harm(plan: Plan, report: Report) -> None:
+    odd = "[bold]x[/] [/nothing] [link=http://127.0.0.1]y" + "z" * 250
+    (slot,) = plan.slots
+    pairs = tuple(replace(pair, optical=replace(pair.optical, id=odd)) for pair in slot.pairs)
+    group = replace(slot.groups[0], pairs=pairs)
+    named = replace(plan, slots=(replace(slot, groups=(group,)),))
+    told = report.model_copy(update={"pairs": [p.model_copy(update={"optical": odd, "reason": odd})
+                                               for p in report.pairs]})  # fmt: skip
+    for show in (
+        lambda console: print_plan(console, named, pairs=True),
+        lambda console: print_result(console, told),
+    ):
+        text = printed(show, width=2000)
+        assert odd in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "![a](http://127.0.0.1/i.png)",
+        "[a](javascript:alert(1))", "[a]: http://127.0.0.1", "<http://127.0.0.1>",
+        "`a` *b* ~c~ |d|",
+        "S2A_MSIL2A_20201104T183541_N0209", "&lt;b&gt; &copy;", "\\[a](b)", "its 5 < 7 & [red]",
+    ],
+)  # fmt: skip
+def test_cells_of_artifacts_show_words_as_they_are(words: str) -> None:
+    """As a reader of Markdown that lets tags through understands them."""
+    page = MarkdownIt("commonmark", {"html": True}).enable("table").render(plain_text(words))
+    assert re.findall(r"<[^>]*>", page) == ["<p>", "</p>"]
+    assert html.unescape(page) == f"<p>{words}</p>\n"
 
 
 def test_the_catalogs_token_is_not_in_the_report(plan: Plan) -> None:
