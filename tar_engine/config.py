@@ -34,8 +34,9 @@ class SearchConfig:
     seen_px: int = 256  # side of the square image whose gradients are taken, pixels
     field_px: int = 64  # side of the field that they are averaged to and correlated on
     density_weight: float = 0.7  # of how dense edges are, beside which way they run; 0 = off ...
-    density_weight_of_any: float = 1.0  # ... and where windows decide between the candidates
-    density_sigma_px: float = 2.5  # of what lies around, pixels of the field
+    # ... and where windows decide between the candidates of either weight
+    density_weights_of_any: tuple[float, ...] = (0.5, 2.0)
+    density_sigma_px: float = 4.0  # of what lies around, pixels of the field
     faint: float = 0.1  # of the mean square gradient; weaker edges count as hardly any
     padded: float = 1.5  # side of the correlation over the field's: shifts of half a side; 1 = off
     usual_turn_deg: float = 45.0  # rotations tried first, either way ...
