@@ -55,7 +55,10 @@ def search_similarities(
     Args:
         optical, sar: (B, bands, H, W) normalised, NaN for nodata; sizes may differ.
         any_rotation: every rotation and scale that a satellite pair could have, not only the
-            usual ones; more than three times as long.
+            usual ones, by two weights of density; more than six times as long.
+
+    Returns:
+        Candidates by each weight, one weight's after the other's.
     """
     optical_field, optical_factor = edge_field(optical, config)
     sar_field, sar_factor = edge_field(sar, config)
