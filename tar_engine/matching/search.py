@@ -67,9 +67,9 @@ def search_similarities(
     kept = config.kept_of_any if any_rotation else config.kept
     ways = []
     for weight in weights:
-        fields = [weigh_density(field, weight) for field in (optical_field, sar_field)]
-        candidates = correlate_hypotheses(*fields, hypotheses, config, kept)
-        ways.append(refine_candidates(*fields, candidates, config) if kept > 1 else candidates)
+        here, there = weigh_density(optical_field, weight), weigh_density(sar_field, weight)
+        way = correlate_hypotheses(here, there, hypotheses, config, kept)
+        ways.append(refine_candidates(here, there, way, config) if kept > 1 else way)
     found = Candidates(*(torch.cat(parts, dim=1) for parts in zip(*ways, strict=True)))
     return Candidates(rescale_affine(found.affine, optical_factor, sar_factor), found.score)
 
