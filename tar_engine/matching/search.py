@@ -1,13 +1,14 @@
 """CFDM, the coarse half: every rotation, scale and shift of the SAR image, without a prior.
 
-    both images ── orientation of edges ── averaged to a small field of complex numbers
+    both images ── edges: which way they run, and how dense they are ── averaged to a small field
         SAR's field under each rotation and scale ── correlated with the optical one by FFT
         └── the strongest few, each moved to the best between the steps
 
-As a complex number a doubled angle can be averaged, so that a pixel of 4 x 4 still knows which way
-its edges run, where the gradient of a shrunk image would have lost them; it turns with the image by
-a mere factor; and one FFT correlates it at all shifts (orientation correlation: Fitch et al., BMVC
-2002).
+As a vector a doubled angle can be averaged, so that a pixel of 4 x 4 still knows which way its
+edges run, where the gradient of a shrunk image would have lost them; it turns with the image by a
+mere rotation; and one FFT correlates it at all shifts (orientation correlation: Fitch et al., BMVC
+2002). What is round or small has edges of all directions, which cancel: dunes, trees, houses. It
+still has more of them than the ground around it, seen by either sensor.
 """
 
 from __future__ import annotations
@@ -23,7 +24,16 @@ from tar_engine.config import SearchConfig
 from tar_engine.constants import made_once
 from tar_engine.coordinates import compose_affine, normalised_from_pixel, rescale_affine
 from tar_engine.deformation import shrink
-from tar_engine.network.msfl import orientation, valid_mask
+from tar_engine.network.msfl import (
+    DERIVATIVE_SIGMA_PX,
+    double_angles,
+    equalise,
+    filter_separable,
+    gaussian_kernel,
+    gradient,
+    inner_mask,
+    valid_mask,
+)
 
 
 class Candidates(NamedTuple):
@@ -45,15 +55,22 @@ def search_similarities(
     Args:
         optical, sar: (B, bands, H, W) normalised, NaN for nodata; sizes may differ.
         any_rotation: every rotation and scale that a satellite pair could have, not only the
-            usual ones; more than three times as long.
+            usual ones, by two weights of density; more than six times as long.
+
+    Returns:
+        Candidates by each weight, one weight's after the other's.
     """
-    optical_field, optical_factor = orientation_field(optical, config)
-    sar_field, sar_factor = orientation_field(sar, config)
+    optical_field, optical_factor = edge_field(optical, config)
+    sar_field, sar_factor = edge_field(sar, config)
     hypotheses = grid_hypotheses(config, any_rotation, optical.device)
+    weights = config.density_weights_of_any if any_rotation else (config.density_weight,)
     kept = config.kept_of_any if any_rotation else config.kept
-    found = correlate_hypotheses(optical_field, sar_field, hypotheses, config, kept)
-    if kept > 1:
-        found = refine_candidates(optical_field, sar_field, found, config)
+    ways = []
+    for weight in weights:
+        here, there = weigh_density(optical_field, weight), weigh_density(sar_field, weight)
+        way = correlate_hypotheses(here, there, hypotheses, config, kept)
+        ways.append(refine_candidates(here, there, way, config) if kept > 1 else way)
+    found = Candidates(*(torch.cat(parts, dim=1) for parts in zip(*ways, strict=True)))
     return Candidates(rescale_affine(found.affine, optical_factor, sar_factor), found.score)
 
 
@@ -69,9 +86,8 @@ def refine_candidates(
     score, step = correlate_nearby(optical, turned.unflatten(0, (-1, kept)), near, config.near_px)
     # What a candidate moves out of sight counts, as before it was moved: else those that leave
     # little of the SAR image in sight would come first.
-    in_sight = turned.abs().square().sum(dim=(1, 2))
     whole = warp_field(repeated, about_centre(affine[..., :2], config.field_px))
-    share = in_sight / whole.abs().square().sum(dim=(1, 2)).clamp_min(1e-6)
+    share = energy(turned) / energy(whole).clamp_min(1e-6)
     score = score * share.clamp_max(1).sqrt().view_as(score)
     score, order = score.sort(dim=1, descending=True)
     moved = compose_affine(candidates.affine, step)
@@ -86,28 +102,28 @@ def correlate_nearby(
     By a matrix product: so few shifts need no FFT.
 
     Args:
-        optical: fields (B, F, F). sar: (B, K, F, F), warped by the candidates.
+        optical: fields (B, 3, F, F). sar: (B, K, 3, F, F), warped by the candidates.
 
     Returns:
         score (B, K), see `Candidates`, and step (B, K, 2, 3) that leads from the candidate there.
     """
-    batch, kept, side = sar.shape[:3]
-    planes = real_planes(sar.flatten(0, 1)).reshape(1, -1, side, side)
+    batch, kept, count, side = sar.shape[:4]
+    planes = sar.reshape(1, -1, side, side)
     fields = []
     for one in near[:, None]:
         seen = F.grid_sample(planes, sampling_grid(one, side), align_corners=False)
-        seen = seen.view(1, batch * kept, 2, side, side)
-        fields.append(rotate_planes(counter_rotation(one), seen).view(batch, kept, -1))
+        seen = seen.view(1, batch * kept, count, side, side)
+        fields.append(turn_planes(counter_rotation(one), seen).view(batch, kept, -1))
     field = torch.stack(fields, dim=2)
-    shifted = F.unfold(F.pad(real_planes(optical), [reach_px] * 4), side)
+    shifted = F.unfold(F.pad(optical, [reach_px] * 4), side)
     correlation = (field.flatten(1, 2) @ shifted).unflatten(1, (kept, -1))
-    energy = field.square().sum(dim=3, keepdim=True).sqrt().clamp_min(1e-6)
-    best, place = (correlation / energy).flatten(2).max(dim=2)
+    length = field.square().sum(dim=3, keepdim=True).sqrt().clamp_min(1e-6)
+    best, place = (correlation / length).flatten(2).max(dim=2)
     lags = 2 * reach_px + 1
     shift = reach_px - torch.stack([place % lags, place // lags % lags], dim=-1)
     linear = near[place // lags**2]
     shift = (linear[..., :2] @ shift.to(near)[..., None]) + linear[..., 2:]
-    norm = optical.abs().square().sum(dim=(1, 2)).sqrt().clamp_min(1e-6)
+    norm = energy(optical).sqrt().clamp_min(1e-6)
     return best / norm[:, None], torch.cat([linear[..., :2], shift], dim=-1)
 
 
@@ -132,17 +148,40 @@ def neighbouring_maps(config: SearchConfig, device: torch.device) -> Tensor:
     return about_centre(near, config.field_px).to(device)
 
 
-def orientation_field(image: Tensor, config: SearchConfig) -> tuple[Tensor, float]:
-    """(B, field_px, field_px) complex64, and how many image pixels make one of its pixels.
+def edge_field(image: Tensor, config: SearchConfig) -> tuple[Tensor, float]:
+    """(B, 3, field_px, field_px) float32, and how many image pixels make one of its pixels.
 
-    Each pixel is the mean over its area of unit directions, doubled in angle; near nodata and
-    where the image is flat it is close to 0.
+    Two planes are the mean over a pixel's area of unit directions, doubled in angle; near nodata
+    and where the image is flat they are close to 0. The third says how much stronger the edges are
+    than around it, with as much energy as the others.
     """
     seen, factor = shrink_to_square(image, config.seen_px)
-    doubled = orientation(seen.nan_to_num(0.0), valid_mask(seen))
-    pool = config.seen_px // config.field_px
-    cosine, sine = F.avg_pool2d(doubled, pool).unbind(dim=1)
-    return torch.complex(cosine, sine), factor * pool
+    inner, pool = inner_mask(valid_mask(seen)), config.seen_px // config.field_px
+    gradients = gradient(seen.nan_to_num(0.0), DERIVATIVE_SIGMA_PX)
+    directions = F.avg_pool2d(equalise(double_angles(*gradients), inner), pool)
+    power = (gradients[0].square() + gradients[1].square()).mean(dim=1, keepdim=True)
+    typical = energy(power.sqrt() * inner) / energy(inner).clamp_min(1)
+    faint = config.faint * typical.clamp_min(1e-12)[:, None, None, None]
+    covered = F.avg_pool2d(inner, pool)
+    strength = F.avg_pool2d((power + faint).log() * inner, pool)
+    kernel = gaussian_kernel(config.density_sigma_px, image.device)
+    around, seen_around = filter_separable(
+        torch.cat([strength, covered], dim=1), kernel, kernel
+    ).split(1, dim=1)
+    density = strength - covered * around / seen_around.clamp_min(1e-3)
+    scale = (energy(directions) / energy(density).clamp_min(1e-12)).sqrt()
+    density = density * scale[:, None, None, None]
+    return torch.cat([directions, density], dim=1), factor * pool
+
+
+def weigh_density(field: Tensor, weight: float) -> Tensor:
+    """Fields (B, 3, S, S) with their third plane times `weight`."""
+    return field * field.new_tensor([1.0, 1.0, weight])[:, None, None]
+
+
+def energy(field: Tensor) -> Tensor:
+    """(B,) sum of the squares of (B, planes, S, S)."""
+    return field.square().sum(dim=(1, 2, 3))
 
 
 def shrink_to_square(image: Tensor, side_px: int) -> tuple[Tensor, float]:
@@ -169,12 +208,9 @@ def about_centre(linear: Tensor, side_px: int) -> Tensor:
 
 
 def warp_field(field: Tensor, affine: Tensor) -> Tensor:
-    """Fields (B, S, S) as seen through affines (B, 2, 3), directions turned with them."""
-    seen = F.grid_sample(
-        real_planes(field), sampling_grid(affine, field.shape[-1]), align_corners=False
-    )
-    real, imaginary = rotate_planes(counter_rotation(affine), seen[:, None])[:, 0].unbind(dim=1)
-    return torch.complex(real, imaginary)
+    """Fields (B, 3, S, S) as seen through affines (B, 2, 3), directions turned with them."""
+    seen = F.grid_sample(field, sampling_grid(affine, field.shape[-1]), align_corners=False)
+    return turn_planes(counter_rotation(affine), seen[:, None])[:, 0]
 
 
 def counter_rotation(affine: Tensor) -> Tensor:
@@ -188,51 +224,46 @@ def counter_rotation(affine: Tensor) -> Tensor:
 def correlate_hypotheses(
     optical: Tensor, sar: Tensor, hypotheses: Tensor, config: SearchConfig, kept: int
 ) -> Candidates:
-    """The best `kept` of (T, S, 2, 3) hypotheses on fields (B, F, F), each at its best shift.
+    """The best `kept` of (T, S, 2, 3) hypotheses on fields (B, 3, F, F), each at its best shift.
 
     The correlation is divided by the energies of the whole fields, not of their overlap: for
     unrelated fields its spread is then the same at every shift and under every hypothesis, so that
     the highest value is the least likely by chance.
     """
-    batch, side = optical.shape[:2]
+    batch, planes, side = optical.shape[:3]
     padded = math.ceil(config.padded * side)
-    spectrum = torch.fft.rfft2(real_planes(optical), s=(padded, padded)).conj()
-    both = real_planes(sar).reshape(1, 2 * batch, side, side)
+    spectrum = torch.fft.rfft2(optical, s=(padded, padded)).conj()
+    together = sar.reshape(1, planes * batch, side, side)
     scores, places = [], []
     for same_turn in hypotheses:
         count = len(same_turn)
         seen = F.grid_sample(
-            both.expand(count, -1, -1, -1), sampling_grid(same_turn, side), align_corners=False
+            together.expand(count, -1, -1, -1), sampling_grid(same_turn, side), align_corners=False
         )
-        field = rotate_planes(counter_rotation(same_turn), seen.view(count, batch, 2, side, side))
-        # The real part of a complex correlation is the sum of those of both planes.
+        seen = seen.view(count, batch, planes, side, side)
+        field = turn_planes(counter_rotation(same_turn), seen)
         product = (torch.fft.rfft2(field, s=(padded, padded)) * spectrum).sum(dim=2)
         correlation = torch.fft.irfft2(product, s=(padded, padded))
-        energy = field.square().sum(dim=(2, 3, 4)).sqrt().clamp_min(1e-6)
-        best, place = (correlation.flatten(2) / energy[..., None]).max(dim=2)
+        length = field.square().sum(dim=(2, 3, 4)).sqrt().clamp_min(1e-6)
+        best, place = (correlation.flatten(2) / length[..., None]).max(dim=2)
         scores.append(best)
         places.append(place)
     score, chosen = torch.cat(scores).T.topk(kept, dim=1)
     place = torch.cat(places).T.gather(1, chosen)
     shift = torch.stack([place % padded, place // padded], dim=-1)
-    shift = torch.where(shift >= padded / 2, shift - padded, shift).to(both)
-    identity = torch.eye(2, device=both.device).expand(batch, kept, 2, 2)
+    shift = torch.where(shift >= padded / 2, shift - padded, shift).to(sar)
+    identity = torch.eye(2, device=sar.device).expand(batch, kept, 2, 2)
     turned_from_optical = torch.cat([identity, shift[..., None]], dim=-1)
     affine = compose_affine(hypotheses.flatten(0, 1)[chosen], turned_from_optical)
-    norm = optical.abs().square().sum(dim=(1, 2)).sqrt().clamp_min(1e-6)
+    norm = energy(optical).sqrt().clamp_min(1e-6)
     return Candidates(affine, score / norm[:, None])
 
 
-def real_planes(field: Tensor) -> Tensor:
-    """Complex (B, S, S) as real (B, 2, S, S)."""
-    return torch.view_as_real(field).permute(0, 3, 1, 2)
-
-
-def rotate_planes(turn: Tensor, field: Tensor) -> Tensor:
-    """Fields (N, B, 2, S, S) times unit complex numbers (N,)."""
+def turn_planes(turn: Tensor, field: Tensor) -> Tensor:
+    """Fields (N, B, 3, S, S) turned by unit complex numbers (N,): their directions, that is."""
     matrix = torch.stack([turn.real, -turn.imag, turn.imag, turn.real], dim=-1)
-    turned = matrix.view(-1, 1, 2, 2) @ field.flatten(3)
-    return turned.view_as(field)
+    directions = matrix.view(-1, 1, 2, 2) @ field[:, :, :2].flatten(3)
+    return torch.cat([directions.view_as(field[:, :, :2]), field[:, :, 2:]], dim=2)
 
 
 def sampling_grid(affine: Tensor, side: int) -> Tensor:

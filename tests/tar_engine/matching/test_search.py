@@ -16,14 +16,15 @@ from tar_engine.deformation import invert_affine
 from tar_engine.matching.search import (
     Candidates,
     correlate_hypotheses,
-    orientation_field,
+    edge_field,
     refine_candidates,
     search_similarities,
     shrink_to_square,
     similarities_about_centre,
     warp_field,
+    weigh_density,
 )
-from tar_engine.network.msfl import normalise_with_nan
+from tar_engine.network.msfl import filter_separable, gaussian_kernel, normalise_with_nan
 from tests.support.pairs import drawn_pairs, warp_affine
 
 SIDE = 256
@@ -60,11 +61,45 @@ def worst_px(found: Tensor, truth: Tensor, height: int = SIDE, width: int = SIDE
 def test_the_field_turns_with_the_image_by_twice_the_angle(aligned: tuple[Tensor, Tensor]) -> None:
     """A quarter turn is exact: the doubled angle is half a turn."""
     image = normalise_with_nan(aligned[1][:1])
-    field, factor = orientation_field(image, CONFIG)
-    turned, _ = orientation_field(image.rot90(1, dims=(2, 3)), CONFIG)
-    assert field.shape == (1, CONFIG.field_px, CONFIG.field_px)
+    field, factor = edge_field(image, CONFIG)
+    turned, _ = edge_field(image.rot90(1, dims=(2, 3)), CONFIG)
+    assert field.shape == (1, 3, CONFIG.field_px, CONFIG.field_px)
     assert factor == SIDE / CONFIG.field_px
-    assert torch.allclose(turned, -field.rot90(1, dims=(1, 2)), atol=1e-3)
+    expected = field.rot90(1, dims=(2, 3)) * torch.tensor([-1.0, -1.0, 1.0])[:, None, None]
+    assert torch.allclose(turned, expected, atol=1e-3)
+
+
+def test_how_dense_edges_are_is_relative_to_what_lies_around_and_weighs_as_much_as_is_asked(
+    aligned: tuple[Tensor, Tensor],
+) -> None:
+    image = normalise_with_nan(aligned[0])
+    image[:, :, 40:90, 30:120] = torch.nan
+    field = weigh_density(edge_field(image, CONFIG)[0], 0.5)
+    directions, density = field.split([2, 1], dim=1)
+    energies = [part.square().sum(dim=(1, 2, 3)) for part in (directions, density)]
+    assert torch.allclose(energies[1], 0.25 * energies[0], rtol=1e-4)
+    assert abs(density.mean()) <= 0.05 * density.abs().mean()
+    assert (density[:, :, 11:21, 9:29] == 0).all()
+
+
+def test_round_things_are_seen_where_the_directions_of_their_edges_cancel() -> None:
+    """Dots on flat ground, bright to the one sensor and dark to the other."""
+    generator = torch.Generator().manual_seed(0)
+    dots = torch.zeros(1, 1, SIDE, SIDE)
+    y, x = torch.randint(20, SIDE - 20, (2, 60), generator=generator)
+    dots[0, 0, y, x] = 1
+    blur = gaussian_kernel(1.0, dots.device)
+    dots = filter_separable(dots, blur, blur) / blur.max() ** 2
+    noise = 0.05 * torch.randn(2, 1, SIDE, SIDE, generator=generator)
+    optical, sar = (
+        edge_field(normalise_with_nan(image), CONFIG)[0]
+        for image in (-dots + noise[:1], dots + noise[1:])
+    )
+    both = [
+        (here * there).sum() / here.norm() / there.norm()
+        for here, there in ((optical[:, :2], sar[:, :2]), (optical[:, 2:], sar[:, 2:]))
+    ]
+    assert both[1] > 2 * both[0]
 
 
 @settings(max_examples=12, deadline=None)
@@ -74,26 +109,30 @@ def test_a_field_turned_is_the_field_of_the_turned_image(
 ) -> None:
     """Turned forth and compared with an image that was turned before its edges were found."""
     truth = similarity(turn_deg, 1.0)
-    field, _ = orientation_field(normalise_with_nan(aligned[0][:1]), CONFIG)
-    of_turned, _ = orientation_field(moved(aligned[0][:1], truth), CONFIG)
+    field, _ = edge_field(normalise_with_nan(aligned[0][:1]), CONFIG)
+    of_turned, _ = edge_field(moved(aligned[0][:1], truth), CONFIG)
     small = similarities_about_centre(
         torch.tensor([math.radians(turn_deg)]), torch.tensor([1.0]), CONFIG.field_px
     )[0]
     back = warp_field(of_turned, small)
     y, x = torch.meshgrid(*[torch.arange(CONFIG.field_px) - 31.5] * 2, indexing="ij")
-    inner = (torch.hypot(x, y) < 26).to(field.dtype)
-    both = (field.conj() * back * inner).sum() / (field * inner).norm() / (back * inner).norm()
-    assert both.real > 0.8
-    assert abs(both.imag) < 0.05
+    inner = torch.hypot(x, y) < 26
+    directions, of_turned = (
+        torch.complex(planes[0, 0], planes[0, 1])[inner] for planes in (field, back)
+    )
+    alike = (directions.conj() * of_turned).sum() / directions.norm() / of_turned.norm()
+    assert alike.real > 0.8
+    assert abs(alike.imag) < 0.05
+    density, of_turned = field[0, 2][inner], back[0, 2][inner]
+    assert (density * of_turned).sum() / density.norm() / of_turned.norm() > 0.8
 
 
 @settings(max_examples=20, deadline=None)
 @given(dx=st.integers(-12, 12), dy=st.integers(-12, 12), seed=st.integers(0, 100))
 def test_a_shift_of_the_field_is_found_exactly(dx: int, dy: int, seed: int) -> None:
-    noise = torch.randn(1, 56, 56, 2, generator=torch.Generator().manual_seed(seed))
-    field = torch.view_as_complex(noise)
-    optical = field[:, 12:44, 12:44]
-    sar = field[:, 12 - dy : 44 - dy, 12 - dx : 44 - dx]
+    field = torch.randn(1, 3, 56, 56, generator=torch.Generator().manual_seed(seed))
+    optical = field[..., 12:44, 12:44]
+    sar = field[..., 12 - dy : 44 - dy, 12 - dx : 44 - dx]
     still = similarities_about_centre(torch.zeros(1), torch.ones(1), 32)
     found = correlate_hypotheses(optical, sar, still, CONFIG, 1)
     assert found.affine[0, 0].flatten().tolist() == pytest.approx([1, 0, dx, 0, 1, dy], abs=1e-3)
@@ -128,9 +167,10 @@ def test_a_known_similarity_is_found_alone_as_in_a_batch(
         assert worst_px(one.affine[0, 0], truth) < within_px
         assert torch.allclose(one.affine[0, 0], both.affine[index, 0], atol=1e-3)
         assert torch.allclose(one.score[0], both.score[index], atol=1e-4)
+    ways = len(CONFIG.density_weights_of_any) if any_rotation else 1
     kept = CONFIG.kept_of_any if any_rotation else CONFIG.kept
-    assert both.affine.shape == (2, kept, 2, 3)
-    assert (both.score.diff(dim=1) <= 0).all()
+    assert both.affine.shape == (2, ways * kept, 2, 3)
+    assert (both.score.view(2, ways, kept).diff(dim=2) <= 0).all()
 
 
 @pytest.mark.parametrize(("height", "width"), [(256, 340), (300, 200)])
@@ -163,9 +203,9 @@ def test_a_candidate_that_leaves_little_in_sight_does_not_come_first_for_that(se
     """What is seen of the optical field is a corner, where noise has few places to agree."""
     generator = torch.Generator().manual_seed(seed)
     side = CONFIG.field_px
-    sar, noise = torch.randn(2, 1, side, side, generator=generator, dtype=torch.complex64)
+    sar, noise = torch.randn(2, 1, 3, side, side, generator=generator)
     optical = 0.15 * sar + noise
-    optical[:, : side // 2], optical[:, :, : side // 2] = 0, 0
+    optical[:, :, : side // 2], optical[..., : side // 2] = 0, 0
     here = torch.eye(2, 3)
     away = torch.tensor([[1.0, 0.0, 0.6 * side], [0.0, 1.0, 0.6 * side]])
     both = Candidates(torch.stack([away, here])[None], torch.ones(1, 2))
