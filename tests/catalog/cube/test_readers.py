@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import random
 import time
@@ -18,11 +17,16 @@ import xarray as xr
 from catalog.cube.update import update_cube
 from catalog.store.publish import published_generation
 from catalog.store.slot import SlotStore
-from tests.support.cubes import open_cube, publish_day, require_days, written_day
+from tests.support.cubes import (
+    FORKS,
+    aws_variables,
+    open_cube,
+    publish_day,
+    require_days,
+    written_day,
+)
 
 SLOTS = ("2020-11-03", "2020-11-01", "2020-11-04", "2020-11-02")
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.support.cubes"])
 PATIENCE_S = 1700.0
 
 
@@ -35,8 +39,8 @@ def publish_for_ever(stores: list[SlotStore], environment: Mapping[str, str]) ->
 
 
 def start(stores: list[SlotStore]) -> ForkServerProcess:
-    environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    publisher = FORKS.Process(target=publish_for_ever, args=(stores, environment), daemon=True)
+    arguments = stores, aws_variables()
+    publisher = FORKS.Process(target=publish_for_ever, args=arguments, daemon=True)
     publisher.start()
     return publisher
 
