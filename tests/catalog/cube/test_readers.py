@@ -68,18 +68,20 @@ def read_while_publishers_are_killed(folder: str, opens: int, kills: int) -> Non
         for at, slot in enumerate(SLOTS)
     ]
     expected = {(each.slot, each.generation): each.open().load() for each in stores}
-    draw, states, opened, killed = random.Random(2), set(), 0, 0
+    draw, states, opened, killed = random.Random(2), [""], 0, 0
     publish_day(stores[0])
     update_cube(folder, "la")
     deadline, publisher = time.monotonic() + PATIENCE_S, start(stores)
     try:
-        while opened < opens or killed < kills or len(states) <= kills:
+        while opened < opens or killed < kills or len(states) <= kills + 1:
             assert time.monotonic() < deadline
             assert publisher.is_alive(), "the publisher failed"
             names = draw.sample(VARIABLES, 3)  # each open reads others
-            states.add(require_whole_days(open_cube(f"{folder}/la"), expected, names))
+            state = require_whole_days(open_cube(f"{folder}/la"), expected, names)
+            if state != states[-1]:
+                states.append(state)
             opened += 1
-            if killed < kills and len(states) > killed and draw.random() < 2 * kills / opens:
+            if killed < kills and len(states) > killed + 1 and draw.random() < 2 * kills / opens:
                 publisher.kill()
                 publisher.join()
                 killed += 1
@@ -93,7 +95,7 @@ def read_while_publishers_are_killed(folder: str, opens: int, kills: int) -> Non
     shown = [each for each in stores if generations[each.slot] == each.generation]
     require_days(open_cube(f"{folder}/la"), sorted(shown, key=lambda each: each.slot))
     told = f"cube in {folder[:5]} opened {opened} times, {killed} publishers killed"
-    print(f"\n| {told} | {len(states)} states seen, all of whole days; no error |")
+    print(f"\n| {told} | {len(states) - 1} states in turn, all of whole days; no error |")
 
 
 def test_a_reader_sees_whole_days_while_publishers_are_killed(tmp_path: Path) -> None:
