@@ -238,9 +238,7 @@ def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
         shards=slot_shards(plan.lattice, slot.groups),
     )
     try:
-        update_cube(
-            plan.request.store, plan.request.region, published=[slot.slot], moving=False
-        )
+        update_cube(plan.request.store, plan.request.region, published=[slot.slot], moving=False)
     except StoreError as error:  # the day is published; the end of the run makes up for this
         get_run_logger().warning("the cube does not show %s yet: %s", slot.slot, error)
 

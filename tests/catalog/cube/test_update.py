@@ -63,7 +63,7 @@ def test_it_opens_as_the_mosaic_does(tmp_path: Path) -> None:
     store = str(tmp_path)
     for number in (1, 2):
         published_day(store, f"2020-11-0{number}", f"{number}", seed=number)
-    with pytest.raises(StoreError, match="there is no cube.*`tar-pipeline cube STORE` makes it"):
+    with pytest.raises(StoreError, match=r"there is no cube.*`tar-pipeline cube STORE` makes it"):
         catalog.open_cube(f"{store}/la")
     update_cube(store, "la")
     cube, mosaic = catalog.open_cube(tmp_path / "la"), catalog.open_mosaic(tmp_path / "la")
