@@ -112,8 +112,10 @@ def entries(url: str) -> list[Entry]:
     Raises StoreError.
     """
     fs, path = filesystem(url)
+    # On a disk fsspec passes over folders that it cannot list, as if nothing were in them.
+    told = {"on_error": _raise_unless_gone} if isinstance(fs, LocalFileSystem) else {}
     with store_errors("list", url):
-        found = fs.find(path, detail=True).items()
+        found = fs.find(path, detail=True, **told).items()
     return sorted(
         (
             Entry(name.removeprefix(path).lstrip("/"), int(about["size"]), _modified(about))
@@ -177,6 +179,11 @@ def _explained(why: str, error: Exception) -> str:
             "then what is missing is answered so as well"
         )
     return why
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error
 
 
 def _modified(about: Mapping[str, Any]) -> datetime:

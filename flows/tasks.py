@@ -220,7 +220,10 @@ def compose_overview(run: Run, slot: SlotPlan, factor: int, shards: Sequence[Sha
     **with_retries(HOUR),
 )  # fmt: skip
 def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
-    """The item goes last: putting it is the commit that readers see. Then the cube follows."""
+    """The item goes last: putting it is the commit that readers see. Then the cube follows.
+
+    A day before others waits for the end of the run, when all that have to move do so once.
+    """
     slot = outcome.slot
     # Not part of the mosaic's own attributes: two requests may come to one generation.
     requested: dict[str, Any] = {"requested_generation": slot.requested or slot.generation}
@@ -235,7 +238,7 @@ def publish_slot(plan: Plan, outcome: SlotOutcome) -> None:
         shards=slot_shards(plan.lattice, slot.groups),
     )
     try:
-        update_cube(plan.request.store, plan.request.region, published=[slot.slot])
+        update_cube(plan.request.store, plan.request.region, published=[slot.slot], moving=False)
     except StoreError as error:  # the day is published; the end of the run makes up for this
         get_run_logger().warning("the cube does not show %s yet: %s", slot.slot, error)
 

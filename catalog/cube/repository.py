@@ -13,7 +13,6 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 import icechunk
-import xarray as xr
 
 from catalog import aws, objects
 from catalog.errors import StoreError
@@ -34,7 +33,7 @@ def open_repository(region_url: str) -> icechunk.Repository:
     Raises StoreError.
     """
     # It warns of every repository on a disk, that there two writers may undo each other's commit.
-    # Runs of a region wait for each other; without, the next update finds what is missing.
+    # Whoever commits last looks once more, and finds what is missing.
     icechunk.set_logs_filter("error")
     url, prefix = cube_url(region_url), container_prefix(region_url)
     with objects.store_errors("open", url):
@@ -51,8 +50,8 @@ def open_repository(region_url: str) -> icechunk.Repository:
     return repository
 
 
-def open_cube(region_url: str) -> xr.Dataset | None:
-    """Every published day of a region, to be read: dims (time, y, x), lazy, without Dask.
+def open_to_read(region_url: str) -> icechunk.Repository | None:
+    """The repository of a region's cube, as it lies there.
 
     None where there is no cube, or only one that was written for another place, as in a store that
     was copied. Raises StoreError.
@@ -66,12 +65,9 @@ def open_cube(region_url: str) -> xr.Dataset | None:
         prefix = container_prefix(region_url)
         if prefix not in (saved.virtual_chunk_containers or {}):
             return None
-        repository = icechunk.Repository.open(
+        return icechunk.Repository.open(
             _storage(url), authorize_virtual_chunk_access=_access(prefix)
         )
-        store = repository.readonly_session(BRANCH).store
-        cube: xr.Dataset = xr.open_zarr(store, consolidated=False, chunks=None)
-        return cube if "time" in cube.dims else None
 
 
 def opening_lines(region_url: str) -> list[str]:

@@ -5,12 +5,18 @@ published or withdrawn, in one commit, which readers see as a whole or not at al
 the objects of the days' groups, so no pixel is copied, but where a day stores a variable in another
 way than the cube does: of such, the numbers are written in the cube's way.
 
-Days come after each other in time. One more at the end, or a day made again, costs no more the
-more days there are; where days would have to move, all of them are listed again.
+Days come after each other in time. One more at the end, or a day made again, reads and writes no
+other day; where days would have to move, all of them are listed again, so whoever publishes many
+leaves that to the last.
+
+Nobody is locked out: of two that commit at once an object store may keep but one. So who committed
+looks once more at what is published; whoever commits last, sees it all.
 """
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,7 +50,8 @@ NEWEST_ITEM = "newest_item"
 SLACK = timedelta(minutes=1)
 """An item may be listed so much later than it says it was written, at most."""
 
-ATTEMPTS = 5  # where others commit meanwhile
+ATTEMPTS = 50  # where others commit meanwhile: of those one is done each time
+PAUSE_S = 0.5  # at most, between two attempts
 DAYS_AT_ONCE = 8
 
 
@@ -58,6 +65,20 @@ class CubeChange:
     left_out: tuple[str, ...] = ()
     """All that are published, but on other grids than the latest day."""
 
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The days for which something was done."""
+        return (*self.added, *self.remade, *self.removed)
+
+    def then(self, later: CubeChange) -> CubeChange:
+        """Both, as one."""
+        return CubeChange(
+            added=tuple(dict.fromkeys(self.added + later.added)),
+            remade=tuple(dict.fromkeys(self.remade + later.remade)),
+            removed=tuple(dict.fromkeys(self.removed + later.removed)),
+            left_out=later.left_out,
+        )
+
 
 def update_cube(
     store_url: str,
@@ -66,12 +87,14 @@ def update_cube(
     existing: bool = False,
     recheck: bool = False,
     published: Collection[str] = (),
+    moving: bool = True,
 ) -> CubeChange:
     """Make the cube of a region show exactly the days that are published.
 
     With `existing`, a region that has no cube gets none. Items are listed, and those read that are
     newer than what the last commit knew, and those of `published`, whose clocks may be behind; with
-    `recheck`, all. A region without days has no cube.
+    `recheck`, all. Without `moving`, a cube in which days would have to move stays as it is. A
+    region without days has no cube.
 
     Raises StoreError when an item or a day's group cannot be read or the cube not be written; the
     cube then is as it was.
@@ -80,20 +103,27 @@ def update_cube(
     url = cube_url(region_url)
     if existing and not objects.names(url):
         return CubeChange()
-    written = _items(region_url, published)
-    if not written:
-        objects.remove_tree(url)
-        return CubeChange()
+    done = CubeChange()
     for attempt in range(ATTEMPTS):
+        written = _items(region_url, published)
+        if not written:
+            objects.remove_tree(url)
+            return CubeChange()
         repository = open_repository(region_url)
         with objects.store_errors("write", url):
             try:
-                return _commit_update(repository, store_url, region, written, recheck, published)
+                change = _commit_update(
+                    repository, store_url, region, written, recheck, published, moving
+                )
             except icechunk.ConflictError:
                 if attempt + 1 == ATTEMPTS:
                     raise
-                written = _items(region_url, published)
-    raise AssertionError("the last attempt returns or raises")
+                time.sleep(random.uniform(0, PAUSE_S))
+                continue
+        done = done.then(change)
+        if not change.made or _items(region_url, published) == written:
+            return done
+    return done  # whoever publishes all the while looks for itself
 
 
 def tidy_cube(store_url: str, region: str, older_than: timedelta) -> CubeChange:
@@ -134,11 +164,15 @@ def _commit_update(
     written: Mapping[str, datetime],
     recheck: bool,
     published: Collection[str],
+    moving: bool,
 ) -> CubeChange:
     session = repository.writable_session(BRANCH)
     root = zarr.open_group(session.store, mode="a", zarr_format=3)
     shown, left_out = read_rows(root), _left_out(root)
     known = {**left_out, **{slot: row.generation for slot, row in shown.items()}}
+    gone, new = shown.keys() - written.keys(), written.keys() - known.keys()
+    if not moving and (gone or (shown and new and min(new) < max(shown))):
+        return CubeChange(left_out=tuple(left_out))
     told = repository.lookup_snapshot(session.snapshot_id).metadata.get(NEWEST_ITEM)
     since = datetime.fromisoformat(told) - SLACK if told and not recheck else None
     unchanged = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pystac
@@ -21,6 +22,8 @@ from catalog.grid import Lattice, Shard
 from catalog.store.days import item_url, published_slots
 from catalog.store.slot import SlotStore
 from catalog.store.stac import encoded, region_collection, slot_item
+
+READS_AT_ONCE = 16  # items: publishing a day reads those of all others
 
 
 def generation_name(payload: Mapping[str, Any]) -> str:
@@ -115,7 +118,9 @@ def read_items(region_url: str) -> list[pystac.Item]:
     Raises StoreError when the store cannot be read or an item is damaged.
     """
     urls = [item_url(region_url, slot) for slot in published_slots(region_url)]
-    return [_parse_item(objects.get(url) or b"", url) for url in urls]
+    with ThreadPoolExecutor(READS_AT_ONCE) as threads:
+        contents = threads.map(objects.get, urls)
+        return [_parse_item(read or b"", url) for url, read in zip(urls, contents, strict=True)]
 
 
 def _linked_items(collection: bytes) -> set[str]:

@@ -9,7 +9,7 @@ import xarray as xr
 
 import catalog
 from catalog import objects
-from catalog.cube.repository import open_cube
+from catalog.cube.open import open_undivided_cube
 from catalog.errors import ArgumentError, StoreError
 from flows.view.days import Day, Published
 
@@ -52,7 +52,7 @@ def read_series(
     a, _, c, _, e, f = level.lattice.transform
     place = {"x": c + a * (column + 0.5), "y": f + e * (row + 0.5)}
     with objects.store_errors("read a pixel of", url):
-        cube = open_cube(url)
+        cube = open_undivided_cube(url)
         if cube is None or any(name not in cube for name in variables):
             cube = catalog.open_mosaic(url, time=(slots[0], slots[-1]), bands=variables)
         series = cube[list(variables)].sel(time=slice(slots[0], slots[-1]))

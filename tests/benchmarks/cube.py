@@ -37,7 +37,7 @@ from tests.support.slots import created, pair_of_day, write_all
 
 LATTICE = lattice_for((-118.0, 33.75, -117.93, 33.80), shard_px=512)
 FIRST = date(2023, 1, 1)
-KEPT_AT, KEPT_IN_SWIFT = (10, 100, 200, 400), (10, 100)
+KEPT_AT, KEPT_IN_SWIFT = [10, 100, 400], [10, 100]
 PUT = ("zarr.json", "vh", "time", "y", "x", "spatial_ref", "sar_time", "optical_time")
 READ = 100
 LOOK = {"one pixel": "y=100, x=100", "512 x 512 px": "y=slice(0, 512), x=slice(0, 512)"}
@@ -70,15 +70,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.parse_args()
+    parser.add_argument("--days", metavar="N", type=int, nargs="+", default=KEPT_AT,
+                        help="on a disk, after how many days one more is measured "
+                             "(default: %(default)s)")  # fmt: skip
+    parser.add_argument("--disk", action="store_true", help="measure keeping on a disk alone")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         disk = f"{folder}/disk"
         like = created(disk, LATTICE, slot="2000-01-01")
         write_all(like, LATTICE)
-        days = [copied_day(like, f"{FIRST + timedelta(n)}", "a") for n in range(max(KEPT_AT) + 1)]
+        days = [copied_day(like, f"{FIRST + timedelta(n)}", "a") for n in range(max(args.days) + 1)]
         rows = [["days", "s, update", "CPU s", "objects", "kB", "s, item and collection"]]
-        rows += keep_on_disk(days)
+        rows += keep_on_disk(days, args.days)
         print(align_columns(rows), end="\n\n", flush=True)
+        if args.disk:
+            return
         with serve_swift(Path(folder) / "swift") as swift:
             faults = Faults()
             with (
@@ -95,15 +101,15 @@ def main() -> None:
                 print(align_columns(rows))
 
 
-def keep_on_disk(days: Sequence[SlotStore]) -> list[list[str]]:
+def keep_on_disk(days: Sequence[SlotStore], kept_at: Sequence[int]) -> list[list[str]]:
     """Update after update: what the one after so many days took."""
     rows = []
     for number, day in enumerate(days):
         published = seconds_of(lambda day=day: publish(day, LATTICE, [pair_of_day()], {}))
         night = datetime.fromisoformat(day.slot).timestamp()
         os.utime(day.item_url, (night, night))  # days do not come by the second
-        if number not in KEPT_AT:
-            if number + 1 in KEPT_AT:
+        if number not in kept_at:
+            if number + 1 in kept_at:
                 update_cube(day.store_url, "la")
             continue
         before = {entry.name for entry in objects.entries(cube_url(day.region_url))}

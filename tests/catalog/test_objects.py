@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from catalog import objects
+from catalog.errors import StoreError
 
 
 def test_small_objects_replace_each_other_whole(tmp_path: Path) -> None:
@@ -17,6 +20,15 @@ def test_small_objects_replace_each_other_whole(tmp_path: Path) -> None:
     assert objects.names(f"{tmp_path}/a") == ["b.json"]
     objects.remove(url)
     assert objects.get(url) is None
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
+    assert objects.entries(f"{tmp_path}/none") == []
+    objects.put(f"{tmp_path}/file", b"")
+    assert objects.entries(f"{tmp_path}/file/below") == []
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(StoreError, match=r"cannot list .*circle"):
+        objects.entries(f"{tmp_path}/circle")
 
 
 def test_hrefs_resolve_against_their_object() -> None:

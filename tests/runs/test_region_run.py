@@ -136,6 +136,25 @@ def test_the_flow_itself_has_nothing_to_do_either(
     assert files_under(store) == before
 
 
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_who_finds_nothing_to_do_shows_the_day_of_a_run_that_was_killed_before_its_cube(
+    region: DemoRegion, report: dict[str, Any], store: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], by_hand: bool,
+) -> None:  # fmt: skip
+    shutil.copytree(store / "demo", tmp_path / "demo", ignore=shutil.ignore_patterns("cube"))
+    request = request_of(region, tmp_path)
+    if by_hand:
+        assert main(arguments_of(request)) == 0
+        told = capsys.readouterr().out
+        assert "Nothing to do" in told
+        day = report["slots"][0]["slot"]
+        assert f"the cube of all days was behind, and is not any more: {day}" in told
+    else:
+        assert register_region(request).report.status == "nothing to do"
+    (generation,) = catalog.open_cube(tmp_path / "demo").generation.values
+    assert generation == report["slots"][0]["generation"]
+
+
 def test_an_api_that_is_behind_ends_a_run_partial_and_the_next_run_makes_up_for_it(
     report: dict[str, Any], region: DemoRegion, store: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -24,6 +25,10 @@ from tests.support.slots import BOX, created, pair_of_day, slot_store, write_all
 LATTICE = lattice_for(BOX, shard_px=512)
 """One shard, no overviews: few objects a day."""
 
+FORKS = multiprocessing.get_context("forkserver")
+"""Of publishers: what takes long to import is there already."""
+FORKS.set_forkserver_preload(["tests.support.cubes", "catalog.cube.update"])
+
 READER = """
 import pickle, sys
 import icechunk, xarray
@@ -32,6 +37,11 @@ assert not {{"catalog", "flows"}} & sys.modules.keys()
 with open(sys.argv[1], "wb") as file:
     pickle.dump(cube.compute(), file)
 """
+
+
+def aws_variables() -> dict[str, str]:
+    """Of this process's environment, which a forked publisher's may be older than."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
 
 
 def open_cube(region_url: str) -> xr.Dataset:

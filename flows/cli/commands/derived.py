@@ -54,22 +54,36 @@ def describe_cube(parser: argparse.ArgumentParser) -> None:
 def cube(args: argparse.Namespace) -> int:
     """Update cubes."""
     from catalog import objects
-    from catalog.cube.repository import opening_lines
+    from catalog.cube.repository import cube_url, opening_lines
     from catalog.cube.update import update_cube
     from catalog.store.upkeep import regions
 
     rows: list[dict[str, Any]] = []
     for store, region in regions(args.store):
         change = update_cube(store, region, recheck=True)
-        lines = opening_lines(objects.join(store, region))
+        region_url = objects.join(store, region)
+        lines = opening_lines(region_url) if objects.names(cube_url(region_url)) else []
         rows.append({"region": region, **asdict(change), "open": lines})
         _print_cube(args, region, rows[-1])
     write_json(args, rows)
     return DONE
 
 
+def show_missed_days(console: Console, store: str, region: str) -> None:
+    """Bring the cube of a region up to date: a run may have died when it had published a day."""
+    from catalog.cube.update import update_cube
+
+    if made := update_cube(store, region).made:
+        days = ", ".join(made)
+        console.print(f"the cube of all days was behind, and is not any more: {days}",
+                      highlight=False, soft_wrap=True)  # fmt: skip
+
+
 def _print_cube(args: argparse.Namespace, region: str, row: dict[str, Any]) -> None:
     console = output(args)
+    if not row["open"]:
+        console.print(f"{region}: no day is published, so there is no cube", highlight=False)
+        return
     told = [f"{len(row[key])} {key}" for key in ("added", "remade", "removed") if row[key]]
     console.print(f"{region}: {', '.join(told) or 'up to date'}", highlight=False)
     if row["left_out"]:

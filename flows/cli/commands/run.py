@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cli.commands.derived import announce_region, exit_code
+from flows.cli.commands.derived import announce_region, exit_code, show_missed_days
 from flows.cli.terminal import (
     DONE,
     FAILED,
@@ -100,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
         report, _ = save_run(plan, (), clock)
         write_json(args, json.loads(encode_report(report)))
     _tell_why_nothing_is_done(console, plan, missing)
+    if plan.slots:
+        show_missed_days(console, request.store, request.region)
     if request.stac_api is None:
         return DONE
     return exit_code([announce_region(console, request.store, request.region, request.stac_api)])

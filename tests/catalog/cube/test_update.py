@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
+import catalog
 from catalog import objects
 from catalog.cube.repository import container_prefix, cube_url
 from catalog.cube.update import CubeChange, tidy_cube, update_cube
+from catalog.errors import StoreError
 from catalog.grid import lattice_for
 from catalog.retention import old_days, oldest_kept, retire
 from catalog.store.publish import publish, withdraw
@@ -54,6 +57,35 @@ def test_whoever_has_no_more_than_xarray_and_icechunk_sees_every_day(
     assert tidy_cube(store, "la", timedelta(0)) == CubeChange(removed=("2020-11-04",))
     assert len(files_of(store)) < len(before)
     assert str(open_cube(f"{store}/la").time.values[0])[:10] == "2020-11-06"
+
+
+def test_it_opens_as_the_mosaic_does(tmp_path: Path) -> None:
+    store = str(tmp_path)
+    for number in (1, 2):
+        published_day(store, f"2020-11-0{number}", f"{number}", seed=number)
+    with pytest.raises(StoreError, match=r"there is no cube.*`tar-pipeline cube STORE` makes it"):
+        catalog.open_cube(f"{store}/la")
+    update_cube(store, "la")
+    cube, mosaic = catalog.open_cube(tmp_path / "la"), catalog.open_mosaic(tmp_path / "la")
+    assert cube.rio.crs == mosaic.rio.crs
+    assert cube.attrs["spatial:transform"] == mosaic.attrs["spatial:transform"]
+    assert cube.sizes["time"] == 2
+    assert set(cube.data_vars) == set(mosaic.data_vars)
+    for name, variable in mosaic.data_vars.items():
+        assert cube[name].chunks is not None
+        assert cube[name].dtype == variable.dtype
+        if not str(name).endswith("_scene"):
+            xr.testing.assert_equal(cube[name].drop_vars(cube[name].coords),
+                                    variable.drop_vars(variable.coords))  # fmt: skip
+    for sensor in ("sar", "optical"):
+        of_day = cube[f"{sensor}_time"].isel(time=1).compute()
+        seen = of_day[cube[f"{sensor}_scene"].isel(time=1).compute()]
+        of_all = mosaic[f"{sensor}_time"].compute()
+        expected = of_all[mosaic[f"{sensor}_scene"].isel(time=1).compute()]
+        np.testing.assert_array_equal(seen.values, expected.values)
+    shutil.move(tmp_path / "la", tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="of another place"):
+        catalog.open_cube(tmp_path / "elsewhere")
 
 
 def test_who_opened_it_before_a_day_was_made_again_goes_on_reading_what_it_was(

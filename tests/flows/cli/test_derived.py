@@ -41,6 +41,14 @@ def test_a_cube_is_made_again_and_how_to_open_it_is_told(
     assert all(line in said for line in told["open"])
 
 
+def test_a_region_without_days_is_told_no_lines_that_open_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written_day(tmp_path, "2020-11-04", "a")
+    assert main(["cube", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "la: no day is published, so there is no cube\n"
+
+
 def test_a_cube_that_is_behind_does_not_show_what_is_pruned(tmp_path: Path) -> None:
     publish_day(written_day(tmp_path, "2020-11-04", FIRST))
     update_cube(str(tmp_path), "la")
