@@ -34,8 +34,8 @@ class SearchConfig:
     seen_px: int = 256  # side of the square image whose gradients are taken, pixels
     field_px: int = 64  # side of the field that they are averaged to and correlated on
     density_weight: float = 0.7  # of how dense edges are, beside which way they run; 0 = off ...
-    density_weights_of_any: tuple[float, ...] = (0.5, 2.0)  # ... and where any rotation is tried
-    density_sigma_px: float = 4.0  # of what lies around, pixels of the field
+    density_weight_of_any: float = 1.0  # ... and where windows decide between the candidates
+    density_sigma_px: float = 2.5  # of what lies around, pixels of the field
     faint: float = 0.1  # of the mean square gradient; weaker edges count as hardly any
     padded: float = 1.5  # side of the correlation over the field's: shifts of half a side; 1 = off
     usual_turn_deg: float = 45.0  # rotations tried first, either way ...
@@ -44,7 +44,7 @@ class SearchConfig:
     largest_scale: float = 2.0  # tried with any rotation if the usual ones give no answer
     scales_per_octave: int = 6
     kept: int = 8  # candidates looked at closer; 1 = off
-    kept_of_any: int = 32  # of each weight where any rotation is tried; windows decide between them
+    kept_of_any: int = 32  # the same where any rotation is tried; windows decide between them
     stretch: float = 0.08  # of those tried near a candidate; shear of 10 degrees is 0.09; 0 = off
     near_px: int = 3  # largest shift of those, each way, pixels of the field
     descriptor_weight: float = 0.006  # of the network's descriptors in their ranking; 0 = off

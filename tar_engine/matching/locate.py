@@ -64,9 +64,7 @@ def locate(
     )
     if not any_rotation:
         return candidates.affine[:, 0], optical
-    pair = ImagePair(optical, sar, network)
-    some = candidates.affine.split(config.search.kept_of_any, dim=1)  # to bound memory
-    support = torch.cat([window_support(pair, each, config.refine) for each in some], dim=1)
+    support = window_support(ImagePair(optical, sar, network), candidates.affine, config.refine)
     best = support.argmax(dim=1)[:, None, None, None]
     return candidates.affine.take_along_dim(best, dim=1)[:, 0], optical
 

@@ -55,22 +55,16 @@ def search_similarities(
     Args:
         optical, sar: (B, bands, H, W) normalised, NaN for nodata; sizes may differ.
         any_rotation: every rotation and scale that a satellite pair could have, not only the
-            usual ones, by two weights of density; more than six times as long.
-
-    Returns:
-        Candidates by each weight, one weight's after the other's.
+            usual ones; more than three times as long.
     """
-    optical_field, optical_factor = edge_field(optical, config)
-    sar_field, sar_factor = edge_field(sar, config)
+    weight = config.density_weight_of_any if any_rotation else config.density_weight
+    optical_field, optical_factor = edge_field(optical, weight, config)
+    sar_field, sar_factor = edge_field(sar, weight, config)
     hypotheses = grid_hypotheses(config, any_rotation, optical.device)
-    weights = config.density_weights_of_any if any_rotation else (config.density_weight,)
     kept = config.kept_of_any if any_rotation else config.kept
-    ways = []
-    for weight in weights:
-        here, there = weigh_density(optical_field, weight), weigh_density(sar_field, weight)
-        way = correlate_hypotheses(here, there, hypotheses, config, kept)
-        ways.append(refine_candidates(here, there, way, config) if kept > 1 else way)
-    found = Candidates(*(torch.cat(parts, dim=1) for parts in zip(*ways, strict=True)))
+    found = correlate_hypotheses(optical_field, sar_field, hypotheses, config, kept)
+    if kept > 1:
+        found = refine_candidates(optical_field, sar_field, found, config)
     return Candidates(rescale_affine(found.affine, optical_factor, sar_factor), found.score)
 
 
@@ -148,12 +142,12 @@ def neighbouring_maps(config: SearchConfig, device: torch.device) -> Tensor:
     return about_centre(near, config.field_px).to(device)
 
 
-def edge_field(image: Tensor, config: SearchConfig) -> tuple[Tensor, float]:
+def edge_field(image: Tensor, density_weight: float, config: SearchConfig) -> tuple[Tensor, float]:
     """(B, 3, field_px, field_px) float32, and how many image pixels make one of its pixels.
 
     Two planes are the mean over a pixel's area of unit directions, doubled in angle; near nodata
     and where the image is flat they are close to 0. The third says how much stronger the edges are
-    than around it, with as much energy as the others.
+    than around it, with `density_weight` times the others' root of energy.
     """
     seen, factor = shrink_to_square(image, config.seen_px)
     inner, pool = inner_mask(valid_mask(seen)), config.seen_px // config.field_px
@@ -170,13 +164,8 @@ def edge_field(image: Tensor, config: SearchConfig) -> tuple[Tensor, float]:
     ).split(1, dim=1)
     density = strength - covered * around / seen_around.clamp_min(1e-3)
     scale = (energy(directions) / energy(density).clamp_min(1e-12)).sqrt()
-    density = density * scale[:, None, None, None]
+    density = density * (density_weight * scale[:, None, None, None])
     return torch.cat([directions, density], dim=1), factor * pool
-
-
-def weigh_density(field: Tensor, weight: float) -> Tensor:
-    """Fields (B, 3, S, S) with their third plane times `weight`."""
-    return field * field.new_tensor([1.0, 1.0, weight])[:, None, None]
 
 
 def energy(field: Tensor) -> Tensor:
