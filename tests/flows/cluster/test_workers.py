@@ -141,6 +141,7 @@ importlib.metadata.version = older
 """
 
 
+@pytest.mark.faults
 def test_a_worker_of_another_version_is_named_before_work(tmp_path: Path) -> None:
     (tmp_path / "older.py").write_text(OTHER_VERSION)
     address = f"tcp://127.0.0.1:{free_port()}"
