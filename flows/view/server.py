@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import warnings
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from importlib.metadata import version
@@ -21,6 +22,7 @@ import uvicorn
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from rasterio.errors import NotGeoreferencedWarning
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -63,6 +65,8 @@ def listen_at(host: str, port: int) -> socket.socket:
 def serve_view(published: Published, listening: socket.socket) -> None:
     """Answer until it is asked to stop."""
     share_heaps()
+    # Of copies in memory. rio-tiler silences it too, by `catch_warnings`, which is not for threads.
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     host = listening.getsockname()[0]
     app = view_app(published, hosts=LOOPBACK if ip_address(host).is_loopback else ("*",))
     config = uvicorn.Config(
