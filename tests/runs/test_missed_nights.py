@@ -109,7 +109,10 @@ def test_nights_of_a_service_that_was_down_are_made_up_for_once(service: Running
 def test_a_run_that_died_with_its_machine_is_ended_with_its_reason(service: RunningService) -> None:
     run_id = service.create(region="dead", dry_run=False).json()["id"]
     family = wait_for_workers(service, run_id)
-    time.sleep(35)  # a sign of life, at the latest
+    for each in family:
+        if "spawn_main" in command_of(each):
+            each.suspend()  # or the run would be done before its first sign of life
+    time.sleep(35)
     everything = [*family, *psutil.Process(service.process.pid).children(recursive=True)]
     os.kill(service.process.pid, signal.SIGKILL)
     for each in everything:

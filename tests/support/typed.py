@@ -62,6 +62,10 @@ class Typed:
                 raise TimeoutError(f"it did not come to that in {seconds} s: {self.shown[-500:]}")
             self.read(0.05)
 
+    def has_ended(self) -> bool:
+        """Whether it ended by itself; its exit code is still there to be waited for."""
+        return not _runs(psutil.Process(self.pid))
+
     def press(self, key: bytes) -> None:
         """Type a key."""
         os.write(self.terminal, key)
