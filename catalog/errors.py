@@ -21,6 +21,11 @@ STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\u
 """What steers a terminal or turns text around, and halves of surrogate pairs; not line ends."""
 
 
+def without_steering(text: str) -> str:
+    """The text with a mark in the place of each character that steers a terminal."""
+    return STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 class CatalogError(Exception):
     """Base of every error this package raises on purpose."""
 
@@ -28,7 +33,7 @@ class CatalogError(Exception):
         # The remaining arguments are for programs: they are attributes, and they let the
         # exception be rebuilt on the other side of a process boundary. Some of the words are those
         # of servers and of files.
-        return STEERING.sub("\N{REPLACEMENT CHARACTER}", str(self.args[0]))
+        return without_steering(str(self.args[0]))
 
 
 class ArgumentError(CatalogError, ValueError):

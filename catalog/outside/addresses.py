@@ -16,6 +16,14 @@ TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # IPv4 behind a NAT64, in the
 OF_A_MACHINE = frozenset({"168.63.129.16"})  # Azure answers each of its machines there
 
 
+def leading_inside(host: str) -> str:
+    """In words, that a host which was found to lead inside is not connected to."""
+    return (
+        f"it leads to {host}, which only this machine or its network can reach "
+        "(--allow-local lets it)"
+    )
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address, as text, is one that everybody can reach."""
     found = ipaddress.ip_address(address.partition("%")[0])

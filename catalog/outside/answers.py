@@ -21,7 +21,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from catalog.errors import shown
-from catalog.outside.addresses import is_proxied, is_public
+from catalog.outside.addresses import is_proxied, is_public, leading_inside
 
 PIECE_BYTES = 2**16
 TIMEOUT_SECONDS = (10.0, 60.0)  # to connect, and of silence
@@ -127,10 +127,7 @@ def _require_public(connection: HTTPConnection, made: Any) -> Any:
     if is_public(address):
         return made
     made.close()
-    raise RefusedAnswer(
-        f"it leads to {connection.host} ({address}), which only this machine or its network can "
-        "reach (--allow-local lets it)"
-    )
+    raise RefusedAnswer(leading_inside(f"{connection.host} ({address})"))
 
 
 class _Http(HTTPConnection):

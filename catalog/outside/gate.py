@@ -17,7 +17,7 @@ import struct
 import threading
 from functools import lru_cache
 
-from catalog.outside.addresses import is_proxied, is_public
+from catalog.outside.addresses import is_proxied, is_public, leading_inside
 
 CONNECT_SECONDS = 10.0
 PIECE_BYTES = 2**18
@@ -41,10 +41,7 @@ def in_plain_words(message: str) -> str:
     def said(found: re.Match[str]) -> str:
         host, answer = found[1], int(found[2])
         if answer == REFUSED:
-            return (
-                f"it leads to {host}, which only this machine or its network can reach "
-                "(--allow-local lets it)"
-            )
+            return leading_inside(host)
         return f"{host} cannot be reached"
 
     return CURLS_WORDS.sub(said, message)

@@ -27,6 +27,7 @@ from catalog.signing import require_package
 from catalog.stac_api.connection import Credentials
 from flows.cli.terminal import count
 from flows.cluster.workers import WORKER_MEMORY, count_workers
+from flows.plan.places import nearest_folder
 from tar_engine.errors import WeightsError
 from tar_engine.network.weights import load_checkpoint
 
@@ -109,7 +110,7 @@ def _folders(store: str | None) -> Iterator[Finding]:
     if store is not None and "://" not in store:
         places.append(("store", Path(store)))
     for what, folder in places:
-        there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        there = nearest_folder(folder)
         free = shutil.disk_usage(there).free
         found = f"{folder}, {free / GIB:.0f} GiB free"
         if not os.access(there, os.W_OK | os.X_OK):

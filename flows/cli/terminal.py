@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from catalog.errors import STEERING
+from catalog.errors import without_steering
 
 DONE, FAILED, WRONG_REQUEST, REFUSED, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
 WIDTH_OF_A_FILE = 160  # columns, when output is not a terminal: tables must not be cut
@@ -63,7 +63,7 @@ def count(number: int, noun: str) -> str:
 
 def complain(message: str, code: int) -> int:
     """One line about what went wrong, on standard error; returns the exit code."""
-    words = STEERING.sub("\N{REPLACEMENT CHARACTER}", " ".join(message.split()))
+    words = without_steering(" ".join(message.split()))
     print(f"tar-pipeline: error: {words}", file=sys.stderr)
     return code
 
