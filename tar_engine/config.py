@@ -34,6 +34,7 @@ class SearchConfig:
     seen_px: int = 256  # side of the square image whose gradients are taken, pixels
     field_px: int = 64  # side of the field that they are averaged to and correlated on
     density_weight: float = 0.7  # of how dense edges are, beside which way they run; 0 = off ...
+    density_weight_closer: float = 1.5  # ... at a closer look, for dunes, dots and houses ...
     density_weight_of_any: float = 1.0  # ... and where windows decide between the candidates
     density_sigma_px: float = 2.5  # of what lies around, pixels of the field
     faint: float = 0.1  # of the mean square gradient; weaker edges count as hardly any
@@ -43,6 +44,7 @@ class SearchConfig:
     turn_step_deg: float = 5.0
     largest_scale: float = 2.0  # tried with any rotation if the usual ones give no answer
     scales_per_octave: int = 6
+    closer_steps: int = 2  # at a closer look, for each of the usual ones; fine patterns need it
     kept: int = 8  # candidates looked at closer; 1 = off
     kept_of_any: int = 32  # the same where any rotation is tried; windows decide between them
     stretch: float = 0.08  # of those tried near a candidate; shear of 10 degrees is 0.09; 0 = off
@@ -51,13 +53,15 @@ class SearchConfig:
     error_field_px: float = 2.0  # how far off the answer may be, pixels of the field ...
     error_field_px_of_any: float = 4.0  # ... and where any rotation and large scales are tried
 
-    def grid(self, *, any_rotation: bool) -> tuple[Tensor, Tensor]:
+    def grid(self, *, any_rotation: bool, closer: bool = False) -> tuple[Tensor, Tensor]:
         """Rotations (T,) float32 in radians and scales (S,) float32, evenly spaced (by ratio)."""
+        steps = self.closer_steps if closer else 1
+        per_octave, step_deg = self.scales_per_octave * steps, self.turn_step_deg / steps
         largest = self.largest_scale if any_rotation else self.usual_scale
-        octaves = math.ceil(math.log2(largest) * self.scales_per_octave)
-        scales = 2 ** (torch.arange(-octaves, octaves + 1) / self.scales_per_octave)
-        reach = 180.0 - self.turn_step_deg if any_rotation else self.usual_turn_deg
-        turns = torch.arange(-reach, reach + 1e-3, self.turn_step_deg)
+        octaves = math.ceil(math.log2(largest) * per_octave)
+        scales = 2 ** (torch.arange(-octaves, octaves + 1) / per_octave)
+        reach = 180.0 - step_deg if any_rotation else self.usual_turn_deg
+        turns = torch.arange(-reach, reach + 1e-3, step_deg)
         if any_rotation:
             turns = torch.cat([turns, torch.tensor([180.0])])
         return turns.deg2rad(), scales
@@ -168,7 +172,11 @@ class FitConfig:
     core_rows: int = 128
     core_columns: int = 40
     overlap_points: int = 24
+    chance_share: float = 0.0  # of the confidence of the best matches: as much comes by chance; a
+    # fit weighs what is above; 0 = off
     unconfirmed: float = 0.01  # weight of a match that nothing around it confirms; 0 = off
+    ridge: float = 1e-6  # of a control point's usual weight, by which a smooth field keeps to the
+    # affine where nothing is known; not 0
     stiffness: tuple[float, ...] = (1.0, 0.1, 0.01)  # bending penalties tried; () = no smooth rung
     gain: float = 0.1  # a richer rung must predict unseen matches better by this share
     min_matches: int = 12  # with fewer there is no evidence
@@ -186,11 +194,21 @@ class FitConfig:
     min_confirmed: float = 0.6  # 0 = off
     # And the confidence that agrees, summed over the unseen: a smooth field can follow a few.
     min_amount: float = 3.0  # 0 = off
+    # Where the pair as a whole stands out so many times its spread from what it is when shifted,
+    # windows need to say less, and need not confirm one another: they are faint there, or little
+    # of the ground shows anything.
+    outstanding: float = 13.5  # infinite = off
+    outstanding_share: float = 0.5  # of the evidence needed
     # The stated error is the root of the squares of a floor, which all matches of a pair may share
     # and none can tell, and of so many times the median unseen residual; 98 % of the true errors
     # were below twice that.
     error_floor_px: float = 0.7
     error_factor: float = 2.5
+    # So many pixels are the error of a window by which an affine is extrapolated, which is in it
+    # too: what is seen in one corner says little of the others. 0 = off
+    extrapolation_px: float = 0.0
+    cells_a_window: float = 6.0  # of overlapping windows, so many say the same
+    largest_error_px: float = 3.3  # stated; with more the pair is refused; infinite = off
     max_scale: float = 2.2  # of the affine, either way; more is no satellite pair
 
 
@@ -203,7 +221,13 @@ class EngineConfig:
     search: SearchConfig = field(default_factory=SearchConfig)
     refine: RefineConfig = field(default_factory=RefineConfig)
     rivals: RivalConfig = field(default_factory=RivalConfig)
-    fit: FitConfig = field(default_factory=FitConfig)
+    # Of a pair by itself. In a region what lies around says which faint matches are right; here
+    # they are as good as chance, and far from all others the affine says more.
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(
+            chance_share=0.3, unconfirmed=1e-5, ridge=1e-3, extrapolation_px=2.2
+        )
+    )
     min_side_px: int = 64  # of an image; smaller ones hold too little to match
     max_offset_px: float = 1024.0  # of a prior; what may lie anywhere is searched without one
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, cast
+from typing import ParamSpec, TypeVar, cast
 
 import torch
-from torch import Tensor
 
 Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
-def made_once(make: Callable[Arguments, Tensor]) -> Callable[Arguments, Tensor]:
+def made_once(make: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """The function, whose results are kept by its arguments; nobody may change them in place."""
 
     @functools.wraps(make)
-    def made(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Tensor:
+    def made(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         with torch.inference_mode(False):  # training uses them too
             return make(*args, **kwargs)
 
-    return cast(Callable[Arguments, Tensor], functools.cache(made))
+    return cast(Callable[Arguments, Result], functools.cache(made))

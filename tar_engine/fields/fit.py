@@ -77,12 +77,16 @@ def fit(matches: Matches, config: FitConfig | None = None, solve: SolveParts = o
     seen = matches.select(used)
     if (too_few := _too_few(seen, config)) is not None:
         return Fit(Field("shift", np.eye(2, 3)), too_few, unseen_px)
-    px_per_m = find_relief(seen, config)
-    level = seen if px_per_m is None else seen.levelled(px_per_m)
+    sure = _above_chance(seen, config)
+    px_per_m = find_relief(sure, config)
+    level = sure if px_per_m is None else sure.levelled(px_per_m)
     rung = fit_ladder(level, robust_affine(level, config), config, solve)
     field = replace(rung.field, px_per_m=px_per_m)
     unseen_px[used] = rung.unseen_px
-    return Fit(field, _verdict(seen, field, rung.unseen_px, config), unseen_px)
+    verdict = _verdict(seen, field, rung.unseen_px, config)
+    if verdict.accepted and config.extrapolation_px:
+        verdict = _extrapolated(verdict, sure, matches.optical_xy, config)
+    return Fit(field, verdict, unseen_px)
 
 
 def judge(
@@ -124,6 +128,45 @@ def _doubt(seen: Matches, config: FitConfig, agreeing: float = 0.0) -> Verdict |
     if rival_px == 0:
         reason = "both images share one pattern at the same pixels, which is no ground"
     return replace(refuse(reason, len(seen), agreeing), rival_px=rival_px)
+
+
+def _above_chance(seen: Matches, config: FitConfig) -> Matches:
+    """With the confidence that they have beyond chance."""
+    best = seen.best(config.best_share, config.min_matches)
+    return seen.above(config.chance_share * float(seen.confidence[best].mean()))
+
+
+def _extrapolated(
+    verdict: Verdict, sure: Matches, everywhere_xy: Float64, config: FitConfig
+) -> Verdict:
+    """Accepted with the error that comes from what is not seen, or refused for it."""
+    unit = extrapolation_error(sure, everywhere_xy) * config.cells_a_window**0.5
+    error_px = float(np.hypot(verdict.expected_error_px, config.extrapolation_px * unit))
+    if error_px <= config.largest_error_px:
+        return replace(verdict, expected_error_px=error_px)
+    reason = (
+        f"what is seen is too little of the image to tell where the rest lies: an error of "
+        f"{error_px:.1f} px is to be expected, {config.largest_error_px:g} px at most is taken"
+    )
+    return refuse(reason, verdict.matches, verdict.agreeing)
+
+
+def extrapolation_error(matches: Matches, everywhere_xy: Float64) -> float:
+    """Root mean square error of an axis, over places (N, 2), of an affine by matches of 1 px each,
+    beyond what as many matches all over the places would leave.
+
+    Each counts as much as it has confidence (effective number: Kish 1965). 0 where they lie as the
+    places do, or further apart.
+    """
+    weight = matches.confidence / matches.confidence.sum()
+    count = 1 / float((weight**2).sum())
+    centre = weight @ matches.optical_xy
+    around, everywhere = matches.optical_xy - centre, everywhere_xy - centre
+    scatter = around.T @ (around * weight[:, None])
+    away = np.linalg.solve(scatter + 1e-6 * np.eye(2), everywhere.T)
+    by_place = 1 + (everywhere.T * away).sum(axis=0)
+    of_even = 3.0  # an affine is three numbers an axis
+    return float(np.sqrt(max(0.0, by_place.mean() - of_even) / count))
 
 
 def robust_affine(matches: Matches, config: FitConfig) -> Float64:
@@ -196,13 +239,14 @@ def _verdict(seen: Matches, field: Field, residual: Float64, config: FitConfig) 
         return refuse("no match could be held out to test the fit", len(seen))
     agrees = known < config.agree_px
     agreeing = float(np.average(agrees, weights=weight))
-    count = max(config.min_matches, int(config.best_share * len(weight)))
-    best = np.argsort(-weight, kind="stable")[:count]
+    best = seen.select(counted).best(config.best_share, config.min_matches)
     strength = float((weight * agrees)[best].mean())
     scale = float(np.sqrt(abs(np.linalg.det(field.affine[:, :2]))))
     if not 1 / config.max_scale < scale < config.max_scale:
         return refuse(f"the fit would scale the image by {scale:.2f}", len(seen), agreeing)
-    needed = config.min_evidence + config.chance_evidence / len(seen) ** 0.5
+    stands_out = seen.stands_out(config.outstanding)
+    share = config.outstanding_share if stands_out else 1.0
+    needed = share * (config.min_evidence + config.chance_evidence / len(seen) ** 0.5)
     if agreeing * strength < needed:
         reason = (
             f"weak evidence: {agreeing:.0%} of {len(seen)} matches agree on one field, with "
@@ -212,17 +256,17 @@ def _verdict(seen: Matches, field: Field, residual: Float64, config: FitConfig) 
         return refuse(reason, len(seen), agreeing)
     lost = np.isfinite(seen.rivals()) & (seen.confidence == 0)  # counts neither way
     confirmed = seen.select(~lost).confirmed_share
-    if confirmed < config.min_confirmed:
+    if confirmed < config.min_confirmed and not stands_out:
         reason = (
             f"windows confirm {confirmed:.0%} of {len(seen)} matches, "
             f"{config.min_confirmed:.0%} are needed"
         )
         return refuse(reason, len(seen), agreeing)
     amount = float((weight * agrees).sum())
-    if amount < config.min_amount:
+    if amount < share * config.min_amount:
         reason = (
             f"too little evidence: the confidence of {int(agrees.sum())} matches that agree sums "
-            f"to {amount:.2f}, {config.min_amount:g} is needed"
+            f"to {amount:.2f}, {share * config.min_amount:g} is needed"
         )
         return refuse(reason, len(seen), agreeing)
     if (doubt := _doubt(seen, config, agreeing)) is not None:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 Float64 = npt.NDArray[np.float64]
 
+TRACE = 1e-5  # of confidence: where there is no more, it still tells where matches lie
+
 
 @dataclass(frozen=True)
 class Matches:
@@ -24,6 +26,8 @@ class Matches:
     off the images around it would fit as well, pixels; 0 where they share a pattern at the same
     pixels that may be all that fits; NaN where nowhere, None where no match has such a rival.
     relief_m: (N,) float64, height beyond a plane over the image, metres; None where no one knows.
+    prominence: (N,) float64, how many times its spread over all shifts the images around it
+    correlate as a whole where they are; None where that was not asked.
     """
 
     optical_xy: Float64
@@ -32,6 +36,7 @@ class Matches:
     error_px: Float64
     rival_px: Float64 | None = None
     relief_m: Float64 | None = None
+    prominence: Float64 | None = None
 
     def __len__(self) -> int:
         return len(self.confidence)
@@ -46,6 +51,12 @@ class Matches:
         """(N,) `rival_px`, NaN where there is none."""
         return np.full(len(self), np.nan) if self.rival_px is None else self.rival_px
 
+    def stands_out(self, prominence: float) -> bool:
+        """Whether most of them lie where a pair as a whole does."""
+        if self.prominence is None:
+            return False
+        return bool((self.prominence >= prominence).mean() > 0.5)
+
     def relief(self) -> Float64 | None:
         """(N,) `relief_m`, 0 where unknown; None where it is of all."""
         if self.relief_m is None or not np.isfinite(self.relief_m).any():
@@ -57,6 +68,16 @@ class Matches:
         relief_m = self.relief()
         assert relief_m is not None
         return replace(self, sar_xy=self.sar_xy - relief_m[:, None] * px_per_m)
+
+    def best(self, share: float, least: int) -> npt.NDArray[np.intp]:
+        """Indexes of the most confident `share` of them, at least so many."""
+        count = max(least, int(share * len(self)))
+        return np.argsort(-self.confidence, kind="stable")[:count]
+
+    def above(self, confidence: float) -> Matches:
+        """What of their confidence is above that; what has less keeps a trace."""
+        trace = np.minimum(self.confidence, TRACE)
+        return replace(self, confidence=np.maximum(self.confidence - confidence, trace))
 
     def without_doubted(self) -> Matches:
         """Those with a rival lose their confidence."""
@@ -84,6 +105,7 @@ class Matches:
             self.error_px[chosen],
             self.rivals()[chosen],
             None if self.relief_m is None else self.relief_m[chosen],
+            None if self.prominence is None else self.prominence[chosen],
         )
 
     def shifted(self, dx: float, dy: float) -> Matches:
@@ -95,8 +117,9 @@ class Matches:
 class BatchMatches(NamedTuple):
     """`Matches` of a batch of pairs on the device that found them, cell by cell, row by row.
 
-    optical_xy, sar_xy: (B, N, 2) float32 pixels. confidence, error_px, rival_px, relief_m: (B, N)
-    float32; the last two NaN where there is no rival, and without heights.
+    optical_xy, sar_xy: (B, N, 2) float32 pixels. confidence, error_px, rival_px, relief_m,
+    prominence: (B, N) float32; the last three NaN where there is no rival, without heights, and
+    where radar is held to radar.
     """
 
     optical_xy: Tensor
@@ -105,6 +128,7 @@ class BatchMatches(NamedTuple):
     error_px: Tensor
     rival_px: Tensor
     relief_m: Tensor
+    prominence: Tensor
 
     def of_pair(self, index: int) -> Matches:
         """One pair's matches as arrays on the host."""

@@ -204,7 +204,7 @@ def fit_part(
             mean = float(weight.mean())
         else:
             mean = mean_weight * np.count_nonzero(weight) / len(weight)  # some are held out
-        return smoother.solve(weight, stiff, max(mean, 1e-12) * part.density)
+        return smoother.solve(weight, stiff, part.config.ridge, max(mean, 1e-12) * part.density)
 
     return [
         fit_rung(partial(solve, stiff=each), part.matches, part.fold, part.start, part.config)

@@ -22,7 +22,6 @@ from tar_engine.fields.matches import Matches
 
 Float64 = npt.NDArray[np.float64]
 
-RIDGE = 1e-6  # of a control point's usual weight; where nothing is known the start is kept
 # Of a cell's 16 control points, every two of them once.
 PAIRS = [(later, earlier) for later in range(16) for earlier in range(later + 1)]
 
@@ -60,16 +59,17 @@ class Smoother:
             (products.ravel(), places.ravel(), ends), shape=(size, len(matches))
         )
 
-    def solve(self, weight: Float64, stiffness: float, usual: float) -> Solved:
+    def solve(self, weight: Float64, stiffness: float, ridge: float, usual: float) -> Solved:
         """The field beyond the start for matches of weight (N,), float64.
 
-        stiffness: the bending penalty, relative to `usual`, the weight that a control point's
-        matches have together; neither is 0.
+        stiffness: the bending penalty, and ridge: what keeps it to the start where nothing is
+        known, relative to `usual`, the weight that a control point's matches have together; none
+        is 0.
         """
         bands = self._system(weight)
         for offset, diagonal in bending_bands(self.lattice.rows, self.lattice.columns).items():
             bands[: len(diagonal), offset] += usual * stiffness * diagonal
-        bands[:, 0] += usual * RIDGE
+        bands[:, 0] += usual * ridge
         wanted = self.basis.T @ (weight[:, None] * self.beyond)
         found = solveh_banded(
             bands.T, wanted, overwrite_ab=True, overwrite_b=True, lower=True, check_finite=False

@@ -3,13 +3,12 @@
     both images ── network ── descriptors, and what is cloud ── search of rotations and scales
         └── candidates ranked by descriptors ── any rotation: decided by windows
 
-Among the usual rotations the first candidate is taken; among all of them chance comes first often
-enough to ask windows too.
+Among the usual rotations the first candidate is taken. Where that leads nowhere, a closer look and
+any rotation let windows decide: there chance comes first often enough to ask them too.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -24,11 +23,12 @@ from tar_engine.coordinates import (
     pixel_from_level,
     pixel_grid,
 )
+from tar_engine.matching.cloud import describe_image, look_again, mask_cloud
 from tar_engine.matching.positions import ImagePair
 from tar_engine.matching.refine import window_support
 from tar_engine.matching.search import Candidates, search_similarities, shrink_to_square
-from tar_engine.network.model import Described, TarNetwork, native_autocast
-from tar_engine.network.msfl import Sensor, valid_mask
+from tar_engine.network.model import Described, TarNetwork
+from tar_engine.network.msfl import valid_mask
 
 
 def locate(
@@ -39,6 +39,7 @@ def locate(
     config: EngineConfig,
     *,
     any_rotation: bool,
+    closer: bool,
 ) -> tuple[Tensor, Tensor]:
     """Where the SAR images lie, anywhere; and the optical images with cloud as nodata.
 
@@ -47,7 +48,8 @@ def locate(
     Args:
         optical, sar: (B, bands, H, W) float32 normalised, NaN for nodata; sizes may differ.
         cloud: index of the concept of cloud in the network's text bank.
-        any_rotation: see `search_similarities`.
+        any_rotation: see `search_similarities`. closer: look for cloud that covers most of the
+            image, and for fine patterns; windows decide between the candidates then too.
 
     Returns:
         affine (B, 2, 3) float32, optical (x, y) -> sar (x, y), pixels; and optical without cloud.
@@ -55,38 +57,21 @@ def locate(
     seen_optical = describe_image(network, optical, "optical")
     seen_sar = describe_image(network, sar, "sar")
     if network.tafe.mode != "none":  # without text nothing has a name, and cloud stays
-        optical = mask_cloud(optical, seen_optical, cloud, config.search.cloud_probability)
+        probability = config.search.cloud_probability
+        if closer or any_rotation:
+            seen_optical = look_again(network, optical, seen_optical, cloud, probability)
+        optical = mask_cloud(optical, seen_optical, cloud, probability)
     candidates = rank_by_descriptors(
-        search_similarities(optical, sar, config.search, any_rotation=any_rotation),
+        search_similarities(optical, sar, config.search, any_rotation=any_rotation, closer=closer),
         DescriptorGrid.of(seen_optical, optical),
         DescriptorGrid.of(seen_sar, sar),
         config.search.descriptor_weight,
     )
-    if not any_rotation:
+    if not any_rotation and not closer:
         return candidates.affine[:, 0], optical
     support = window_support(ImagePair(optical, sar, network), candidates.affine, config.refine)
     best = support.argmax(dim=1)[:, None, None, None]
     return candidates.affine.take_along_dim(best, dim=1)[:, 0], optical
-
-
-def describe_image(network: TarNetwork, image: Tensor, sensor: Sensor) -> Described:
-    """What the network says of (B, bands, H, W), padded to a square and shrunk."""
-    square, _ = shrink_to_square(image, network.config.seen_px)
-    with native_autocast(image.device):
-        return network.describe(square, sensor)
-
-
-def mask_cloud(optical: Tensor, seen: Described, cloud: int, probability: float) -> Tensor:
-    """(B, bands, H, W) with nodata where the concept `cloud` is likelier than `probability`.
-
-    The text enhancement gives every token a concept; edges of cloud are no edges of the ground.
-    """
-    side = math.isqrt(seen.concepts.shape[1])
-    likely = seen.concepts[..., cloud].exp().float().view(-1, 1, side, side)
-    height, width = optical.shape[-2:]
-    longest = max(height, width)
-    likely = F.interpolate(likely, size=(longest, longest), mode="bilinear")
-    return optical.masked_fill(likely[..., :height, :width] > probability, torch.nan)
 
 
 class DescriptorGrid(NamedTuple):

@@ -23,7 +23,7 @@ from tar_engine.fields.matches import BatchMatches
 from tar_engine.fields.robust import msac_vote, robust_weight
 from tar_engine.matching.dense import estimate_smooth_offsets
 from tar_engine.matching.positions import ImagePair, SarPositions
-from tar_engine.matching.rivals import find_rivals
+from tar_engine.matching.rivals import fit_whole
 from tar_engine.matching.windows import WindowMatches, match_windows
 from tar_engine.network.msfl import filter_separable, gaussian_kernel
 
@@ -59,17 +59,18 @@ def confirm_matches(
     confidence = windows.confidence * msac_vote(squared_px, config.confirmed_px)
     error_px = squared_px.sqrt().masked_fill(~windows.covered.flatten(1), torch.inf)
     sar_xy = positions.at(windows.centre_xy)
-    rival_px = torch.full_like(confidence, torch.nan)
+    rival_px = prominence = torch.full_like(confidence, torch.nan)
     if pair.of_reference == "optical":  # radar of one orbit shares all of its texture
-        nearest_px, sharpness = find_rivals(features.optical, features.sar, rivals)
-        rival_px = nearest_px[:, None].expand_as(rival_px)
-        gain = (sharpness / rivals.chance_sharpness).clamp(1, rivals.most_gain)
+        whole = fit_whole(features.optical, features.sar, rivals)
+        rival_px = whole.rival_px[:, None].expand_as(confidence)
+        prominence = whole.prominence[:, None].expand_as(confidence)
+        gain = (whole.sharpness / rivals.chance_sharpness).clamp(1, rivals.most_gain)
         confidence = (confidence * gain[:, None]).clamp_max(1)
     optical_xy = windows.centre_xy.expand_as(sar_xy)
     relief_m = torch.full_like(confidence, torch.nan)
     if positions.relief is not None:
         relief_m = positions.relief.metres_at(windows.centre_xy)
-    return BatchMatches(optical_xy, sar_xy, confidence, error_px, rival_px, relief_m)
+    return BatchMatches(optical_xy, sar_xy, confidence, error_px, rival_px, relief_m, prominence)
 
 
 def window_support(pair: ImagePair, affine: Tensor, config: RefineConfig) -> Tensor:

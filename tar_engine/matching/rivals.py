@@ -13,6 +13,7 @@ sense; one place under a lattice is still seen in the second.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,16 +23,27 @@ from tar_engine.config import RivalConfig
 from tar_engine.constants import made_once
 
 
-def find_rivals(optical: Tensor, sar: Tensor, config: RivalConfig) -> tuple[Tensor, Tensor]:
-    """How far off SAR fits as well as where it is; and how sharply it fits there.
+class WholeFit(NamedTuple):
+    """How SAR as a whole fits where it is, and elsewhere; (B,) float32 each.
+
+    rival_px: distance of the nearest rival, to a cell, pixels; NaN where there is none. In a
+    lattice that is its period. sharpness: correlation with each frequency alike, in [-1, 1].
+    prominence: how many times its spread over all shifts the correlation is, as it is or with each
+    frequency alike, whichever is less. Of unrelated images 8 is usual, though they were bent to
+    fit; lattices, which fit at many shifts, have little too.
+    """
+
+    rival_px: Tensor
+    sharpness: Tensor
+    prominence: Tensor
+
+
+def fit_whole(optical: Tensor, sar: Tensor, config: RivalConfig) -> WholeFit:
+    """Correlate the pair as a whole, as it is aligned and under all shifts.
 
     Args:
         optical, sar: (B, C, H, W) float32 features of aligned images, 0 for nodata; H and W in
             whole cells.
-
-    Returns:
-        (B,) distance of the nearest rival, to a cell, pixels; NaN where there is none. In a lattice
-        that is its period. And (B,) correlation with each frequency alike, in [-1, 1].
     """
     height, width = optical.shape[-2:]
     size = 2 * height // config.cell_px, 2 * width // config.cell_px
@@ -53,24 +65,30 @@ def find_rivals(optical: Tensor, sar: Tensor, config: RivalConfig) -> tuple[Tens
     product, sharp, energy_here, energy_there, shared = torch.fft.irfft2(surfaces, s=size).unbind(1)
     plain = product / (energy_here.clamp_min(1e-3) * energy_there.clamp_min(1e-3)).sqrt()
 
-    distance_px = lag_distances(size, optical.device) * config.cell_px
-    is_here, is_far = distance_px < 1.5 * config.cell_px, distance_px > config.near_px
+    lags = lags_of(size, config, optical.device)
     enough = shared >= config.least_overlap * shared[:, :1, :1]
     plain = plain.masked_fill(~enough, -1.0)
-    needed = (config.plain_share * largest(plain, is_here)).clamp_min(config.least_correlation)
+    needed = (config.plain_share * largest(plain, lags.here)).clamp_min(config.least_correlation)
     is_peak = plain == F.max_pool2d(plain, 3, stride=1, padding=1)
-    is_rival = is_peak & is_far & (plain >= needed)
-    is_inner = inner_lags(size, optical.device)
-    sharpness = largest(sharp, is_here)
-    stands_out = largest(sharp, is_far & is_inner) < config.sharp_share * sharpness
+    is_rival = is_peak & lags.far & (plain >= needed)
+    both = torch.stack([product, sharp], dim=1)
+    peak = largest(both, lags.here)
+    # The mean by chance is as good as 0.
+    spread = (both.square() * lags.chance).mean(dim=(2, 3)).sqrt() / lags.chance_share**0.5
+    sharpness = peak[:, 1]
+    stands_out = largest(sharp, lags.chance) < config.sharp_share * sharpness
     decided = stands_out & (sharpness >= config.least_sharpness)
-    nearest = distance_px.masked_fill(~is_rival | decided, torch.inf).amin(dim=(1, 2))
-    return nearest.masked_fill(nearest.isinf(), torch.nan), sharpness[:, 0, 0]
+    nearest = lags.distance_px.masked_fill(~is_rival | decided, torch.inf).amin(dim=(1, 2))
+    return WholeFit(
+        rival_px=nearest.masked_fill(nearest.isinf(), torch.nan),
+        sharpness=sharpness[:, 0, 0],
+        prominence=(peak[..., 0, 0] / spread.clamp_min(1e-9)).amin(dim=1),
+    )
 
 
 def largest(surface: Tensor, there: Tensor) -> Tensor:
-    """(B, 1, 1) largest value of (B, h, w) where (h, w) bool is true."""
-    return surface.masked_fill(~there, -1.0).amax(dim=(1, 2), keepdim=True)
+    """(..., 1, 1) largest value of (..., h, w) where (h, w) bool is true."""
+    return surface.masked_fill(~there, -torch.inf).amax(dim=(-2, -1), keepdim=True)
 
 
 def spectra_of(
@@ -103,17 +121,28 @@ def blur_spectrum(size: tuple[int, int], config: RivalConfig, device: torch.devi
     return spectrum.to(device)
 
 
+class Lags(NamedTuple):
+    """The shifts that the places of a correlation stand for, (h, w) each.
+
+    distance_px: their lengths. here: bool, the answer's own; far: those that a rival could have;
+    chance: of them by at most half of the image each way, a share of all of `chance_share`.
+    """
+
+    distance_px: Tensor
+    here: Tensor
+    far: Tensor
+    chance: Tensor
+    chance_share: float
+
+
 @made_once
-def lag_distances(size: tuple[int, int], device: torch.device) -> Tensor:
-    """(h, w) length of the shift that each place of a correlation stands for, cells."""
+def lags_of(size: tuple[int, int], config: RivalConfig, device: torch.device) -> Lags:
+    """Of a correlation of `size` cells, twice the image's."""
     down, across = (torch.fft.fftfreq(side) * side for side in size)
-    distance: Tensor = torch.hypot(down[:, None], across)
-    return distance.to(device)
-
-
-@made_once
-def inner_lags(size: tuple[int, int], device: torch.device) -> Tensor:
-    """(h, w) bool: shifts by at most half of the image, each way; `size` is twice the image's."""
-    down, across = (torch.fft.fftfreq(side).abs() <= 0.25 for side in size)
-    inner: Tensor = down[:, None] & across
-    return inner.to(device)
+    distance_px = torch.hypot(down[:, None], across) * config.cell_px
+    far = distance_px > config.near_px
+    inner = (down[:, None].abs() <= size[0] / 4) & (across.abs() <= size[1] / 4)
+    chance = far & inner
+    share = float(chance.float().mean())
+    here = distance_px < 1.5 * config.cell_px
+    return Lags(distance_px.to(device), here.to(device), far.to(device), chance.to(device), share)

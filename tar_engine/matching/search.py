@@ -48,7 +48,12 @@ class Candidates(NamedTuple):
 
 
 def search_similarities(
-    optical: Tensor, sar: Tensor, config: SearchConfig, *, any_rotation: bool
+    optical: Tensor,
+    sar: Tensor,
+    config: SearchConfig,
+    *,
+    any_rotation: bool = False,
+    closer: bool = False,
 ) -> Candidates:
     """Search all shifts under `config`'s rotations and scales.
 
@@ -56,11 +61,14 @@ def search_similarities(
         optical, sar: (B, bands, H, W) normalised, NaN for nodata; sizes may differ.
         any_rotation: every rotation and scale that a satellite pair could have, not only the
             usual ones; more than three times as long.
+        closer: in smaller steps and more by how dense edges are, for ground of dots and dunes; four
+            times as long.
     """
-    weight = config.density_weight_of_any if any_rotation else config.density_weight
+    weight = config.density_weight_closer if closer else config.density_weight
+    weight = config.density_weight_of_any if any_rotation else weight
     optical_field, optical_factor = edge_field(optical, weight, config)
     sar_field, sar_factor = edge_field(sar, weight, config)
-    hypotheses = grid_hypotheses(config, any_rotation, optical.device)
+    hypotheses = grid_hypotheses(config, any_rotation, closer, optical.device)
     kept = config.kept_of_any if any_rotation else config.kept
     found = correlate_hypotheses(optical_field, sar_field, hypotheses, config, kept)
     if kept > 1:
@@ -122,9 +130,11 @@ def correlate_nearby(
 
 
 @made_once
-def grid_hypotheses(config: SearchConfig, any_rotation: bool, device: torch.device) -> Tensor:
+def grid_hypotheses(
+    config: SearchConfig, any_rotation: bool, closer: bool, device: torch.device
+) -> Tensor:
     """(turns, scales, 2, 3) similarities that the search tries."""
-    turns, scales = config.grid(any_rotation=any_rotation)
+    turns, scales = config.grid(any_rotation=any_rotation, closer=closer)
     return similarities_about_centre(turns, scales, config.field_px).to(device)
 
 

@@ -75,9 +75,10 @@ class TarNetwork(nn.Module):
         similarity = self.cfdm.similarity(seen_optical.descriptors, seen_sar.descriptors)
         return CoarseMatches(similarity, seen_optical.concepts, seen_sar.concepts)
 
-    def describe(self, image: Tensor, sensor: Sensor) -> Described:
-        """(B, bands, P, P) of one sensor, NaN for nodata."""
-        pyramid = self.msfl(*normalise(image), sensor)
+    def describe(self, image: Tensor, sensor: Sensor, counted: Tensor | None = None) -> Described:
+        """(B, bands, P, P) of one sensor, NaN for nodata, seen relative to its own median, or that
+        of its pixels that are `counted` (B, 1, P, P)."""
+        pyramid = self.msfl(*normalise(image, counted), sensor)
         side = pyramid.tokens.shape[-1]
         enhanced = self.tafe(pyramid.tokens.flatten(2).transpose(1, 2), sensor)
         tokens = enhanced.tokens.transpose(1, 2).unflatten(2, (side, side))

@@ -50,7 +50,7 @@ class Pyramid(NamedTuple):
     tokens: Tensor
 
 
-def normalise(image: Tensor) -> tuple[Tensor, Tensor]:
+def normalise(image: Tensor, counted: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Bring any radiometry to one scale, per image and band.
 
     Centre on the median, divide by the mean absolute deviation and compress with asinh: decibels
@@ -59,6 +59,7 @@ def normalise(image: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         image: (B, bands, H, W), any real dtype; NaN or infinite marks nodata, and so does an area
             of exact zeros, which is how archives fill what a sensor did not see.
+        counted: (B, 1, H, W) bool, whose median and deviation it is; all of them unless given.
 
     Returns:
         (B, bands, H, W) float32 with nodata set to 0, and (B, 1, H, W) float32 validity in {0, 1}:
@@ -68,7 +69,8 @@ def normalise(image: Tensor) -> tuple[Tensor, Tensor]:
     valid = torch.isfinite(image).all(dim=1, keepdim=True) & ~find_zero_areas(image)
     image = torch.where(valid, image, torch.nan)
     step = max(1, math.isqrt(image.shape[-1] * image.shape[-2] // 16384))
-    sample = image[..., ::step, ::step].flatten(2)
+    told = image if counted is None else image.masked_fill(~counted, torch.nan)
+    sample = told[..., ::step, ::step].flatten(2)
     centre = sample.nanmedian(dim=2).values.nan_to_num()[..., None, None]
     spread = (sample - centre[..., 0]).abs().nanmean(dim=2).nan_to_num()[..., None, None]
     scaled = asinh((image - centre) / spread.clamp_min(1e-12))

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import BSpline
 
+from tar_engine.config import EngineConfig
 from tar_engine.fields.field import ControlLattice, Field
-from tar_engine.fields.fit import fit, judge
+from tar_engine.fields.fit import extrapolation_error, fit, judge
 from tar_engine.fields.matches import Matches
 from tests.support.matches import grid_xy, noisy_matches, terrain
 
@@ -111,6 +112,48 @@ def test_what_fits_as_well_elsewhere_is_refused_with_the_period() -> None:
         assert verdict.rival_px == rival_px
     some = np.where(xy[:, 0] < np.quantile(xy[:, 0], 0.45), 161.0, np.nan)
     assert fit(replace(sure, rival_px=some).without_doubted()).verdict.accepted
+
+
+def test_a_pair_that_stands_out_needs_fewer_windows_to_say_so() -> None:
+    xy = grid_xy(256)
+    sure = noisy_matches(xy, np.full_like(xy, 3.0), 0.3)
+    few = replace(sure, confidence=np.where(np.arange(len(xy)) % 2, 0.12, 0.0))
+    for prominence, accepted in ((None, False), (9.0, False), (20.0, True)):
+        known = None if prominence is None else one(xy) * prominence
+        verdict = fit(replace(few, prominence=known)).verdict
+        assert verdict.accepted == accepted, verdict.reason
+        assert accepted or "windows confirm 50%" in verdict.reason
+    elsewhere = replace(few, sar_xy=xy + np.random.default_rng(1).uniform(-8, 8, xy.shape))
+    assert not fit(replace(elsewhere, prominence=one(xy) * 20.0)).verdict.accepted
+
+
+def test_what_one_corner_says_of_a_pair_by_itself_is_doubted_in_the_others() -> None:
+    xy, alone = grid_xy(256), EngineConfig().fit
+    shift = noisy_matches(xy, np.full_like(xy, 3.0), 0.3)
+    stated = []
+    for side_px in (256, 160, 60):
+        in_corner = (xy < side_px).all(axis=1)
+        seen = replace(shift, error_px=np.where(in_corner, shift.error_px, np.inf))
+        verdict = fit(seen, alone).verdict
+        stated.append(verdict.expected_error_px)
+    assert stated[0] == pytest.approx(fit(shift).verdict.expected_error_px, rel=0.05)
+    assert stated[1] > 1.2 * stated[0]
+    assert stated[2] == np.inf
+    assert "too little of the image" in verdict.reason
+
+
+def test_the_error_of_what_is_extrapolated_is_that_of_least_squares() -> None:
+    """Against many fits to noisy matches."""
+    random, xy = np.random.default_rng(3), grid_xy(256)
+    some, everywhere = xy[(xy < 130).all(axis=1)], xy
+    design, wide = (np.column_stack([at, np.ones(len(at))]) for at in (some, everywhere))
+    noise = random.normal(0, 1, (len(some), 4000))
+    errors = wide @ np.linalg.lstsq(design, noise, rcond=None)[0]
+    expected = np.sqrt((errors**2).mean() - 3 / len(some))
+    told = extrapolation_error(Matches(some, some, one(some), one(some)), everywhere)
+    assert told == pytest.approx(expected, rel=0.02)
+    all_over = Matches(xy, xy, one(xy), one(xy))
+    assert extrapolation_error(all_over, everywhere) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_pair_is_judged_by_its_neighbourhood_s_field() -> None:

@@ -15,7 +15,7 @@ def shifted_batch(dx_of_pair: tuple[float, ...], rows: int, columns: int) -> Bat
     move = torch.tensor([[dx, 0.0] for dx in dx_of_pair])[:, None]
     sure = torch.ones(optical_xy.shape[:2])
     unknown = sure * torch.nan
-    return BatchMatches(optical_xy, optical_xy + move, sure, sure * 0.5, unknown, unknown)
+    return BatchMatches(optical_xy, optical_xy + move, sure, sure * 0.5, unknown, unknown, unknown)
 
 
 def test_one_pair_of_a_batch_is_its_own_as_float64_on_the_host() -> None:

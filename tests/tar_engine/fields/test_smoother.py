@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tar_engine.fields.field import ControlLattice
-from tar_engine.fields.smoother import RIDGE, Smoother
+from tar_engine.fields.smoother import Smoother
 from tests.support.matches import grid_xy, noisy_matches, terrain
 
-STIFFNESS, USUAL = 0.1, 1.3
+STIFFNESS, RIDGE, USUAL = 0.1, 1e-6, 1.3
 
 
 @pytest.mark.parametrize(("width", "height"), [(256, 256), (20, 256), (256, 20), (9, 9)])
@@ -26,7 +26,7 @@ def test_a_solve_is_the_dense_least_squares_solution(width: int, height: int) ->
     system = (basis.T * weight) @ basis + USUAL * STIFFNESS * bending.T @ bending
     system += USUAL * RIDGE * np.eye(len(system))
     wanted = (basis.T * weight) @ (seen.sar_xy - seen.optical_xy)
-    solved = found.solve(weight, STIFFNESS, USUAL)
+    solved = found.solve(weight, STIFFNESS, RIDGE, USUAL)
     assert solved.field.control is not None
     control = solved.field.control.reshape(2, -1).T
     assert np.allclose(control, np.linalg.solve(system, wanted), atol=1e-7)
@@ -40,7 +40,7 @@ def test_what_weighs_nothing_tells_nothing() -> None:
     weight = np.where(xy[:, 0] > 128, 0.0, 1.0)
     lattice = ControlLattice.over(xy, 24.0)
     one, other = (
-        Smoother(matches, np.eye(2, 3), lattice).solve(weight, STIFFNESS, USUAL).displacement
+        Smoother(matches, np.eye(2, 3), lattice).solve(weight, STIFFNESS, RIDGE, USUAL).displacement
         for matches in (seen, moved)
     )
     assert np.allclose(one, other)
