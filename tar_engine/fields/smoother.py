@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.linalg import solveh_banded
+from scipy.linalg import lapack
 from threadpoolctl import ThreadpoolController
 
 from tar_engine.fields.field import ControlLattice, Field
@@ -71,9 +71,10 @@ class Smoother:
             bands[: len(diagonal), offset] += usual * stiffness * diagonal
         bands[:, 0] += usual * ridge
         wanted = self.basis.T @ (weight[:, None] * self.beyond)
-        found = solveh_banded(
-            bands.T, wanted, overwrite_ab=True, overwrite_b=True, lower=True, check_finite=False
-        )
+        # What SciPy's `solveh_banded` asks, without its checks: they take a third of the time.
+        _, found, failed = lapack.dpbsv(bands.T, wanted, lower=1, overwrite_ab=1, overwrite_b=1)
+        if failed:
+            raise np.linalg.LinAlgError(f"the smooth field's system is not regular ({failed})")
         shape = self.lattice.rows, self.lattice.columns, 2
         control = np.ascontiguousarray(found.reshape(shape).transpose(2, 0, 1))
         at_matches = self.from_start + self.basis @ found

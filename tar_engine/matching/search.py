@@ -109,19 +109,17 @@ def correlate_nearby(
     Returns:
         score (B, K), see `Candidates`, and step (B, K, 2, 3) that leads from the candidate there.
     """
-    batch, kept, count, side = sar.shape[:4]
-    planes = sar.reshape(1, -1, side, side)
-    fields = []
-    for one in near[:, None]:
-        seen = F.grid_sample(planes, sampling_grid(one, side), align_corners=False)
-        seen = seen.view(1, batch * kept, count, side, side)
-        fields.append(turn_planes(counter_rotation(one), seen).view(batch, kept, -1))
-    field = torch.stack(fields, dim=2)
-    shifted = F.unfold(F.pad(optical, [reach_px] * 4), side)
-    correlation = (field.flatten(1, 2) @ shifted).unflatten(1, (kept, -1))
-    length = field.square().sum(dim=3, keepdim=True).sqrt().clamp_min(1e-6)
-    best, place = (correlation / length).flatten(2).max(dim=2)
-    lags = 2 * reach_px + 1
+    batch, kept, planes, side = sar.shape[:4]
+    count, lags = len(near), 2 * reach_px + 1
+    together = sar.reshape(1, -1, side, side).expand(count, -1, -1, -1)
+    field = F.grid_sample(together, sampling_grid(near, side), align_corners=False)
+    turn_in_place(counter_rotation(near), field.view(count, batch * kept, planes, side, side))
+    field = field.view(count, batch, kept, -1).transpose(0, 1).flatten(1, 2)
+    shifted = F.pad(optical, [reach_px] * 4).unfold(2, side, 1).unfold(3, side, 1)
+    shifted = shifted.permute(0, 2, 3, 1, 4, 5).reshape(batch, lags**2, -1)
+    length = field.norm(dim=2, keepdim=True).clamp_min(1e-6)
+    score = (field @ shifted.transpose(1, 2) / length).view(batch, count, kept, -1)
+    best, place = score.transpose(1, 2).flatten(2).max(dim=2)
     shift = reach_px - torch.stack([place % lags, place // lags % lags], dim=-1)
     linear = near[place // lags**2]
     shift = (linear[..., :2] @ shift.to(near)[..., None]) + linear[..., 2:]
@@ -231,21 +229,29 @@ def correlate_hypotheses(
     """
     batch, planes, side = optical.shape[:3]
     padded = math.ceil(config.padded * side)
-    spectrum = torch.fft.rfft2(optical, s=(padded, padded)).conj()
+    # Instead of SAR's directions, which are many, those of the optical field are turned: by as much
+    # the other way, and for every scale at once.
+    back = counter_rotation(hypotheses[:, 0]).conj()
+    turned = turn_planes(back, optical.expand(len(back), -1, -1, -1, -1))
+    spectra = torch.fft.rfft2(turned, s=(padded, padded)).conj()
     together = sar.reshape(1, planes * batch, side, side)
     scores, places = [], []
-    for same_turn in hypotheses:
+    for same_turn, spectrum in zip(hypotheses, spectra, strict=True):
         count = len(same_turn)
         seen = F.grid_sample(
             together.expand(count, -1, -1, -1), sampling_grid(same_turn, side), align_corners=False
         )
         seen = seen.view(count, batch, planes, side, side)
-        field = turn_planes(counter_rotation(same_turn), seen)
-        product = (torch.fft.rfft2(field, s=(padded, padded)) * spectrum).sum(dim=2)
-        correlation = torch.fft.irfft2(product, s=(padded, padded))
-        length = field.square().sum(dim=(2, 3, 4)).sqrt().clamp_min(1e-6)
-        best, place = (correlation.flatten(2) / length[..., None]).max(dim=2)
-        scores.append(best)
+        # Axis by axis, so that rows which are mere padding are not transformed.
+        along_x = torch.fft.rfft(seen, n=padded)
+        there = torch.fft.fft(along_x, n=padded, dim=-2).unbind(dim=2)
+        here = spectrum.unbind(dim=1)
+        product = there[0] * here[0]
+        for plane, turned_plane in zip(there[1:], here[1:], strict=True):
+            product.addcmul_(plane, turned_plane)
+        correlation = torch.fft.irfft2(product, s=(padded, padded)).flatten(2)
+        best, place = correlation.max(dim=2)
+        scores.append(best / seen.flatten(2).norm(dim=2).clamp_min(1e-6))
         places.append(place)
     score, chosen = torch.cat(scores).T.topk(kept, dim=1)
     place = torch.cat(places).T.gather(1, chosen)
@@ -260,15 +266,22 @@ def correlate_hypotheses(
 
 def turn_planes(turn: Tensor, field: Tensor) -> Tensor:
     """Fields (N, B, 3, S, S) turned by unit complex numbers (N,): their directions, that is."""
-    matrix = torch.stack([turn.real, -turn.imag, turn.imag, turn.real], dim=-1)
-    directions = matrix.view(-1, 1, 2, 2) @ field[:, :, :2].flatten(3)
-    return torch.cat([directions.view_as(field[:, :, :2]), field[:, :, 2:]], dim=2)
+    return turn_in_place(turn, field.clone(memory_format=torch.contiguous_format))
+
+
+def turn_in_place(turn: Tensor, field: Tensor) -> Tensor:
+    """The same, of fields that nobody else needs."""
+    cosine, sine = turn.real[:, None, None, None], turn.imag[:, None, None, None]
+    across, down = field[:, :, 0], field[:, :, 1]
+    turned = across * cosine - down * sine
+    down.mul_(cosine).addcmul_(across, sine)
+    across.copy_(turned)
+    return field
 
 
 def sampling_grid(affine: Tensor, side: int) -> Tensor:
     """(N, S, S, 2) where affines (N, 2, 3) take the pixels of a square, normalised."""
-    line = torch.arange(side, device=affine.device, dtype=affine.dtype)
-    across = affine[:, :, 0, None] * line
-    down = affine[:, :, 1, None] * line + affine[:, :, 2, None]
-    xy = across[:, :, None, :] + down[:, :, :, None]
-    return normalised_from_pixel(xy.permute(0, 2, 3, 1), side, side)
+    line = torch.arange(side, device=affine.device, dtype=affine.dtype)[:, None]
+    across = line * affine[:, None, :, 0] * (2 / side)
+    down = normalised_from_pixel(line * affine[:, None, :, 1] + affine[:, None, :, 2], side, side)
+    return across[:, None] + down[:, :, None]
