@@ -33,6 +33,7 @@ START_SECONDS = 60.0
 KINDS = ("account", "container", "object")
 ACCESS_KEY = "test:tester"
 REGION = "us-east-1"
+ROOT = Path(__file__).resolve().parents[2]
 
 SWIFT_CONF = """\
 [swift-hash]
@@ -62,7 +63,8 @@ workers = 0
 user = {user}
 swift_dir = {folder}
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck listing_formats bulk s3api tempauth slo proxy-server
+pipeline = catch_errors gatekeeper healthcheck cache listing_formats bulk s3api tempauth slo
+ proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 allow_account_management = true
@@ -73,6 +75,8 @@ use = egg:swift#catch_errors
 use = egg:swift#gatekeeper
 [filter:healthcheck]
 use = egg:swift#healthcheck
+[filter:cache]
+paste.filter_factory = tests.support.swift_cache:filter_factory
 [filter:listing_formats]
 use = egg:swift#listing_formats
 [filter:bulk]
@@ -197,6 +201,7 @@ def _start(folder: Path, kind: str) -> subprocess.Popen[bytes]:
     with (folder / f"{kind}.log").open("wb") as log:
         return subprocess.Popen(
             ending_with_parent([program, str(folder / f"{kind}-server.conf"), "-v"]),
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
