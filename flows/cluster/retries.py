@@ -48,7 +48,8 @@ def may_pass(error: BaseException | None) -> bool:
         text = f"{error} {error.__cause__}"
         return not any(word in text for word in LASTING)
     if isinstance(error, SearchError):  # unreachable or broken it has a cause, unsuitable none
-        return error.__cause__ is not None
+        cause = error.__cause__
+        return may_pass(cause) if isinstance(cause, SearchError) else cause is not None
     return not isinstance(error, CatalogError) and may_pass(error.__cause__)
 
 

@@ -46,6 +46,9 @@ WORKER_SETTINGS = {
     # Dask looks at every thread's stack a hundred times a second, in which CPython 3.11 can lock
     # itself up for good (its issue 106883): the worker then stands still, and nobody is told.
     "distributed.worker.profile.enabled": False,
+    # How often each scheduler, nanny and worker looks whether it is late; fifty times a second, as
+    # Dask has it, costs a process that only waits a tenth of a core.
+    "distributed.admin.tick.interval": "1s",
     # Matching makes and drops arrays of tens of megabytes. Handing each back to the kernel, as
     # Dask asks malloc to do, costs three quarters of the time in page faults.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": _KEEP,

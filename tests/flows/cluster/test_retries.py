@@ -33,6 +33,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         StoreError("cannot write s3://b/x: 503 Slow Down", "s3://b/x"),
         caused(SearchError("unreachable", "http://x"), ConnectionError("refused")),
         caused(PlanError("lost"), DispatchError("lost")),
+        caused(SearchError("/x fails", "/x"), caused(SearchError("x fails", "x"), OSError())),
         JobsFailed({"shard 0.0": GivenUp(StoreError("cannot write: 500", "s3://b"))}),
     ],
 )
@@ -48,6 +49,7 @@ def test_what_may_pass_is_tried_again(error: Exception) -> None:
         ArgumentError("bbox is empty", "bbox"),
         SceneReadError("it is truncated", "S1", "s1.tif"),
         SearchError("no collection 'landsat'", "http://x"),
+        caused(SearchError("items.json has none", "/x"), SearchError("has none", "http://x")),
         caused(PlanError("bad weights"), WeightsError("bad weights")),
         StoreError("cannot write s3://b/x: Access Denied", "s3://b/x"),
         StoreError("cannot write /d/x: [Errno 28] No space left on device", "/d/x"),
