@@ -10,8 +10,9 @@ run: $(VENV)/.run-ready  ## a region with a known truth: made, registered, compa
 	$(BIN)/tar-pipeline demo
 
 # One thread each: threads of OpenMP that wait for each other spin, and take the cores from the rest.
+# And whatever the shell says, bytecode is kept: else each of many processes compiles every source.
 test: $(VENV)/.test-ready lint types  ## everything that guards the main branch
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(VENV)/.test-ready  ## the full fault table: real processes killed, real servers failing
 	$(BIN)/python -m pytest -m faults -s --timeout 1800

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pickle
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -47,11 +49,24 @@ def small_region(tmp_path_factory: pytest.TempPathFactory) -> DemoRegion:
 
 
 @pytest.fixture(scope="session")
-def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
-    """A whole region, run once for all that only read what a run leaves."""
-    from tests.support.regions import run_small_demo
+def demo_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> DemoRun:
+    """A whole region, run once for all that only read what a run leaves.
 
-    return run_small_demo(tmp_path_factory.mktemp("demo"))
+    And for all processes of pytest-xdist: the first that needs it makes it, the others wait.
+    """
+    from tests.support.regions import DemoRun, run_small_demo
+
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "demo"
+    folder.mkdir(exist_ok=True)
+    told = folder / "run.pickle"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            told.write_bytes(pickle.dumps(run_small_demo(folder)))
+    run = pickle.loads(told.read_bytes())
+    assert isinstance(run, DemoRun)
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ from catalog.store.publish import withdraw
 from catalog.store.slot import check_writable
 from tests.support.memories import FIRST_VERSION, committed, memory_store
 from tests.support.object_store import disconnect
-from tests.support.slots import created, published
+from tests.support.slots import ONE_SHARD, created, published
 
 POLICIES = Path(__file__).resolve().parents[2] / "infra/terraform/policies"
 NAMES = {"bucket_arn": "arn:aws:s3:::archive", "prefix": "mosaics"}
@@ -108,8 +108,8 @@ def test_the_worker_role_suffices_for_a_mosaic(
     with acting_as(endpoint, credentials["worker"]):
         check_writable(STORE)
         assert objects.get(f"{STORE}/nothing.json") is None
-        published(STORE)
-        assert created(STORE).written_shards()
+        published(STORE, ONE_SHARD)
+        assert created(STORE, ONE_SHARD).written_shards()
         assert "red" in open_mosaic(f"{STORE}/la")
         memory = committed(STORE)
         assert memory.name in open_memory(f"{STORE}/la")
@@ -163,7 +163,7 @@ def test_with_retention_the_worker_role_withdraws_days_and_cannot_forget(
     remembered = f"{memory.url}/current.json", f"{memory.version_url(FIRST_VERSION)}/x"
     kept = *remembered, f"{store}/la/report.json"
     with acting_as(endpoint, credentials["worker"]):
-        day = published(store)
+        day = published(store, ONE_SHARD)
         for each in kept:
             objects.put(each, b"{}")
         with pytest.raises(StoreError, match="cannot delete"):

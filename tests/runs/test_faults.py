@@ -43,7 +43,7 @@ def test_a_killed_run_is_continued_and_readers_see_all_or_nothing(
 ) -> None:
     store = tmp_path / "store"
     request = request_of(
-        small_region, store, bbox=southern_part(small_region, 0.35), resolution=1.9
+        small_region, store, bbox=southern_part(small_region, 0.22), resolution=1.9
     )
     process = start_flow(request, tmp_path / "run.py")
     receipts = _wait_for_receipts(process, store)
