@@ -26,6 +26,8 @@ from flows.stages.match import Tile, TileImages, match_tiles
 from tests.support.kills import start_flow
 from tests.support.regions import arguments_of, files_under, last_flow_run, request_of
 
+PATIENCE_SECONDS = 240  # with a machine that has other things to do
+
 
 def copy_of(region: DemoRegion, folder: Path) -> DemoRegion:
     """The region's catalogue and scenes in a folder of their own, to be broken."""
@@ -46,9 +48,11 @@ def test_a_killed_run_is_continued_and_readers_see_all_or_nothing(
         small_region, store, bbox=southern_part(small_region, 0.22), resolution=1.9
     )
     process = start_flow(request, tmp_path / "run.py")
-    receipts = _wait_for_receipts(process, store)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        receipts = _wait_for_receipts(process, store)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     with pytest.raises(StoreError, match="no mosaic is published"):
         catalog.open_mosaic(str(store / "demo"))
     finished = {path: path.stat().st_mtime_ns for path in receipts.iterdir()}
@@ -74,14 +78,14 @@ def southern_part(region: DemoRegion, share: float) -> tuple[float, float, float
 
 def _wait_for_receipts(process: subprocess.Popen[bytes], store: Path) -> Path:
     """The folder of receipts, as soon as the first shard is finished."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         for folder in store.rglob("*.receipts"):
             if any(folder.glob("*.json")):
                 return folder
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.01)
-    raise AssertionError("no shard was finished in two minutes")
+    raise AssertionError(f"no shard was finished in {PATIENCE_SECONDS} s")
 
 
 def test_broken_files_are_reported_and_the_rest_goes_on(
