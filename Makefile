@@ -4,14 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test faults lint types page-libraries clean
+.PHONY: run test pytest faults lint types page-libraries clean
 
 run: $(VENV)/.run-ready  ## a region with a known truth: made, registered, compared
 	$(BIN)/tar-pipeline demo
 
+test: $(VENV)/.test-ready lint  ## everything that guards the main branch
+	$(MAKE) --no-print-directory --jobs 2 types pytest  # mypy has one core, and pytest waits at times
+
 # One thread each: threads of OpenMP that wait for each other spin, and take the cores from the rest.
 # And whatever the shell says, bytecode is kept: else each of many processes compiles every source.
-test: $(VENV)/.test-ready lint types  ## everything that guards the main branch
+pytest: $(VENV)/.test-ready
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(VENV)/.test-ready  ## the full fault table: real processes killed, real servers failing

@@ -303,6 +303,7 @@ def test_a_poisonous_tile_is_recorded_and_the_day_is_published_without_it(
     assert register_region(request).report.status == "nothing to do"
 
 
+@pytest.mark.faults
 def test_a_poisonous_shard_costs_its_day_and_says_so(
     small_region: DemoRegion,
     tmp_path: Path,

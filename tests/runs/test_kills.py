@@ -95,12 +95,6 @@ def run_with_a_killed_worker(
     return took_s
 
 
-def test_a_killed_workers_work_is_done_elsewhere(
-    undisturbed: Undisturbed, workers: Workers, tmp_path: Path
-) -> None:
-    run_with_a_killed_worker(undisturbed, workers, tmp_path / "store", random.Random(1))
-
-
 @pytest.mark.faults
 def test_runs_whose_workers_are_killed_leave_the_same_store(
     undisturbed: Undisturbed, workers: Workers, tmp_path: Path

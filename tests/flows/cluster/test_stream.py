@@ -41,6 +41,14 @@ def die(number: int, poison: int) -> int:
     return number
 
 
+def die_once(mark: Path) -> str:
+    """Kills the process that does it, the first time."""
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+
+
 def grow(number: int, poisonous: int) -> int:
     """Takes more and more memory, slowly enough for the nanny to see it."""
     kept = []
@@ -123,6 +131,12 @@ def test_what_is_raised_on_purpose_is_not_tried_again(workers: Workers) -> None:
     assert outcome.reason == "it is truncated"
     assert isinstance(outcome.error, SceneReadError)
     assert str(JobsFailed({"shard 0.1": outcome})) == "shard 0.1: it is truncated"
+
+
+def test_a_job_whose_worker_dies_is_done_elsewhere(workers: Workers, tmp_path: Path) -> None:
+    mark = tmp_path / "died"
+    assert run_one(workers, lambda: workers.run(die_once, mark), "a job") == "done"
+    assert mark.exists()
 
 
 @pytest.mark.faults
