@@ -172,8 +172,10 @@ class FitConfig:
     core_rows: int = 128
     core_columns: int = 40
     overlap_points: int = 24
-    chance_share: float = 0.0  # of the confidence of the best matches: as much comes by chance; a
-    # fit weighs what is above; 0 = off
+    # So much confidence comes by chance, and a fit weighs what is above: this share of that of the
+    # best matches, but no more than so much. 0 = off
+    chance_share: float = 0.0
+    chance_confidence: float = 0.08
     unconfirmed: float = 0.01  # weight of a match that nothing around it confirms; 0 = off
     ridge: float = 1e-6  # of a control point's usual weight, by which a smooth field keeps to the
     # affine where nothing is known; not 0
@@ -208,7 +210,7 @@ class FitConfig:
     # too: what is seen in one corner says little of the others. 0 = off
     extrapolation_px: float = 0.0
     cells_a_window: float = 6.0  # of overlapping windows, so many say the same
-    largest_error_px: float = 3.3  # stated; with more the pair is refused; infinite = off
+    largest_error_px: float = 3.6  # stated; with more the pair is refused; infinite = off
     max_scale: float = 2.2  # of the affine, either way; more is no satellite pair
 
 

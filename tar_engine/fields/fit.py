@@ -133,7 +133,8 @@ def _doubt(seen: Matches, config: FitConfig, agreeing: float = 0.0) -> Verdict |
 def _above_chance(seen: Matches, config: FitConfig) -> Matches:
     """With the confidence that they have beyond chance."""
     best = seen.best(config.best_share, config.min_matches)
-    return seen.above(config.chance_share * float(seen.confidence[best].mean()))
+    by_chance = config.chance_share * float(seen.confidence[best].mean())
+    return seen.above(min(by_chance, config.chance_confidence))
 
 
 def _extrapolated(
