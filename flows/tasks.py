@@ -36,6 +36,7 @@ from flows.plan.generation import SlotPlan
 from flows.plan.groups import Group
 from flows.plan.plan import Plan, compare_with_store, plan_request, provenance, slot_store
 from flows.plan.request import RegionRequest
+from flows.prefect_server import answers
 from flows.progress import Progress, Stopwatch
 from flows.report import artifacts
 from flows.report.save import save_run
@@ -268,7 +269,8 @@ def announce(plan: Plan) -> Announced | None:
 def report_run(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> Report:
     """report.json, preview.png and a page per day beside the mosaic, and Prefect artifacts."""
     report, picture = save_run(plan, outcomes, clock)
-    artifacts.show_result(plan, report, picture)
+    if answers():  # a server that is gone would be tried for a minute, table by table
+        artifacts.show_result(plan, report, picture)
     return report
 
 

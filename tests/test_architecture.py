@@ -27,7 +27,7 @@ FLOORS = {
         "register", "training",
     ),
     "flows": (
-        "progress colours", "cluster", "plan", "stages", "memory", "outcome", "report", "tasks",
+        "progress colours prefect_server", "cluster", "plan", "stages", "memory", "outcome", "report", "tasks",
         "estimate_slot", "run_region", "register_region", "service", "view",
         "cli",
     ),

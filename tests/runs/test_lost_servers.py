@@ -10,9 +10,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prefect import runtime
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from catalog.child_server import free_port
 from catalog.store.upkeep import generations, verify
+from flows import register_region
 from flows.cli.demo_region import DemoRegion
 from tests.support.kills import serve_prefect
 from tests.support.regions import arguments_of, request_of
@@ -20,6 +23,7 @@ from tests.support.typed import Typed
 
 ENDED_SECONDS = 400
 AWAY_SECONDS = 15
+LEFT_SECONDS = 60  # of a busy machine, from publication to the prompt; Prefect alone took 300
 
 
 @contextmanager
@@ -40,9 +44,19 @@ def _running(url: str) -> str:
     return next((str(run["id"]) for run in runs if run["state_type"] == "RUNNING"), "")
 
 
-def require_published(run: Typed, folder: Path) -> None:
+def cancel(url: str, id_: str) -> None:
+    """As the button of the UI does."""
+    asked = httpx.post(f"{url}/flow_runs/{id_}/set_state", json={"state": {"type": "CANCELLING"}})
+    assert asked.json()["status"] == "ACCEPT"
+
+
+def state_of(url: str, id_: str) -> str:
+    return str(httpx.get(f"{url}/flow_runs/{id_}").json()["state"]["name"])
+
+
+def require_published(run: Typed, folder: Path, seconds: float = ENDED_SECONDS) -> None:
     """It ended well, and told people nothing of the trouble of libraries."""
-    assert run.wait(ENDED_SECONDS) == 0, run.shown
+    assert run.wait(seconds) == 0, run.shown
     for noise in ("Traceback", "ConnectError", "Error logging", "EventsWorker"):
         assert noise not in run.shown
     (day,) = generations(str(folder / "store"), "demo")
@@ -78,6 +92,73 @@ def test_a_server_that_dies_in_a_run_and_comes_back_is_waited_for(
         require_published(run, tmp_path)
         states = httpx.post(f"{url}/flow_runs/filter", json={}).json()
         assert [state["state_type"] for state in states] == ["COMPLETED"]
+
+
+@pytest.mark.faults
+def test_a_server_that_is_gone_for_good_holds_up_no_run_that_is_done(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
+    with (
+        serve_prefect(tmp_path / "home") as url,
+        run_beside(url, small_region, tmp_path) as (run, _),
+    ):
+        pass
+    deadline = time.monotonic() + ENDED_SECONDS
+    while not list((tmp_path / "store").glob("demo/items/*.json")):
+        assert time.monotonic() < deadline, run.shown
+        run.read(0.5)
+    published = time.monotonic()
+    require_published(run, tmp_path, LEFT_SECONDS)
+    print(f"| its server gone | ended {time.monotonic() - published:.1f} s after publication |")
+    assert run.shown.count("Prefect") == 1
+    assert "Prefect's server is gone, and does not show how this run ended" in run.shown
+
+    again = Typed(arguments_of(request_of(small_region, tmp_path / "store")))
+    assert again.wait(ENDED_SECONDS) == 0
+    assert "Nothing to do" in again.shown
+
+
+@pytest.mark.faults
+def test_a_run_that_is_cancelled_in_the_ui_ends_so_and_continues(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
+    with (
+        serve_prefect(tmp_path / "home") as url,
+        run_beside(url, small_region, tmp_path) as (run, id_),
+    ):
+        cancel(url, id_)
+        assert run.wait(LEFT_SECONDS) == 130, run.shown
+        assert (
+            "tar-pipeline: error: cancelled in Prefect; what is finished is kept, and the same "
+            "request continues" in " ".join(run.shown.split())
+        )
+        assert "Traceback" not in run.shown
+        assert run.left_behind() == []
+        assert state_of(url, id_) == "Cancelled"
+        assert not list((tmp_path / "store").glob("demo/items/*.json"))
+        with run_beside(url, small_region, tmp_path) as (again, _):
+            require_published(again, tmp_path)
+
+
+@pytest.mark.faults
+def test_a_run_that_is_cancelled_once_all_is_done_ends_as_what_it_is(
+    small_region: DemoRegion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = request_of(small_region, tmp_path / "store")
+
+    def cancel_at_the_end(_attempts: int) -> bool:
+        cancel(url, runtime.flow_run.id or "")
+        return True
+
+    with (
+        serve_prefect(tmp_path / "home") as url,
+        temporary_settings({PREFECT_API_URL: url}),
+    ):
+        monkeypatch.setattr(register_region, "require_server", lambda: None)
+        monkeypatch.setattr(register_region, "answers", cancel_at_the_end)
+        assert register_region.register_region(request).ending == "Completed"
+        (run,) = httpx.post(f"{url}/flow_runs/filter", json={}).json()
+        assert run["state"]["name"] == "Completed"
 
 
 @pytest.mark.faults
