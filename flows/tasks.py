@@ -22,7 +22,8 @@ from catalog.grid import Shard
 from catalog.stac_api.reconcile import Announced, reconcile
 from catalog.store.overviews import write_overview_shard
 from catalog.store.publish import publish
-from catalog.store.slot import Receipt, SlotStore
+from catalog.store.receipts import Receipt
+from catalog.store.slot import SlotStore
 from catalog.store.upkeep import forget_unsound_shards, mend_description
 from flows.cluster.retries import with_retries
 from flows.cluster.stream import GivenUp, JobsFailed, run_one, stream
