@@ -10,12 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prefect import runtime
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from catalog.child_server import free_port
 from catalog.store.upkeep import generations, verify
-from flows import register_region
 from flows.cli.demo_region import DemoRegion
 from tests.support.kills import serve_prefect
 from tests.support.regions import arguments_of, request_of
@@ -24,6 +21,25 @@ from tests.support.typed import Typed
 ENDED_SECONDS = 400
 AWAY_SECONDS = 15
 LEFT_SECONDS = 60  # of a busy machine, from publication to the prompt; Prefect alone took 300
+
+CANCELLED_AT_THE_END = """
+import os
+import sys
+from flows.cli.terminal import prepare_prefect
+prepare_prefect()
+from prefect import runtime
+import flows.register_region
+from tests.runs.test_lost_servers import cancel
+
+def answers(attempts):
+    if runtime.flow_run.id:  # all that was to be done is
+        cancel(os.environ["PREFECT_API_URL"], runtime.flow_run.id)
+    return True
+
+flows.register_region.answers = answers
+from flows.cli.attended import run_attended
+sys.exit(run_attended())
+"""
 
 
 @contextmanager
@@ -142,23 +158,17 @@ def test_a_run_that_is_cancelled_in_the_ui_ends_so_and_continues(
 
 @pytest.mark.faults
 def test_a_run_that_is_cancelled_once_all_is_done_ends_as_what_it_is(
-    small_region: DemoRegion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_region: DemoRegion, tmp_path: Path
 ) -> None:
-    request = request_of(small_region, tmp_path / "store")
-
-    def cancel_at_the_end(_attempts: int) -> bool:
-        cancel(url, runtime.flow_run.id or "")
-        return True
-
-    with (
-        serve_prefect(tmp_path / "home") as url,
-        temporary_settings({PREFECT_API_URL: url}),
-    ):
-        monkeypatch.setattr(register_region, "require_server", lambda: None)
-        monkeypatch.setattr(register_region, "answers", cancel_at_the_end)
-        assert register_region.register_region(request).ending == "Completed"
-        (run,) = httpx.post(f"{url}/flow_runs/filter", json={}).json()
-        assert run["state"]["name"] == "Completed"
+    with serve_prefect(tmp_path / "home") as url:
+        environment = {"PREFECT_API_URL": url, "PREFECT_HOME": str(tmp_path / "client")}
+        words = arguments_of(request_of(small_region, tmp_path / "store"))
+        run = Typed(words, environment, CANCELLED_AT_THE_END)
+        require_published(run, tmp_path)
+        (found,) = httpx.post(f"{url}/flow_runs/filter", json={}).json()
+        history = httpx.get(f"{url}/flow_run_states/", params={"flow_run_id": found["id"]}).json()
+        names = [state["name"] for state in history]
+        assert names[-2:] == ["Cancelling", "Completed"]
 
 
 @pytest.mark.faults

@@ -109,6 +109,7 @@ def test_the_cube_has_an_error_there_whenever_it_was_lost(day: SlotStore, before
     assert bool(np.isnan(cube["vh"].isel(y=slice(0, 64), x=slice(0, 64)).compute()).all())
 
 
+@pytest.mark.faults
 def test_so_it_is_in_a_bucket(swift: Swift) -> None:
     with aws_environment(swift.environment()):
         day = day_with_gaps(new_bucket())
