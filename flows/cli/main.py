@@ -118,24 +118,19 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 def _explain(error: Exception) -> tuple[str, int]:
     """An error as one line and an exit code."""
+    from flows.plan.places import PlaceError
+
+    if isinstance(error, PlaceError):  # what follows may not even be imported without these places
+        return str(error), WRONG_REQUEST
     from catalog.errors import ArgumentError, CatalogError
     from flows.cluster.workers import DispatchError
-    from flows.plan.places import PlaceError
     from flows.plan.plan import PlanError
     from flows.plan.request import RequestError
     from flows.register_region import PrefectLost, RunCancelled
     from flows.service.serve import ServeError
     from tar_engine.errors import EngineError, InputError, TextError, WeightsError
 
-    wrong = (
-        ArgumentError
-        | RequestError
-        | PlanError
-        | PlaceError
-        | InputError
-        | WeightsError
-        | TextError
-    )
+    wrong = ArgumentError | RequestError | PlanError | InputError | WeightsError | TextError
     if isinstance(error, wrong):
         return str(error), WRONG_REQUEST
     if isinstance(error, RunCancelled):
