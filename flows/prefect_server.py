@@ -21,7 +21,7 @@ from prefect.client.orchestration import get_client
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectException
 from prefect.logging.handlers import APILogWorker
-from prefect.settings import get_current_settings
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
 from catalog.retrying import retry
 
@@ -57,9 +57,9 @@ def heeding_cancellation() -> Iterator[None]:
     terminal. Nothing is watched without a server of its own address, nor outside the main thread,
     for only that can be interrupted.
     """
-    run_id = runtime.flow_run.id
+    url, run_id = get_current_settings().api.url, runtime.flow_run.id
     in_main = threading.current_thread() is threading.main_thread()
-    if get_current_settings().api.url is None or run_id is None or not in_main:
+    if url is None or run_id is None or not in_main:
         yield
         return
 
@@ -69,7 +69,8 @@ def heeding_cancellation() -> Iterator[None]:
 
     ended = threading.Event()
     before = signal.signal(ASKED, interrupt)
-    watch = threading.Thread(target=_watch, args=(run_id, ended), name="cancellation", daemon=True)
+    watching = url, UUID(run_id), ended
+    watch = threading.Thread(target=_watch, args=watching, name="cancellation", daemon=True)
     watch.start()
     try:
         yield
@@ -96,11 +97,15 @@ def told_all() -> bool:
     return True
 
 
-def _watch(run_id: str, ended: threading.Event) -> None:
+def _watch(url: str, run_id: UUID, ended: threading.Event) -> None:
     """Interrupt the main thread once the run is being cancelled."""
     while not ended.wait(LOOK_SECONDS):
-        with suppress(HTTPError, PrefectException), get_client(sync_client=True) as client:
-            state = client.read_flow_run(UUID(run_id)).state
+        with (
+            suppress(HTTPError, PrefectException),
+            temporary_settings({PREFECT_API_URL: url}),  # a thread has none but the process's
+            get_client(sync_client=True) as client,
+        ):
+            state = client.read_flow_run(run_id).state
             if state is not None and state.is_cancelling():
                 main = threading.main_thread().ident
                 assert main is not None

@@ -42,11 +42,9 @@ def within_reach(
 
     def opened(asset: Asset) -> Asset:
         trusted = (*asset.access.own_buckets, *own_buckets)
-        unsigned = not (local_files or asset.access.copernicus) and not _buckets(asset) <= {
-            *trusted
-        }
-        pays = asset.access.requester_pays and not unsigned
-        access = replace(asset.access, inside=inside, unsigned=unsigned, requester_pays=pays)
+        known = local_files or asset.access.copernicus or _buckets(asset).issubset(trusted)
+        pays = asset.access.requester_pays and known
+        access = replace(asset.access, inside=inside, unsigned=not known, requester_pays=pays)
         return replace(asset, access=access)
 
     mask = scene.mask and replace(scene.mask, asset=opened(scene.mask.asset))
@@ -85,8 +83,9 @@ def _hrefs(asset: Asset) -> Iterator[str]:
 
 
 def _buckets(asset: Asset) -> set[str]:
-    """Of the object store of AWS, or what stands in its place, that its files lie in."""
-    return {urlsplit(href).netloc for href in _hrefs(asset) if href.startswith("s3://")}
+    """Of s3://, that its files lie in; "", which is none, for a path that climbs out of one."""
+    parts = [urlsplit(href) for href in _hrefs(asset) if href.startswith("s3://")]
+    return {"" if ".." in each.path.split("/") else each.netloc for each in parts}
 
 
 def _fault_of(href: str, access: Access, *, local_files: bool) -> str | None:

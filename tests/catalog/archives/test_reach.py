@@ -49,6 +49,8 @@ def test_an_api_leads_to_remote_files(href: str) -> None:
         ("s3://paid/a.tif", "s3://paid/a.xml", True),
         ("s3://other/a.tif", None, False),
         ("s3://paid/a.tif", "s3://other/a.xml", False),
+        ("s3://own/../other/a.tif", None, False),
+        ("S3://other/a.tif", None, False),
     ],
 )
 def test_keys_are_for_buckets_that_the_archive_or_the_user_names(
