@@ -75,8 +75,10 @@ def _plain_address(url: str, prefix: str) -> str:
 class GdalSession(Session):  # type: ignore[misc]
     """The same environment in GDAL's words, for `rasterio.Env`: what botocore finds, s3fs has."""
 
-    def __init__(self, *, requester_pays: bool = False) -> None:
+    def __init__(self, *, requester_pays: bool = False, unsigned: bool = False) -> None:
+        """`unsigned`: without the user's keys, so that nothing is read but what anybody may."""
         self.requester_pays = requester_pays
+        self.unsigned = unsigned
 
     def get_credential_options(self) -> dict[str, str]:
         """GDAL's options. Raises ArgumentError when the environment's endpoint is unusable."""
@@ -85,7 +87,7 @@ class GdalSession(Session):  # type: ignore[misc]
             options |= _endpoint_options(url)
         if region := _session().get_config_variable("region"):
             options["AWS_REGION"] = region
-        credentials = _session().get_credentials()
+        credentials = None if self.unsigned else _session().get_credentials()
         if credentials is None and self.requester_pays:
             raise ArgumentError(
                 "whoever reads these files pays for the transfer, so AWS credentials are needed "

@@ -12,32 +12,41 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
-import requests
 from httpx import HTTPError
 from prefect import flow
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.exceptions import PrefectException
-from prefect.settings import get_current_settings
-from prefect.states import Completed, Failed
+from prefect.exceptions import CancelledRun, PrefectException
+from prefect.settings import (
+    PREFECT_CLIENT_MAX_RETRIES,
+    get_current_settings,
+    temporary_settings,
+)
+from prefect.states import Cancelled, Completed, Failed
 
 from catalog.errors import shown
-from catalog.retrying import retry
 from flows.cluster.lease import region_lease
 from flows.plan.plan import Plan, PlanError
 from flows.plan.request import RegionRequest
+from flows.prefect_server import PATIENT, CancelledThere, answers, heeding_cancellation
 from flows.progress import Stopwatch
 from flows.report.workload import require_room
 from flows.run_region import RunResult, run_region
 from flows.tasks import plan_run, renew_plan
 
-ANSWER_SECONDS = 10
+CANCELLED = "cancelled in Prefect; what is finished is kept"
 logger = logging.getLogger(__name__)
 
 
 class PrefectLost(RuntimeError):
     """Prefect's server is gone, or knows nothing of a run any more, before the run is done."""
+
+
+class RunCancelled(RuntimeError):
+    """Somebody cancelled the run in Prefect before it was done; what is finished is kept."""
 
 
 def register_region(request: RegionRequest) -> RunResult:
@@ -47,10 +56,11 @@ def register_region(request: RegionRequest) -> RunResult:
     nothing.
 
     Raises `flows.plan.plan.PlanError` when nothing can be done, `PrefectLost` when its server was
-    lost before all was done; a run that is done by then is done. Anything else that was promised
-    and not delivered is in the result, and what was finished is kept.
+    lost before all was done, `RunCancelled` when it was cancelled there before; a run that is done
+    by then is done. Anything else that was promised and not delivered is in the result, and what
+    was finished is kept.
     """
-    return _as_flow_run(request, register_inside_flow)
+    return _as_flow_run(request, _plan_and_run)
 
 
 def register_plan(plan: Plan, clock: Stopwatch) -> RunResult:
@@ -63,11 +73,10 @@ def register_plan(plan: Plan, clock: Stopwatch) -> RunResult:
     """
     require_room(plan)
 
-    def work(request: RegionRequest) -> RunResult:
-        with region_lease(request.store, request.region):
-            with clock("plan"):
-                renewed = renew_plan(plan)
-            return run_region(renewed, clock)
+    def work(_request: RegionRequest) -> RunResult:
+        with clock("plan"):
+            renewed = renew_plan(plan)
+        return run_region(renewed, clock)
 
     return _as_flow_run(plan.request, work)
 
@@ -75,11 +84,7 @@ def register_plan(plan: Plan, clock: Stopwatch) -> RunResult:
 def register_inside_flow(request: RegionRequest) -> RunResult:
     """`register_region` as part of the flow that calls it: all of it shows on that flow's page."""
     with region_lease(request.store, request.region):
-        clock = Stopwatch()
-        with clock("plan"):
-            plan = plan_run(request)
-            require_room(plan)
-        return run_region(plan, clock)
+        return _plan_and_run(request)
 
 
 def final_state(result: RunResult) -> State[Any]:
@@ -91,21 +96,20 @@ def final_state(result: RunResult) -> State[Any]:
 
 def require_server() -> None:
     """Raise `PlanError` when a Prefect server was named and does not answer, nor in a while."""
-    url = get_current_settings().api.url
-    if url is None:
-        return  # a run without one starts its own
-    health = f"{url.rstrip('/')}/health"
-    try:
-        retry(lambda: requests.get(health, timeout=ANSWER_SECONDS), _is_unreachable)
-    except requests.RequestException as error:
+    if not answers(PATIENT):
         raise PlanError(
-            f"PREFECT_API_URL: no Prefect server answers at {shown(url)} ({type(error).__name__}); "
-            "start it, or unset PREFECT_API_URL, and the run starts one of its own"
-        ) from error
+            f"PREFECT_API_URL: no Prefect server answers at "
+            f"{shown(get_current_settings().api.url or '')}; start it, or unset PREFECT_API_URL, "
+            "and the run starts one of its own"
+        )
 
 
-def _is_unreachable(error: BaseException) -> bool:
-    return isinstance(error, requests.RequestException)
+def _plan_and_run(request: RegionRequest) -> RunResult:
+    clock = Stopwatch()
+    with clock("plan"):
+        plan = plan_run(request)
+        require_room(plan)
+    return run_region(plan, clock)
 
 
 def _as_flow_run(request: RegionRequest, work: Callable[[RegionRequest], RunResult]) -> RunResult:
@@ -116,17 +120,32 @@ def _as_flow_run(request: RegionRequest, work: Callable[[RegionRequest], RunResu
     """
     require_server()
     results: list[RunResult] = []
+    impatient = ExitStack()
 
     @flow(name="register-region", flow_run_name="{request.region} {request.start} {request.end}")
     def register(request: RegionRequest) -> State[Any]:
         """Register the SAR scenes of a region to its optical scenes; one mosaic per day."""
-        results.append(work(request))
+        try:
+            with heeding_cancellation(), region_lease(request.store, request.region):
+                try:
+                    results.append(work(request))
+                finally:
+                    if not answers(PATIENT):  # or each last word to it is tried for a minute
+                        impatient.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
+        except CancelledThere:
+            if not results:
+                return Cancelled(message=CANCELLED)
         return final_state(results[0])
 
     try:
-        state = register(request, return_state=True)
+        with impatient:
+            state = register(request, return_state=True)
         if not results:
             state.result()  # raises what stopped the flow
+        elif state.is_cancelling():  # which came too late, and lets no run end as what it is
+            _force(state, final_state(results[0]))
+    except CancelledRun as error:
+        raise RunCancelled(f"{CANCELLED}, and the same request continues") from error
     except (HTTPError, PrefectException) as error:
         if not results:
             raise PrefectLost(
@@ -135,3 +154,11 @@ def _as_flow_run(request: RegionRequest, work: Callable[[RegionRequest], RunResu
             ) from error
         logger.warning("Prefect cannot be told the end of this run: %s", type(error).__name__)
     return results[0]
+
+
+def _force(state: State[Any], ending: State[Any]) -> None:
+    """Let the run that is in one state end in another, whatever Prefect's rules say."""
+    run_id = state.state_details.flow_run_id
+    assert run_id is not None
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run_id, ending, force=True)

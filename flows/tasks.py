@@ -22,7 +22,8 @@ from catalog.grid import Shard
 from catalog.stac_api.reconcile import Announced, reconcile
 from catalog.store.overviews import write_overview_shard
 from catalog.store.publish import publish
-from catalog.store.slot import Receipt, SlotStore
+from catalog.store.receipts import Receipt
+from catalog.store.slot import SlotStore
 from catalog.store.upkeep import forget_unsound_shards, mend_description
 from flows.cluster.retries import with_retries
 from flows.cluster.stream import GivenUp, JobsFailed, run_one, stream
@@ -36,6 +37,7 @@ from flows.plan.generation import SlotPlan
 from flows.plan.groups import Group
 from flows.plan.plan import Plan, compare_with_store, plan_request, provenance, slot_store
 from flows.plan.request import RegionRequest
+from flows.prefect_server import answers
 from flows.progress import Progress, Stopwatch
 from flows.report import artifacts
 from flows.report.save import save_run
@@ -268,7 +270,8 @@ def announce(plan: Plan) -> Announced | None:
 def report_run(plan: Plan, outcomes: Sequence[SlotOutcome], clock: Stopwatch) -> Report:
     """report.json, preview.png and a page per day beside the mosaic, and Prefect artifacts."""
     report, picture = save_run(plan, outcomes, clock)
-    artifacts.show_result(plan, report, picture)
+    if answers():  # a server that is gone would be tried for a minute, table by table
+        artifacts.show_result(plan, report, picture)
     return report
 
 

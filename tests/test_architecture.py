@@ -20,15 +20,15 @@ FORBIDDEN = {
 FLOORS = {
     "catalog": (
         "errors retrying", "crs longitudes aws child_server signing outside", "grid objects",
-        "archives", "sentinel1", "pixels", "store", "cube stac_api", "memory retention",
+        "archives", "sentinel1", "pixels", "store", "cube stac_api", "memory retention export",
     ),
     "tar_engine": (
         "errors config constants", "coordinates", "deformation", "fields", "network", "matching",
         "register", "training",
     ),
     "flows": (
-        "progress colours", "cluster", "plan", "stages", "memory", "outcome", "report", "tasks",
-        "estimate_slot", "run_region", "register_region", "service", "view",
+        "progress colours prefect_server", "cluster", "plan", "stages", "memory", "outcome",
+        "report", "tasks", "estimate_slot", "run_region", "register_region", "service", "view",
         "cli",
     ),
 }  # fmt: skip

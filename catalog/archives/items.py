@@ -349,7 +349,10 @@ def _is_readable(href: str) -> bool:
 
 
 def _absolute_href(href: str, item: Mapping[str, Any], api_url: str) -> str:
-    if urlsplit(href).scheme or href.startswith("/"):
+    parts = urlsplit(href)
+    if parts.scheme and not href.startswith(f"{parts.scheme}:"):
+        return parts.geturl()  # S3:// and the like, of which libraries make different things
+    if parts.scheme or href.startswith("/"):
         return href
     links = {link.get("rel"): link.get("href") for link in item.get("links", ())}
     return urljoin(links.get("self") or api_url, href)

@@ -50,6 +50,10 @@ class Access:
     """s3:// leads to the object store of the Copernicus Data Space, not to that of AWS."""
     inside: bool = False
     """They may lie on this machine or its network, as what named them does."""
+    own_buckets: tuple[str, ...] = ()
+    """Buckets in which the user's keys are for reading them, whoever names a file there."""
+    unsigned: bool = False
+    """s3:// is read without the user's keys: those are for files that the user may have meant."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Collection:
     geometry: Literal["map", "gcps"] = "map"
     """Pixels lie on a map projection, or in the sensor's geometry with ground control points."""
     requester_pays: bool = False
+    own_buckets: tuple[str, ...] = ()
+    """Where its files lie that are read with the user's keys."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,7 @@ class Provider:
             signed=self.signed,
             requester_pays=known is not None and known.requester_pays,
             copernicus=self.copernicus,
+            own_buckets=() if known is None else known.own_buckets,
         )
 
 
@@ -125,7 +132,13 @@ EARTH_SEARCH = Provider(
     collections=(
         Collection("sentinel-2-c1-l2a", "optical"),
         Collection("sentinel-2-l2a", "optical"),
-        Collection("sentinel-1-grd", "sar", geometry="gcps", requester_pays=True),
+        Collection(
+            "sentinel-1-grd",
+            "sar",
+            geometry="gcps",
+            requester_pays=True,
+            own_buckets=("sentinel-s1-l1c",),
+        ),
         Collection("cop-dem-glo-30", "dem"),
     ),
     asset_keys={

@@ -108,12 +108,14 @@ def look_up(
     bands: Sequence[str] | None = None,
     *,
     allow_local: bool = False,
+    own_buckets: Sequence[str] = (),
 ) -> Found:
     """What a collection has that touches `bbox` from `start` to `end`, both days included.
 
     Footprints are in the longitudes of the region, in one piece across the antimeridian. `bands` as
     for `scene_from_item`. Local files are read of what `catalog_api` serves from a file, addresses
-    inside this machine's network of an API that lies there, and with `allow_local` both of any API
+    inside this machine's network of an API that lies there, and with `allow_local` both of any API.
+    The keys of the AWS environment are used for what a file names, and else for `own_buckets`
     (`reach`).
 
     Raises ArgumentError for a bad box or dates, SearchError as `fetch_items`.
@@ -131,7 +133,7 @@ def look_up(
     middle = region.centroid.x
     scenes = [
         replace(
-            within_reach(scene, local_files=local_files, inside=inside),
+            within_reach(scene, local_files=local_files, inside=inside, own_buckets=own_buckets),
             footprint=facing(scene.footprint, middle),
         )
         for scene in found

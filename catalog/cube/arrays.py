@@ -24,6 +24,7 @@ from catalog import objects
 from catalog.cube.repository import chunk_location
 from catalog.errors import ArgumentError, StoreError
 from catalog.store.layout import MULTISCALES, scene_dimension, scene_time_attributes
+from catalog.store.receipts import Receipts
 from catalog.store.schema import (
     SENSOR_NAMES,
     Packing,
@@ -64,6 +65,7 @@ class Day:
     arrays: Mapping[str, zarr.Array[Any]]
     bytes: Mapping[str, int]
     """Of every object of its group, by name."""
+    receipts: Receipts
 
     @property
     def pixels(self) -> dict[str, zarr.Array[Any]]:
@@ -82,7 +84,14 @@ def read_day(store: SlotStore) -> Day:
             if f"{sensor}_time" in arrays
         }
         sizes = {entry.name: entry.bytes for entry in objects.entries(store.url)}
-    return Day(store, Row(store.generation, scenes), group.attrs.asdict(), arrays, sizes)
+    return Day(
+        store,
+        Row(store.generation, scenes),
+        group.attrs.asdict(),
+        arrays,
+        sizes,
+        Receipts(store.url),
+    )
 
 
 def grid_of(attrs: Mapping[str, Any]) -> Grid:
@@ -181,7 +190,7 @@ def _refer(root: zarr.Group, at: int, day: Day, name: str) -> None:
             index=[at, row, column],
             location=chunk_location(objects.join(day.store.url, key)),
             offset=0,
-            length=day.bytes[key],
+            length=day.bytes.get(key, 1),  # of one that is lost: an error to whoever reads it
         )
         for row, column, key in _chunks(day, name)
     ]
@@ -198,9 +207,11 @@ def _copy(target: zarr.Array[Any], at: int, day: Day, name: str) -> None:
     """The numbers of a variable that the day stores in another way, in the cube's."""
     source = day.pixels[name]
     side = (source.shards or source.chunks)[0]
-    for row, column, _ in _chunks(day, name):
+    for row, column, key in _chunks(day, name):
         rows, columns = (slice(each * side, (each + 1) * side) for each in (row, column))
         try:
+            if key not in day.bytes:
+                raise ArgumentError(f"{key} is missing", argument=name)
             with objects.store_errors("read", day.store.url):
                 stored = np.asarray(source[rows, columns])
             measured = measured_values(stored, source.dtype, source.attrs)
@@ -214,7 +225,7 @@ def _copy(target: zarr.Array[Any], at: int, day: Day, name: str) -> None:
 
 
 def _chunks(day: Day, name: str) -> list[tuple[int, int, str]]:
-    """Row, column and object of every chunk of a variable that is not all fill."""
+    """Row, column and object of every chunk of a variable that is not all fill, lost or not."""
     array = day.pixels[name]
     height, width = array.shards or array.chunks
     rows, columns = -(-array.shape[0] // height), -(-array.shape[1] // width)
@@ -222,7 +233,11 @@ def _chunks(day: Day, name: str) -> list[tuple[int, int, str]]:
         (row, column, f"{name}/{array.metadata.encode_chunk_key((row, column))}")
         for row, column in itertools.product(range(rows), range(columns))
     ]
-    return [chunk for chunk in keys if chunk[2] in day.bytes]
+    return [
+        (row, column, key)
+        for row, column, key in keys
+        if key in day.bytes or day.receipts.tell_of_pixels(array, name, (row, column))
+    ]
 
 
 def _create_pixels(

@@ -16,6 +16,7 @@ import icechunk
 
 from catalog import aws, objects
 from catalog.errors import StoreError
+from catalog.retrying import retry
 
 BRANCH = "main"
 ROWS_PER_MANIFEST = 32
@@ -40,10 +41,13 @@ def open_repository(region_url: str) -> icechunk.Repository:
         saved = icechunk.Repository.fetch_config(_storage(url))
         if saved is not None and prefix not in (saved.virtual_chunk_containers or {}):
             objects.remove_tree(url)
-        repository = icechunk.Repository.open_or_create(
-            _storage(url),
-            config=_config(prefix),
-            authorize_virtual_chunk_access=_access(prefix),
+        repository = retry(
+            lambda: icechunk.Repository.open_or_create(
+                _storage(url),
+                config=_config(prefix),
+                authorize_virtual_chunk_access=_access(prefix),
+            ),
+            _is_half_created,
         )
         if icechunk.Repository.fetch_config(_storage(url)) is None:
             repository.save_config()  # a process died that had just begun to create it
@@ -118,6 +122,11 @@ def container_prefix(region_url: str) -> str:
 def _scheme_and_path(url: str) -> tuple[str, str]:
     path = objects.filesystem(url)[1]
     return ("file" if objects.is_local(url) else "s3"), path
+
+
+def _is_half_created(error: BaseException) -> bool:
+    """Whether another process creates the repository at this very moment."""
+    return "can only be created in clean prefixes" in str(error)
 
 
 def _storage(url: str) -> icechunk.Storage:

@@ -182,4 +182,5 @@ def _session(file: File) -> Session:
         return DummySession()
     if file.access.copernicus:
         return aws.CopernicusSession()
-    return aws.GdalSession(requester_pays=file.access.requester_pays)
+    access = file.access
+    return aws.GdalSession(requester_pays=access.requester_pays, unsigned=access.unsigned)

@@ -29,6 +29,7 @@ from shapely.errors import GEOSException
 
 from catalog.archives.items import Asset, Scene
 from catalog.archives.providers import MSI_BANDS, POLARISATIONS
+from catalog.archives.reach import without_keys
 from catalog.errors import CatalogError, SceneReadError, raise_portably, shown, without_secrets
 from catalog.outside.gate import in_plain_words
 from catalog.pixels.open_files import file_of, is_open, open_raster
@@ -122,7 +123,8 @@ def read_asset(scene: Scene, asset: Asset, operation: Callable[[DatasetReader], 
             before_wait=ask_anew,
         )
     except RasterioError as error:
-        message = f"scene {scene.id} cannot be read from {href}: {error}"
+        note = without_keys(href, asset.access)
+        message = f"scene {scene.id} cannot be read from {href}: {error}{note}"
         raise_portably(SceneReadError(message, scene_id=scene.id, href=href), cause=error)
     except CatalogError:
         raise

@@ -11,6 +11,7 @@ from defusedxml.ElementTree import DefusedXMLParser
 
 from catalog import aws
 from catalog.archives.providers import Access
+from catalog.archives.reach import without_keys
 from catalog.errors import ArgumentError, shown, without_secrets
 from catalog.outside.answers import TIMEOUT_SECONDS, Limits, RefusedAnswer, session
 from catalog.retrying import attempts_at, retry
@@ -93,7 +94,8 @@ def _fetch(href: str, access: Access) -> bytes:
     except Exception as error:  # every storage library has its own tree of errors
         why = without_secrets(str(error) or type(error).__name__, address)
         # Without its cause, which may hold a signature.
-        raise UnreachableError(f"{shown(href)} cannot be read: {why}") from None
+        note = without_keys(href, access)
+        raise UnreachableError(f"{shown(href)} cannot be read: {why}{note}") from None
 
 
 def _fetch_by_http(address: str, *, inside: bool) -> bytes:
@@ -110,4 +112,5 @@ def _storage_options(href: str, access: Access) -> dict[str, Any]:
         return {}
     if access.copernicus:
         return aws.copernicus_storage_options()
-    return {**aws.storage_options(), "requester_pays": access.requester_pays}
+    how = {"requester_pays": access.requester_pays, "anon": access.unsigned}
+    return {**aws.storage_options(), **how}

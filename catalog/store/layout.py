@@ -354,10 +354,11 @@ def _compressors_of_version_2(array: zarr.Array[Any]) -> dict[str, Any]:
 
 def _blosc_of_version_2(codec: object) -> dict[str, Any]:
     assert isinstance(codec, BloscCodec)
+    told: Any = codec.to_dict()["configuration"]  # plain words; the codec's own are enums, or not
     return {
         "id": "blosc",
-        "cname": codec.cname.value,
-        "clevel": codec.clevel,
+        "cname": told["cname"],
+        "clevel": told["clevel"],
         "shuffle": 1,
-        "blocksize": codec.blocksize,
+        "blocksize": told["blocksize"],
     }

@@ -31,6 +31,7 @@ from catalog.store.layout import (
     scene_time_attributes,
     spatial_attributes,
 )
+from catalog.store.receipts import ReceiptedStore, Receipts
 from catalog.store.schema import FLAG_FILLS, NO_SCENE, SENSOR_NAMES, scene_attributes
 
 KEPT_ENCODING = ("grid_mapping", "units", "calendar")
@@ -114,7 +115,7 @@ def open_slot(group_url: str, factor: int = 1) -> xr.Dataset:
 def open_undivided(group_url: str, factor: int = 1) -> xr.Dataset:
     """As `open_slot`, without Dask, for small windows: `load_window` decodes no more than these."""
     with objects.store_errors("open", group_url):
-        store = zarr_store(group_url)
+        store = readers_store(group_url)
         if factor != 1:
             _require_overview(xr.open_zarr(store, chunks=None, zarr_format=3), factor, group_url)
         slot: xr.Dataset = xr.open_zarr(
@@ -139,6 +140,11 @@ def zarr_store(url: str) -> LocalStore | FsspecStore:
     if objects.is_local(url):
         return LocalStore(objects.filesystem(url)[1])
     return FsspecStore.from_url(url, storage_options=objects.storage_options(url))
+
+
+def readers_store(group_url: str) -> ReceiptedStore[Any]:
+    """What readers open a day's group with: lost pixels are an error. Raises StoreError."""
+    return ReceiptedStore(zarr_store(group_url), Receipts(group_url))
 
 
 def _with_bands(

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from catalog import objects
 from catalog.grid import Lattice, Shard, Window
 from catalog.store.layout import level_below, level_lattice
+from catalog.store.receipts import Receipt
 from catalog.store.schema import DIMENSIONS, is_flag, measured_values
 from catalog.store.shards import write_shard
-from catalog.store.slot import Receipt, SlotStore
+from catalog.store.slot import SlotStore
 
 
 def overview_shards(

@@ -5,7 +5,6 @@ One shard, one task, one write: no two tasks ever touch the same object, so noth
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,8 +17,9 @@ from numpy.typing import NDArray
 from catalog import objects
 from catalog.errors import ArgumentError, StoreError
 from catalog.grid import Shard
+from catalog.store.receipts import Receipt, checksum
 from catalog.store.schema import stored_values
-from catalog.store.slot import Receipt, SlotStore
+from catalog.store.slot import SlotStore
 
 
 def write_shard(store: SlotStore, shard: Shard, pixels: xr.Dataset, factor: int = 1) -> Receipt:
@@ -43,11 +43,6 @@ def write_shard(store: SlotStore, shard: Shard, pixels: xr.Dataset, factor: int 
     receipt = Receipt(shard.row, shard.col, checksums)
     store.save_receipt(receipt, factor)
     return receipt
-
-
-def checksum(values: NDArray[Any]) -> str:
-    """What a receipt says of a stored array: 32 hexadecimal digits, equal for equal bits."""
-    return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).hexdigest()
 
 
 def _check_variables(

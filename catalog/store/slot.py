@@ -31,18 +31,17 @@ from catalog.grid import Lattice
 from catalog.store.days import item_url
 from catalog.store.layout import create_group, declared_factors, level_path
 from catalog.store.open import open_slot, zarr_store
+from catalog.store.receipts import (
+    Receipt,
+    load_receipt,
+    receipt_url,
+    receipts_url,
+    sealed_shards,
+    shards_url,
+)
 from catalog.store.schema import SlotSchema
 
 REGION_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """Proof that a shard was written and read back: a checksum per variable."""
-
-    row: int
-    col: int
-    checksums: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -99,28 +98,22 @@ class SlotStore:
         """(row, col) of the shards of a level with a receipt. Raises StoreError."""
         receipts = (
             re.fullmatch(r"(\d+)\.(\d+)\.json", name)
-            for name in objects.names(self._receipts_url(factor))
+            for name in objects.names(receipts_url(self.url, factor))
         )
         return {(int(match[1]), int(match[2])) for match in receipts if match}
 
     def save_receipt(self, receipt: Receipt, factor: int = 1) -> None:
         """Keep the receipt of a shard of a level. Raises StoreError."""
-        url = self._receipt_url(receipt.row, receipt.col, factor)
+        url = receipt_url(self.url, receipt.row, receipt.col, factor)
         objects.put(url, json.dumps(asdict(receipt), sort_keys=True).encode())
 
     def load_receipt(self, row: int, col: int, factor: int = 1) -> Receipt | None:
         """The receipt of a shard, or None. Raises StoreError, also when it is damaged."""
-        url = self._receipt_url(row, col, factor)
-        if (content := objects.get(url)) is None:
-            return None
-        try:
-            return Receipt(row, col, dict(json.loads(content)["checksums"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{url} is not a receipt: {error}", url=url) from error
+        return load_receipt(self.url, row, col, factor)
 
     def forget_receipt(self, row: int, col: int, factor: int = 1) -> None:
         """Remove the receipt of a shard, which then counts as not written. Raises StoreError."""
-        objects.remove(self._receipt_url(row, col, factor))
+        objects.remove(receipt_url(self.url, row, col, factor))
 
     def seal(self, known: Iterable[tuple[int, int]] = ()) -> None:
         """Keep the list of the shards written so far, so that a lost one is missed.
@@ -129,21 +122,14 @@ class SlotStore:
         StoreError.
         """
         shards = sorted(self.written_shards() | set(known))
-        objects.put(self._shards_url, json.dumps(shards).encode())
+        objects.put(shards_url(self.url), json.dumps(shards).encode())
 
     def sealed_shards(self) -> set[tuple[int, int]] | None:
         """(row, col) of the shards this generation was published with; None if never sealed.
 
         Raises StoreError, also when the list is damaged.
         """
-        if (content := objects.get(self._shards_url)) is None:
-            return None
-        try:
-            return {(int(row), int(col)) for row, col in json.loads(content)}
-        except (ValueError, TypeError) as error:
-            raise StoreError(
-                f"{self._shards_url} is not a list of shards: {error}", url=self._shards_url
-            ) from error
+        return sealed_shards(self.url)
 
     def save_estimate(self, content: bytes) -> None:
         """Keep what was estimated for this slot. Raises StoreError."""
@@ -185,21 +171,11 @@ class SlotStore:
         Receipts go first: what is left of a removal that stopped is then written again. The list
         of shards goes last: as long as it is there, it tells that all was published once.
         """
-        return self._receipts_url(1), self._estimate_url, self.url, self._shards_url
+        return receipts_url(self.url, 1), self._estimate_url, self.url, shards_url(self.url)
 
     @property
     def _stem(self) -> str:
         return objects.join(self.region_url, "slots", self.slot, self.generation)
-
-    def _receipts_url(self, factor: int) -> str:
-        return objects.join(f"{self._stem}.receipts", level_path(factor)).rstrip("/")
-
-    def _receipt_url(self, row: int, col: int, factor: int) -> str:
-        return objects.join(self._receipts_url(factor), f"{row}.{col}.json")
-
-    @property
-    def _shards_url(self) -> str:
-        return f"{self._stem}.shards.json"
 
     @property
     def _estimate_url(self) -> str:

@@ -30,9 +30,9 @@ from catalog.errors import ArgumentError, StoreError, has_secret, shown
 from catalog.grid import Lattice
 from catalog.store.layout import create_group, level_path, overview_factors
 from catalog.store.publish import published_generation
+from catalog.store.receipts import Receipt, checksum
 from catalog.store.schema import NO_OPTICAL, QUALITY, SlotSchema
-from catalog.store.shards import checksum
-from catalog.store.slot import Receipt, SlotStore
+from catalog.store.slot import SlotStore
 
 GENERATION = re.compile(r"([0-9a-f]{16})\.(?:zarr|receipts|shards\.json|estimate\.npz)(?:/|$)")
 REGION_PARTS = {"slots", "items", "collection.json"}

@@ -84,11 +84,27 @@ def run_attended() -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         from flows.cli.main import main as run_here
 
-        return run_here(words)
+        code = run_here(words)
+        if "prefect" in sys.modules:  # which plans and helps do without
+            _part_from_prefect(code)
+        return code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _part_from_prefect(code: int) -> None:
+    """Tell Prefect how it ended; leave at once where its server is gone."""
+    from flows.cli.terminal import DONE, PARTIAL
+    from flows.prefect_server import told_all
+
+    if told_all():
+        return
+    if code in (DONE, PARTIAL):  # else it was told already
+        _tell("tar-pipeline: Prefect's server is gone, and does not show how this run ended\n")
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:

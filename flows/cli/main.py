@@ -4,7 +4,7 @@ Only the command that was typed is asked for its options, so that `--help` answe
 options are made of a request's fields, which takes seconds to import.
 
 Exit codes: 0 done, 1 failed or found faulty, 2 the request is wrong, 3 the pair was refused,
-4 partly done, 130 interrupted (143 by SIGTERM).
+4 partly done, 130 interrupted, or cancelled in Prefect (143 by SIGTERM).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ examples:
       register two rasters, no catalog
 
 exit codes: 0 done, 1 failed or found faulty, 2 the request is wrong, 3 the pair was refused,
-4 partly done, 130 interrupted (143 by SIGTERM)
+4 partly done, 130 interrupted, or cancelled in Prefect (143 by SIGTERM)
 """
 
 
@@ -118,26 +118,23 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 def _explain(error: Exception) -> tuple[str, int]:
     """An error as one line and an exit code."""
+    from flows.plan.places import PlaceError
+
+    if isinstance(error, PlaceError):  # what follows may not even be imported without these places
+        return str(error), WRONG_REQUEST
     from catalog.errors import ArgumentError, CatalogError
     from flows.cluster.workers import DispatchError
-    from flows.plan.places import PlaceError
     from flows.plan.plan import PlanError
     from flows.plan.request import RequestError
-    from flows.register_region import PrefectLost
+    from flows.register_region import PrefectLost, RunCancelled
     from flows.service.serve import ServeError
     from tar_engine.errors import EngineError, InputError, TextError, WeightsError
 
-    wrong = (
-        ArgumentError
-        | RequestError
-        | PlanError
-        | PlaceError
-        | InputError
-        | WeightsError
-        | TextError
-    )
+    wrong = ArgumentError | RequestError | PlanError | InputError | WeightsError | TextError
     if isinstance(error, wrong):
         return str(error), WRONG_REQUEST
+    if isinstance(error, RunCancelled):
+        return str(error), INTERRUPTED
     if isinstance(error, CatalogError | EngineError | DispatchError | ServeError | PrefectLost):
         return str(error), FAILED
     return f"{type(error).__name__}: {error} (a bug; --debug shows where)", FAILED

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect import get_run_logger, runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLeaseHolder
@@ -44,16 +45,22 @@ def region_lease(store_url: str, region: str) -> Iterator[None]:
                 "another run works on region %s of %s: waiting for its end, up to %d minutes",
                 region, store_url, WAIT_SECONDS // 60,
             )  # fmt: skip
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(_slot(name))
-        except TimeoutError as error:
-            raise BusyError(
-                f"region {region}: another run still works on it after "
-                f"{WAIT_SECONDS / 60:.0f} minutes of waiting; run this one again later (if none "
-                f"does, look at the concurrency limit {name!r} in Prefect)"
-            ) from error
+    held = ExitStack()
+    try:
+        held.enter_context(_slot(name))
+    except TimeoutError as error:
+        raise BusyError(
+            f"region {region}: another run still works on it after "
+            f"{WAIT_SECONDS / 60:.0f} minutes of waiting; run this one again later (if none "
+            f"does, look at the concurrency limit {name!r} in Prefect)"
+        ) from error
+    try:
         yield
+    finally:
+        try:
+            held.close()
+        except HTTPError as error:  # the server is gone; the lease expires by itself
+            get_run_logger().warning("region %s stays held: %s", region, type(error).__name__)
 
 
 def name_limit(store_url: str, region: str) -> str:

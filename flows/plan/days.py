@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import groupby
+from typing import Any
 
 from catalog.archives.items import Dropped, Scene
 from catalog.archives.pairs import Pair, Pairing, Unpaired, pair_scenes, pairs_by_slot
@@ -73,21 +74,19 @@ def find_scenes(request: RegionRequest) -> Candidates:
         if request.slots != "optical":
             oldest -= timedelta(days=request.max_optical_age_days)
         first, last = oldest - day, request.end + day
+        trusted: dict[str, Any] = {
+            "allow_local": request.allow_local, "own_buckets": request.own_buckets or (),
+        }  # fmt: skip
         shown = look_up(
-            api_url, request.optical, bbox, first, last, provider, request.bands,
-            allow_local=request.allow_local,
-        )  # fmt: skip
+            api_url, request.optical, bbox, first, last, provider, request.bands, **trusted
+        )
         optical = tuple(s for s in shown.scenes if oldest <= s.solar_day <= request.end)
         first, last = request.start - gap - 2 * day, request.end + gap + 2 * day
-        seen = look_up(
-            api_url, request.sar, bbox, first, last, provider, allow_local=request.allow_local
-        )
+        seen = look_up(api_url, request.sar, bbox, first, last, provider, **trusted)
         candidates = seen.scenes
         if request.dem is not None:
             unserved = refused_items(request.catalog, (request.dem,))
-            tiles = find_dem_tiles(
-                api_url, request.dem, bbox, provider, unserved, allow_local=request.allow_local
-            )
+            tiles = find_dem_tiles(api_url, request.dem, bbox, provider, unserved, **trusted)
             candidates = tuple(replace(scene, terrain=tiles) for scene in candidates)
         if (folder := request.orbit_files) is not None:
             files = tuple(folder.iterdir())
@@ -122,6 +121,7 @@ def find_dem_tiles(
     unserved: Sequence[Dropped] = (),
     *,
     allow_local: bool = False,
+    own_buckets: Sequence[str] = (),
 ) -> tuple[Scene, ...]:
     """The tiles of a DEM under a region and a little around it, whatever their dates.
 
@@ -129,8 +129,9 @@ def find_dem_tiles(
     """
     around = widened_bbox(bbox, DEM_MARGIN_DEGREES)
     found = look_up(
-        api_url, collection, around, *ANY_DAY, elevations_of(provider), allow_local=allow_local
-    )
+        api_url, collection, around, *ANY_DAY, elevations_of(provider),
+        allow_local=allow_local, own_buckets=own_buckets,
+    )  # fmt: skip
     tiles = found.scenes
     # Ground without a tile counts as sea: to go on without one would displace what is over it.
     faults = [(each.id, each.reason) for each in (*unserved, *found.refused)]

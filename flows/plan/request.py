@@ -210,6 +210,11 @@ class RegionRequest(BaseModel):
         "the items of an API name them; those of a catalog file always may, and those of an API "
         "there its addresses",
     )
+    own_buckets: Annotated[tuple[str, ...] | None, InName.NOT, Prompt(WHAT, "BUCKET")] = Field(
+        None,
+        description="s3:// buckets that are read with the keys of the AWS environment although an "
+        "API names them (default: none; those of a catalog file always are)",
+    )
     remake: Annotated[bool, InName.NOT, Prompt(HOW, "")] = Field(
         False,
         description="make days that are published again, with what memory knows by now; where that "

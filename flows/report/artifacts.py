@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from httpx import HTTPError
 from PIL import Image
-from prefect import runtime
+from prefect import get_run_logger, runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.exceptions import PrefectException
 
 from flows.plan.plan import Plan
 from flows.progress import Progress
@@ -67,14 +69,17 @@ def describe_workload(plan: Plan, work: Workload) -> str:
 def show_progress(plan: Plan) -> Progress:
     """Progress bars, and the run's progress artifact: a percentage, and what is being done."""
     title = _title(plan)
+    expected = sum(count_steps(plan))
     artifact = _create("progress", _key(plan, "progress"), title, 0.0)
+    if artifact is None:
+        return Progress(expected=expected)
 
     def show(share: float, line: str) -> None:
         update = ArtifactUpdate(data=round(100 * share, 1), description=f"{title}: {line}")
         with get_client(sync_client=True) as client:
             client.update_artifact(artifact, update)
 
-    return Progress(show, expected=sum(count_steps(plan)))
+    return Progress(show, expected=expected)
 
 
 def show_result(plan: Plan, report: Report, picture: bytes | None) -> None:
@@ -134,8 +139,11 @@ def thumbnail(picture: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _create(type_: str, key: str, title: str, data: str | float) -> UUID:
-    """An artifact of this run. (Prefect's own `create_…_artifact` leave their sockets open.)"""
+def _create(type_: str, key: str, title: str, data: str | float) -> UUID | None:
+    """An artifact of this run; None where Prefect does not take it, which stops no run.
+
+    (Prefect's own `create_…_artifact` leave their sockets open.)
+    """
     artifact = ArtifactCreate(
         type=type_,
         key=key,
@@ -144,8 +152,12 @@ def _create(type_: str, key: str, title: str, data: str | float) -> UUID:
         flow_run_id=runtime.flow_run.id,
         task_run_id=runtime.task_run.id,
     )
-    with get_client(sync_client=True) as client:
-        return client.create_artifact(artifact).id
+    try:
+        with get_client(sync_client=True) as client:
+            return client.create_artifact(artifact).id
+    except (HTTPError, PrefectException) as error:
+        get_run_logger().warning("Prefect does not show %s: %s", key, type(error).__name__)
+        return None
 
 
 def _key(plan: Plan, name: str) -> str:

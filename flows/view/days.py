@@ -19,7 +19,7 @@ from catalog.errors import ArgumentError, StoreError
 from catalog.grid import Lattice
 from catalog.store.days import ITEM_ASSET, published_items, published_slots
 from catalog.store.layout import declared_factors, level_lattice, level_path
-from catalog.store.open import open_undivided, zarr_store
+from catalog.store.open import open_undivided, readers_store
 from catalog.store.upkeep import regions
 
 DAYS_KEPT_OPEN = 48
@@ -47,7 +47,7 @@ class Day:
         self.region, self.slot, self.group_url = region, slot, group_url
         whole = open_undivided(group_url)
         with objects.store_errors("read", group_url):
-            self._group = zarr.open_group(zarr_store(group_url), mode="r", zarr_format=3)
+            self._group = zarr.open_group(readers_store(group_url), mode="r", zarr_format=3)
             affine = Affine(*whole.attrs["spatial:transform"])
             shape = tuple(whole.attrs["spatial:shape"])
             lattice = Lattice(GeoBox(shape, affine, whole.attrs["proj:wkt2"]))

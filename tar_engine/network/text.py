@@ -242,9 +242,14 @@ def _name_torchvision_operators() -> None:
     """Let torchvision be imported beside a torch that lacks its compiled operators.
 
     open_clip and transformers import torchvision, whose import fails on a CPU-only torch unless
-    the schemas of two operators exist. Neither text encoder calls them.
+    the schemas of two operators exist. Neither text encoder calls them. Where its own operators can
+    be had they come first: to name one twice ends the process.
     """
-    if not hasattr(torch.ops.torchvision, "nms"):
+    try:
+        importlib.import_module("torchvision")
+    except ImportError:
+        return
+    except RuntimeError:
         library = torch.library.Library("torchvision", "FRAGMENT")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

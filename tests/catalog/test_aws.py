@@ -81,6 +81,12 @@ def test_an_endpoint_with_a_secret_is_refused_without_telling_it(url: str) -> No
     assert "S3CRET" not in repr(caught.value)
 
 
+def test_a_strangers_bucket_is_read_without_the_users_keys() -> None:
+    with aws_environment({"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}):
+        options = aws.GdalSession(unsigned=True).get_credential_options()
+    assert options == {"AWS_NO_SIGN_REQUEST": "YES"}
+
+
 def test_requester_pays_needs_credentials_and_is_told_to_gdal() -> None:
     with aws_environment(VARIABLES):
         options = aws.GdalSession(requester_pays=True).get_credential_options()

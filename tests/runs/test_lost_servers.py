@@ -20,6 +20,26 @@ from tests.support.typed import Typed
 
 ENDED_SECONDS = 400
 AWAY_SECONDS = 15
+LEFT_SECONDS = 60  # of a busy machine, from publication to the prompt; Prefect alone took 300
+
+CANCELLED_AT_THE_END = """
+import os
+import sys
+from flows.cli.terminal import prepare_prefect
+prepare_prefect()
+from prefect import runtime
+import flows.register_region
+from tests.runs.test_lost_servers import cancel
+
+def answers(attempts):
+    if runtime.flow_run.id:  # all that was to be done is
+        cancel(os.environ["PREFECT_API_URL"], runtime.flow_run.id)
+    return True
+
+flows.register_region.answers = answers
+from flows.cli.attended import run_attended
+sys.exit(run_attended())
+"""
 
 
 @contextmanager
@@ -40,9 +60,19 @@ def _running(url: str) -> str:
     return next((str(run["id"]) for run in runs if run["state_type"] == "RUNNING"), "")
 
 
-def require_published(run: Typed, folder: Path) -> None:
+def cancel(url: str, id_: str) -> None:
+    """As the button of the UI does."""
+    asked = httpx.post(f"{url}/flow_runs/{id_}/set_state", json={"state": {"type": "CANCELLING"}})
+    assert asked.json()["status"] == "ACCEPT"
+
+
+def state_of(url: str, id_: str) -> str:
+    return str(httpx.get(f"{url}/flow_runs/{id_}").json()["state"]["name"])
+
+
+def require_published(run: Typed, folder: Path, seconds: float = ENDED_SECONDS) -> None:
     """It ended well, and told people nothing of the trouble of libraries."""
-    assert run.wait(ENDED_SECONDS) == 0, run.shown
+    assert run.wait(seconds) == 0, run.shown
     for noise in ("Traceback", "ConnectError", "Error logging", "EventsWorker"):
         assert noise not in run.shown
     (day,) = generations(str(folder / "store"), "demo")
@@ -78,6 +108,67 @@ def test_a_server_that_dies_in_a_run_and_comes_back_is_waited_for(
         require_published(run, tmp_path)
         states = httpx.post(f"{url}/flow_runs/filter", json={}).json()
         assert [state["state_type"] for state in states] == ["COMPLETED"]
+
+
+@pytest.mark.faults
+def test_a_server_that_is_gone_for_good_holds_up_no_run_that_is_done(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
+    with (
+        serve_prefect(tmp_path / "home") as url,
+        run_beside(url, small_region, tmp_path) as (run, _),
+    ):
+        pass
+    deadline = time.monotonic() + ENDED_SECONDS
+    while not list((tmp_path / "store").glob("demo/items/*.json")):
+        assert time.monotonic() < deadline, run.shown
+        run.read(0.5)
+    published = time.monotonic()
+    require_published(run, tmp_path, LEFT_SECONDS)
+    print(f"| its server gone | ended {time.monotonic() - published:.1f} s after publication |")
+    assert run.shown.count("Prefect") == 1
+    assert "Prefect's server is gone, and does not show how this run ended" in run.shown
+
+    again = Typed(arguments_of(request_of(small_region, tmp_path / "store")))
+    assert again.wait(ENDED_SECONDS) == 0
+    assert "Nothing to do" in again.shown
+
+
+@pytest.mark.faults
+def test_a_run_that_is_cancelled_in_the_ui_ends_so_and_continues(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
+    with (
+        serve_prefect(tmp_path / "home") as url,
+        run_beside(url, small_region, tmp_path) as (run, id_),
+    ):
+        cancel(url, id_)
+        assert run.wait(LEFT_SECONDS) == 130, run.shown
+        assert (
+            "tar-pipeline: error: cancelled in Prefect; what is finished is kept, and the same "
+            "request continues" in " ".join(run.shown.split())
+        )
+        assert "Traceback" not in run.shown
+        assert run.left_behind() == []
+        assert state_of(url, id_) == "Cancelled"
+        assert not list((tmp_path / "store").glob("demo/items/*.json"))
+        with run_beside(url, small_region, tmp_path) as (again, _):
+            require_published(again, tmp_path)
+
+
+@pytest.mark.faults
+def test_a_run_that_is_cancelled_once_all_is_done_ends_as_what_it_is(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
+    with serve_prefect(tmp_path / "home") as url:
+        environment = {"PREFECT_API_URL": url, "PREFECT_HOME": str(tmp_path / "client")}
+        words = arguments_of(request_of(small_region, tmp_path / "store"))
+        run = Typed(words, environment, CANCELLED_AT_THE_END)
+        require_published(run, tmp_path)
+        (found,) = httpx.post(f"{url}/flow_runs/filter", json={}).json()
+        history = httpx.get(f"{url}/flow_run_states/", params={"flow_run_id": found["id"]}).json()
+        names = [state["name"] for state in history]
+        assert names[-2:] == ["Cancelling", "Completed"]
 
 
 @pytest.mark.faults

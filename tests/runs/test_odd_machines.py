@@ -12,6 +12,7 @@ import pytest
 
 from catalog.store.upkeep import generations, verify
 from flows.cli.demo_region import DemoRegion
+from tests.support.disks import small_disk, where_nothing_can_be_written
 from tests.support.regions import arguments_of, request_of
 from tests.support.service import ROOT
 from tests.support.typed import COMMAND
@@ -43,3 +44,22 @@ def test_no_home_no_utf8_a_far_time_zone_a_dead_proxy_and_paths_of_other_letters
     assert str(store) in told
     (published,) = generations(str(store), "demo")
     assert verify(published.store).faults == ()
+
+
+@pytest.mark.faults
+def test_a_machine_of_which_one_small_folder_alone_can_be_written_to(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", 300_000) as disk:
+        words = arguments_of(request_of(small_region, disk / "store"))
+        command = where_nothing_can_be_written([sys.executable, "-c", COMMAND, *words])
+        environment = {
+            "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": "/nowhere",
+            "TMPDIR": str(disk), "PREFECT_HOME": str(disk / "prefect"),
+        }  # fmt: skip
+        run = subprocess.run(
+            command, cwd="/", env=environment, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
+        (published,) = generations(str(disk / "store"), "demo")
+        assert verify(published.store).faults == ()

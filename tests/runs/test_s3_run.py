@@ -27,7 +27,13 @@ from flows.cli.main import main
 from flows.plan.request import RegionRequest
 from flows.register_region import register_region
 from tests.support.faulty_proxy import Faults, faulty_proxy
-from tests.support.object_store import Swift, aws_environment, contents, new_bucket
+from tests.support.object_store import (
+    Swift,
+    aws_environment,
+    contents,
+    new_bucket,
+    put_scenes,
+)
 from tests.support.regions import request_of
 from tests.support.scenes import REAL_ITEMS, needs_real_data
 
@@ -66,19 +72,6 @@ def run_in_process(request: RegionRequest, folder: Path) -> Finished:
     assert process.returncode == 0, said[-4000:]
     seconds = time.monotonic() - started
     return Finished(request.store, said, home, seconds, Path(request.catalog))
-
-
-def put_scenes(items_file: Path, bucket: str, folder: Path) -> Path:
-    """Every raster of an ItemCollection into a bucket; returns the same items pointing there."""
-    items = json.loads(items_file.read_text())
-    for item in items["features"]:
-        for asset in item["assets"].values():
-            raster = items_file.parent / asset["href"]
-            asset["href"] = f"{bucket}/{raster.name}"
-            objects.put(asset["href"], raster.read_bytes())
-    moved = folder / "items.json"
-    moved.write_text(json.dumps(items))
-    return moved
 
 
 def mosaic_bytes(store: str, region: str) -> dict[str, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,29 @@ def small_disk(folder: Path, kilobytes: int, *, read_only: bool = False) -> Iter
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+READ_ONLY = """
+for folder in / /tmp /var/tmp /usr/tmp "$PWD"; do
+    mounted=$(findmnt --noheadings --output TARGET --target "$folder") || continue
+    mount -o remount,bind,ro "$mounted" || exit 99
+done
+exec "$@"
+"""
+
+
+def where_nothing_can_be_written(command: Sequence[str]) -> list[str]:
+    """The command, in a mount namespace whose disks may only be read, but for small ones.
+
+    The test is skipped where there may be no such namespace.
+    """
+    words = ["unshare", "--mount", "sh", "-c", READ_ONLY, "sh"]
+    if not shutil.which("unshare"):
+        pytest.skip("disks cannot be made read-only for one program: there is no unshare")
+    tried = subprocess.run([*words, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"disks cannot be made read-only for one program: {tried.stderr.strip()}")
+    return [*words, *command]
 
 
 def fill(disk: Path, leaving_bytes: int = 0) -> Path:

@@ -7,6 +7,7 @@ else, the S3 signatures included, is what a production Swift runs.
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -176,6 +177,19 @@ def new_bucket() -> str:
     with suppress(FileExistsError):  # a repeated request, where the first answer was lost
         objects.filesystem("s3://")[0].mkdir(name)
     return f"s3://{name}"
+
+
+def put_scenes(items_file: Path, bucket: str, folder: Path) -> Path:
+    """Every raster of an ItemCollection into a bucket; returns the same items pointing there."""
+    items = json.loads(items_file.read_text())
+    for item in items["features"]:
+        for asset in item["assets"].values():
+            raster = items_file.parent / asset["href"]
+            asset["href"] = f"{bucket}/{raster.name}"
+            objects.put(asset["href"], raster.read_bytes())
+    moved = folder / "items.json"
+    moved.write_text(json.dumps(items))
+    return moved
 
 
 def contents(store: str) -> dict[str, bytes]:

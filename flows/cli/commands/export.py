@@ -40,7 +40,7 @@ def describe_export(parser: argparse.ArgumentParser) -> None:
 def export(args: argparse.Namespace) -> int:
     """Write a day as a cloud-optimised GeoTIFF."""
     from catalog.errors import ArgumentError
-    from catalog.store.export import export_cog, published_slot
+    from catalog.export import export_cog, published_slot
     from catalog.store.upkeep import regions
 
     there = regions(args.store)

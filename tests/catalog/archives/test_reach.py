@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from catalog.archives.reach import within_reach
 from catalog.pixels import open_files
 from catalog.pixels.open_files import File, open_raster
 from tests.support.loopback import answer, serving
+from tests.support.object_store import aws_environment
 from tests.support.scenes import item
 
 API = "https://api.example.org"
@@ -34,10 +36,44 @@ def test_an_api_leads_neither_to_this_machine_nor_to_lists_of_files(href: str) -
     assert scene.unusable.startswith("its asset ")
 
 
-@pytest.mark.parametrize("href", ["https://example.org/a.tif", "s3://bucket/a.tif", "a.tif"])
+@pytest.mark.parametrize("href", ["https://example.org/a.tif", "a.tif"])
 def test_an_api_leads_to_remote_files(href: str) -> None:
     scene = scene_from_item(item("x", href), API)
     assert within_reach(scene, local_files=False, inside=False) == scene
+
+
+@pytest.mark.parametrize(
+    ("href", "annotation", "signed"),
+    [
+        ("s3://own/a.tif", None, True),
+        ("s3://paid/a.tif", "s3://paid/a.xml", True),
+        ("s3://other/a.tif", None, False),
+        ("s3://paid/a.tif", "s3://other/a.xml", False),
+        ("s3://own/../other/a.tif", None, False),
+        ("S3://other/a.tif", None, False),
+    ],
+)
+def test_keys_are_for_buckets_that_the_archive_or_the_user_names(
+    href: str, annotation: str | None, signed: bool
+) -> None:
+    scene = scene_from_item(item("x", href), API)
+    pays = Access(requester_pays=True, own_buckets=("paid",))
+    asset = replace(scene.assets[0], annotation=annotation, access=pays)
+    scene = replace(scene, assets=(asset,))
+    (read,) = within_reach(scene, local_files=False, inside=False, own_buckets=("own",)).assets
+    assert read.access.unsigned is not signed
+    assert read.access.requester_pays is signed
+    (read,) = within_reach(scene, local_files=True, inside=True).assets
+    assert not read.access.unsigned
+
+
+def test_an_object_store_that_only_this_machine_reaches_is_not_for_strangers() -> None:
+    scene = scene_from_item(item("x", "s3://bucket/a.tif"), API)
+    with aws_environment({"AWS_ENDPOINT_URL": "http://127.0.0.1:9000"}):
+        reached = within_reach(scene, local_files=False, inside=False)
+        assert "only this machine or its network can reach" in (reached.unusable or "")
+        named = within_reach(scene, local_files=False, inside=False, own_buckets=("bucket",))
+    assert named.unusable is None
 
 
 def test_what_may_name_local_files_may() -> None:

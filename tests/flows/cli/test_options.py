@@ -36,6 +36,7 @@ def typed(tmp_path: Path) -> dict[str, Any]:
         "resolution": 20, "max_offset_px": 64, "weights": str(weights),
         "weights_sha256": "00ff", "scheduler": "tcp://127.0.0.1:8786", "slots": "both",
         "max_optical_age_days": 12, "remake": True, "allow_local": True,
+        "own_buckets": ["private"],
         "orbit_files": str(tmp_path), "stac_api": "https://stac.example.org/own",
     }  # fmt: skip
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -10,8 +13,10 @@ import pytest
 from flows.cli.demo_region import DemoRegion
 from flows.cli.main import main
 from flows.cli.terminal import WRONG_REQUEST
-from tests.support.disks import small_disk
+from tests.support.disks import small_disk, where_nothing_can_be_written
 from tests.support.regions import arguments_of, files_under, request_of
+from tests.support.service import ROOT
+from tests.support.typed import COMMAND
 
 
 def lead_to(variable: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -37,6 +42,21 @@ def test_a_full_folder_is_named_before_work(
     assert f"set {variable} to another folder" in told
     assert told.count("\n") == 1
     assert not store.exists()
+
+
+def test_a_machine_without_any_temporary_folder_is_told_which_variable_gives_one(
+    small_region: DemoRegion, tmp_path: Path
+) -> None:
+    words = arguments_of(request_of(small_region, tmp_path / "store"))
+    command = where_nothing_can_be_written([sys.executable, "-c", COMMAND, *words])
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        command, cwd="/", env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == WRONG_REQUEST
+    assert "No usable temporary directory found in ['/tmp', '/var/tmp', '/usr/tmp'" in run.stderr
+    assert "set TMPDIR to a folder that can be written to" in run.stderr
+    assert run.stderr.count("\n") == 1
 
 
 def test_prefect_without_a_home_is_told_which_variable_gives_one(

@@ -12,8 +12,8 @@ import rioxarray
 from rio_cogeo.cogeo import cog_validate
 
 from catalog.errors import ArgumentError
+from catalog.export import export_cog, published_slot
 from catalog.grid import Lattice, Window
-from catalog.store.export import export_cog, published_slot
 from catalog.store.overviews import half_resolution
 from catalog.store.slot import SlotStore
 from flows.cli.main import main
