@@ -21,25 +21,11 @@ from tar_engine.training.synthesis import (
     draw_ground,
     optical_image,
     sar_image,
-    synthetic_pair,
 )
 from tar_engine.training.training_set import synthetic_pairs
 from tests.support.pairs import warp_affine
 
 NOISE = np.random.default_rng(0)
-
-
-@pytest.fixture(scope="module")
-def registrar() -> Registrar:
-    torch.set_num_threads(1)
-    return Registrar.load(device="cpu")
-
-
-@pytest.fixture(scope="module")
-def pair() -> tuple[np.ndarray, np.ndarray]:
-    """An aligned 256 px pair: (3, H, W) optical and (1, H, W) SAR, uint8."""
-    made = synthetic_pair(seed=7, side_px=256)
-    return made.optical, made.sar
 
 
 def countryside(seed: int) -> tuple[np.ndarray, np.ndarray]:

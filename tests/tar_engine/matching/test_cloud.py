@@ -10,20 +10,6 @@ from tar_engine import Registrar
 from tar_engine.matching.cloud import describe_image, look_again, mask_cloud
 from tar_engine.network.msfl import normalise_with_nan
 from tar_engine.training.protocols import cover_with_cloud
-from tar_engine.training.synthesis import synthetic_pair
-
-
-@pytest.fixture(scope="module")
-def registrar() -> Registrar:
-    torch.set_num_threads(1)
-    return Registrar.load(device="cpu")
-
-
-@pytest.fixture(scope="module")
-def pair() -> tuple[np.ndarray, np.ndarray]:
-    """An aligned 256 px pair: (3, H, W) optical and (1, H, W) SAR, uint8."""
-    made = synthetic_pair(seed=7, side_px=256)
-    return made.optical, made.sar
 
 
 @torch.inference_mode()
