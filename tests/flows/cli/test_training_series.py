@@ -10,9 +10,13 @@ import torch
 
 from flows.cli.main import main
 from flows.cli.training_series import read_pairs, stretched
+from tar_engine import Registrar
 from tar_engine.errors import InputError
+from tar_engine.training.evaluate import register_case
+from tar_engine.training.protocols import PROTOCOLS, make_case
 from tests.support.scenes import noise, write_raster
 
+REAL_SERIES = Path(__file__).resolve().parents[4] / "shared" / "data" / "series"
 SIDE = 64
 MONTHS = [f"{month:02}" for month in range(1, 5)]
 
@@ -71,3 +75,15 @@ def test_a_series_with_a_file_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "a" / "03_optical.tif").unlink()
     with pytest.raises(InputError, match=r"03_optical\.tif"):
         read_pairs(tmp_path)
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not REAL_SERIES.exists(), reason=f"REAL DATA MISSING: {REAL_SERIES}")
+def test_dunes_half_a_year_apart_are_found_at_a_closer_look() -> None:
+    """A pair that neither the usual search nor any rotation finds."""
+    torch.set_num_threads(1)
+    data, _ = read_pairs(REAL_SERIES)
+    case = make_case(data, data.names.index("series/place_05_sar01_optical07"), PROTOCOLS["season"])
+    found = register_case(Registrar.load(device="cpu"), case, PROTOCOLS["season"])
+    assert found["accepted"], found["reason"]
+    assert found["error_px"] < min(2.0, 2 * found["expected_error_px"])
