@@ -8,6 +8,7 @@ import pickle
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -15,6 +16,7 @@ import pytest
 
 from flows.cli.demo_region import DemoRegion, write_region
 from flows.cli.terminal import prepare_prefect
+from tests.support.prefect_home import prepare_home
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -36,6 +38,7 @@ def pytest_configure() -> None:
     os.environ.pop("PREFECT_API_URL", None)
     os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-home-")
     prepare_prefect()
+    prepare_home(Path(os.environ["PREFECT_HOME"]))
 
 
 def pytest_unconfigure() -> None:

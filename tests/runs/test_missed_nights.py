@@ -25,13 +25,8 @@ CANCELLED_SECONDS = 20
 def service(tmp_path: Path, small_region: DemoRegion) -> Iterator[RunningService]:
     """Nobody starts nights by themselves, unless a test lets them."""
     with served(tmp_path, small_region) as running:
-        let_nights_start(running, False)
+        running.let_nights_start(False)
         yield running
-
-
-def let_nights_start(service: RunningService, go: bool) -> None:
-    deployment = service.deployment("nightly")["id"]
-    service.api("PATCH", f"/deployments/{deployment}", {"paused": not go})
 
 
 def processes_of(service: RunningService, run_id: str) -> list[psutil.Process]:
@@ -82,7 +77,7 @@ def test_a_run_that_is_cancelled_ends_with_all_its_processes_and_a_new_one_conti
 
 @pytest.mark.faults
 def test_nights_of_a_service_that_was_down_are_made_up_for_once(service: RunningService) -> None:
-    let_nights_start(service, True)
+    service.let_nights_start(True)
     soon = datetime.now(UTC) + timedelta(minutes=10)
     service.wait(lambda: len(nights_due_by(service, soon)) >= 4, "scheduled nights")
     stop(service)
@@ -91,7 +86,7 @@ def test_nights_of_a_service_that_was_down_are_made_up_for_once(service: Running
     up = datetime.now(UTC)
     running = started_again(service)
     try:
-        let_nights_start(running, False)
+        running.let_nights_start(False)
         missed = [run for run in nights_due_by(running, datetime.now(UTC)) if due(run) > down]
         assert sum(due(run) < up for run in missed) >= 2
         states = {due(run): running.ended(run["id"]) for run in missed}
@@ -120,7 +115,7 @@ def test_a_run_that_died_with_its_machine_is_ended_with_its_reason(service: Runn
             each.kill()
     psutil.wait_procs(everything, timeout=20)
     running = started_again(service)
-    let_nights_start(running, False)
+    running.let_nights_start(False)
     try:
         assert len(running.api("POST", "/automations/filter", {}).json()) == 1
         again = running.create(region="dead", dry_run=False).json()["id"]

@@ -20,6 +20,7 @@ from distributed import Client
 
 from catalog.child_server import free_port, wait_for_answer
 from flows.plan.request import RegionRequest
+from tests.support.prefect_home import prepare_home
 from tests.support.slots import digests
 
 RUN = """
@@ -112,6 +113,7 @@ class WorkerKiller(threading.Thread):
 @contextmanager
 def serve_prefect(home: Path, port: int | None = None) -> Iterator[str]:
     """A real Prefect server for as long as the block; yields its API's URL."""
+    prepare_home(home)
     port = port or free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1",

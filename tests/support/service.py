@@ -20,6 +20,7 @@ from catalog.child_server import free_port
 from catalog.retrying import ATTEMPTS
 from flows.cli.demo_region import OPTICAL_COLLECTION, SAR_COLLECTION, DemoRegion
 from flows.plan.request import EDGES
+from tests.support.prefect_home import prepare_home
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -84,6 +85,11 @@ class RunningService:
             time.sleep(1)
         return answer
 
+    def let_nights_start(self, go: bool) -> None:
+        """Whether the cron starts runs; each takes as much of the machine as one that is asked."""
+        deployment = self.deployment("nightly")["id"]
+        self.api("PATCH", f"/deployments/{deployment}", {"paused": not go})
+
     def run(self, run_id: str) -> dict[str, Any]:
         return dict(self.ask(f"/flow_runs/{run_id}"))
 
@@ -121,6 +127,7 @@ def served(
     (folder / "regions.yaml").write_text(yaml.safe_dump(_regions(folder, region)))
     (folder / "prefect.yaml").write_text(yaml.safe_dump(_deployments(region)))
     (folder / "automations.yaml").write_text(yaml.safe_dump(_automations()))
+    prepare_home(folder / "home")
     ports = free_port(), free_port()
     service = start_service(folder, region, ports, host, password)
     try:

@@ -29,6 +29,7 @@ def service(
     tmp_path_factory: pytest.TempPathFactory, small_region: DemoRegion
 ) -> Iterator[RunningService]:
     with served(tmp_path_factory.mktemp("service"), small_region) as running:
+        running.let_nights_start(False)
         yield running
 
 
@@ -136,6 +137,7 @@ def test_figures_of_the_regions_are_served_to_prometheus(service: RunningService
 @pytest.mark.faults
 def test_the_cron_starts_a_run_by_itself_and_it_publishes(service: RunningService) -> None:
     deployment = service.deployment("nightly")["id"]
+    service.let_nights_start(True)
 
     def runs() -> list[str]:
         found = service.ask(
@@ -147,7 +149,7 @@ def test_the_cron_starts_a_run_by_itself_and_it_publishes(service: RunningServic
         return [str(run["id"]) for run in found if run["auto_scheduled"]]
 
     first = service.wait(runs, "nightly run")[0]
-    service.api("PATCH", f"/deployments/{deployment}", {"paused": True})
+    service.let_nights_start(False)
     state = service.ended(first)
     assert (state["type"], state["message"]) == (
         "COMPLETED",
