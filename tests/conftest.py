@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from flows.cli.demo_region import DemoRegion, write_region
 from flows.cli.terminal import prepare_prefect
 from tests.support.prefect_home import prepare_home
 
 if TYPE_CHECKING:
     from distributed import Client
 
+    from flows.cli.demo_region import DemoRegion
     from tests.support.object_store import Swift
     from tests.support.regions import DemoRun
 
@@ -48,6 +48,8 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def small_region(tmp_path_factory: pytest.TempPathFactory) -> DemoRegion:
     """A drawn region of 400 px: two optical granules, two SAR frames, one granule too early."""
+    from flows.cli.demo_region import write_region
+
     return write_region(tmp_path_factory.mktemp("region"), size_px=400, seed=3)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
-from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import map_coordinates
 
 from catalog.errors import ArgumentError
@@ -16,6 +16,9 @@ from catalog.grid import Lattice, Window
 from catalog.longitudes import longitudes_facing
 from catalog.pixels.rasters import Crop, RasterGrid
 from catalog.sentinel1.gcps import GcpGrid, gcp_grid_of, has_only_gcps, spline_of
+
+if TYPE_CHECKING:
+    from scipy.interpolate import RBFInterpolator
 
 Floats = NDArray[np.float64]
 # A smooth mapping is interpolated between nodes while that stays this exact.

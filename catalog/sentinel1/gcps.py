@@ -14,17 +14,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
 import shapely
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
-from scipy.interpolate import RBFInterpolator
 from shapely.geometry.base import BaseGeometry
 
 from catalog.grid import LONLAT
 from catalog.longitudes import longitudes_facing
+
+if TYPE_CHECKING:
+    from scipy.interpolate import RBFInterpolator
 
 FEWEST_POINTS = 4
 # Assets of one scene have one grid of points, but each file may round it differently: a decimetre.
@@ -130,6 +133,8 @@ def spline_of(grid: GcpGrid) -> RBFInterpolator:
 
 def spline_through(xy: NDArray[np.float64], values: NDArray[np.float64]) -> RBFInterpolator:
     """The thin-plate spline that takes values (N, K) at positions (N, 2), with a linear trend."""
+    from scipy.interpolate import RBFInterpolator  # slow to import, and few rasters need it
+
     return RBFInterpolator(xy, values, kernel="thin_plate_spline", degree=1)
 
 

@@ -21,13 +21,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
 import numpy as np
 import pyproj
 from numpy.polynomial.polynomial import polyval
 from numpy.typing import NDArray
-from scipy.interpolate import CubicHermiteSpline, RBFInterpolator
 
 from catalog.archives.providers import Access
 from catalog.errors import shown
@@ -35,6 +35,9 @@ from catalog.longitudes import longitudes_facing
 from catalog.sentinel1.annotation import AnnotationError, xml_of
 from catalog.sentinel1.gcps import spline_through
 from catalog.sentinel1.orbits import states_around
+
+if TYPE_CHECKING:
+    from scipy.interpolate import CubicHermiteSpline, RBFInterpolator
 
 Floats = NDArray[np.float64]
 FEWEST_POINTS = 4
@@ -152,6 +155,8 @@ def range_doppler_of(href: str, access: Access, orbit_file: str | None = None) -
 
 def _parsed(root: Element, orbit_file: str | None) -> RangeDoppler:
     """Raises ValueError and its like, with what is wrong."""
+    from scipy.interpolate import CubicHermiteSpline  # slow to import, and few scenes need it
+
     image = "imageAnnotation/imageInformation/"
     first = _time(_text(root, image + "productFirstLineUtcTime"))
     height, width = (int(_text(root, image + n)) for n in ("numberOfLines", "numberOfSamples"))

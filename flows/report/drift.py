@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from matplotlib.figure import Figure
 
 from catalog.store.days import DayOrDays, published_items, published_slots
 from catalog.store.open import open_mosaic
@@ -242,6 +241,8 @@ def _step_between(before: Sequence[Remainder], after: Sequence[Remainder]) -> St
 
 def draw_drift(region: str, remainders: Sequence[Remainder], steps: Sequence[Step]) -> bytes:
     """A PNG: dx above dy over time, one colour per satellite and geometry, steps as lines."""
+    from matplotlib.figure import Figure  # as long to import as all the rest
+
     figure = Figure(figsize=(10, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     series: dict[str, list[Remainder]] = {}

@@ -10,15 +10,11 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from scipy import ndimage
 
 from catalog.errors import SceneReadError
@@ -36,6 +32,9 @@ from catalog.store.schema import (
 from flows.outcome import SlotOutcome
 from flows.plan.generation import SlotPlan
 from flows.plan.plan import Plan, slot_store
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 logger = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
@@ -93,6 +92,8 @@ def render_preview(
     mosaic: xr.Dataset, small: xr.Dataset, factor: int, lattice: Lattice, slot: SlotPlan, title: str
 ) -> bytes:
     """One picture of one day: `mosaic` is undivided, `small` is its overview in memory."""
+    from matplotlib.figure import Figure  # here, for not every run and no worker draws
+
     detail = choose_detail(mosaic, small, slot, factor)
     figure = Figure(figsize=(15, 5.6), layout="constrained")
     whole, before, after = figure.subplots(1, 3)
@@ -166,6 +167,9 @@ def _draw_overview(
     axes: Axes, small: xr.Dataset, slot: SlotPlan, detail: Window, factor: int
 ) -> None:
     """Optical in colour, displacement as arrows, refusals in red, the detail as a frame."""
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
     grey = stretch_colour(_stack(small, slot.optical_bands)).mean(axis=-1)
     axes.imshow(0.1 + 0.6 * grey, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
     quality = small["quality"].values

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -248,6 +247,8 @@ def _explain_gaps(values: Floats) -> str:
 
 def _colour(values: Floats, colours: str) -> tuple[str, Legend | None]:
     """A picture from 0 to almost the largest value, transparent where unknown; and its legend."""
+    import matplotlib
+
     known = np.isfinite(values)
     high = largest = 1e-3
     if known.any():
