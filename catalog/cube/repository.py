@@ -21,6 +21,12 @@ from catalog.retrying import retry
 BRANCH = "main"
 ROWS_PER_MANIFEST = 32
 """Days whose chunks are listed together: so much at most is written again for one more day."""
+CREATED_ELSEWHERE = (
+    "can only be created in clean prefixes",
+    "config.yaml already exists",
+    "branch update conflict: `(None)",
+)
+"""How Icechunk tells each step of creation in which another process was faster."""
 
 
 def cube_url(region_url: str) -> str:
@@ -126,7 +132,7 @@ def _scheme_and_path(url: str) -> tuple[str, str]:
 
 def _is_half_created(error: BaseException) -> bool:
     """Whether another process creates the repository at this very moment."""
-    return "can only be created in clean prefixes" in str(error)
+    return any(words in str(error) for words in CREATED_ELSEWHERE)
 
 
 def _storage(url: str) -> icechunk.Storage:

@@ -19,6 +19,7 @@ from catalog.errors import SceneReadError, StoreError
 from flows.cli.demo_region import DemoRegion
 from flows.cli.main import main
 from flows.cli.terminal import FAILED, PARTIAL
+from flows.plan.request import RegionRequest
 from flows.register_region import register_region
 from flows.stages.compose import ShardJob, compose_shard
 from flows.stages.group_matches import TileMatches
@@ -40,6 +41,29 @@ def copy_of(region: DemoRegion, folder: Path) -> DemoRegion:
     )  # fmt: skip
 
 
+def test_a_run_that_failed_halfway_is_continued_and_readers_see_all_or_nothing(
+    small_region: DemoRegion, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To a reader and to the next run it is one that was killed, which takes longer to try."""
+
+    def compose(job: ShardJob) -> None:
+        if job.shard.col == 1:
+            raise StoreError("the power is out", "shard 0.1")
+        compose_shard(job)
+
+    bbox = southern_part(small_region, 0.1)
+    request = request_of(
+        small_region, tmp_path, bbox=bbox, resolution=1.9, scheduler=client.scheduler.address
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.tasks.compose_shard", compose)
+        patch.setattr("flows.cluster.retries.may_pass", lambda _: False)
+        assert register_region(request).ending == "Failed"
+    (receipts,) = tmp_path.rglob("*.receipts")
+    require_continued(tmp_path, receipts, request)
+
+
+@pytest.mark.faults
 def test_a_killed_run_is_continued_and_readers_see_all_or_nothing(
     small_region: DemoRegion, tmp_path: Path, client: Client
 ) -> None:
@@ -53,6 +77,12 @@ def test_a_killed_run_is_continued_and_readers_see_all_or_nothing(
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    here = request.model_copy(update={"scheduler": client.scheduler.address})
+    require_continued(store, receipts, here)
+
+
+def require_continued(store: Path, receipts: Path, request: RegionRequest) -> None:
+    """Half of a day is nothing to readers, and another run makes no more than the other half."""
     with pytest.raises(StoreError, match="no mosaic is published"):
         catalog.open_mosaic(str(store / "demo"))
     finished = {path: path.stat().st_mtime_ns for path in receipts.iterdir()}
@@ -60,8 +90,7 @@ def test_a_killed_run_is_continued_and_readers_see_all_or_nothing(
     assert len(finished) == 1
     assert len(estimates) == 1
 
-    here = request.model_copy(update={"scheduler": client.scheduler.address})
-    report = register_region(here).report
+    report = register_region(request).report
     assert report.tiles == 0
     assert (report.shards_written, report.shards_kept) == (1, 1)
     for path, written in {**finished, **estimates}.items():

@@ -29,9 +29,16 @@ CLOUD_PERCENT = (0, 30, 0, 100, 0, 20)
 SIDE_PX = 160
 LATEST = 0.85  # share of the files that are there at the last kill
 PATIENCE_S = 120.0
-# Children of a server that has imported all this start at once.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["flows.register_region", "tests.support.nights"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported() -> None:
+    """Children of a server that has imported all this start at once.
+
+    Here, and not for whoever imports this module: there is one such server for all tests.
+    """
+    FORKS.set_forkserver_preload(["flows.register_region", "tests.support.nights"])
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ from tests.support.object_store import (
     new_bucket,
     put_scenes,
 )
+from tests.support.prefect_home import prepare_home
 from tests.support.regions import request_of
 from tests.support.scenes import REAL_ITEMS, needs_real_data
 
@@ -54,6 +55,7 @@ class Finished:
 def run_in_process(request: RegionRequest, folder: Path) -> Finished:
     """`tar-pipeline run` with everything logged, in this process's AWS environment."""
     home = folder / "prefect"
+    prepare_home(home)
     environment = {
         **os.environ,
         "PREFECT_HOME": str(home),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from catalog import objects
+from catalog.cube.repository import open_repository
 from catalog.cube.update import CubeChange, update_cube
 from catalog.store.publish import published_generation
 from catalog.store.slot import SlotStore
@@ -23,6 +24,7 @@ from tests.support.cubes import (
 )
 
 PATIENCE_S = 1700
+CREATED = 4  # of which two at once would spoil every other
 
 
 def publish_days(days: Sequence[SlotStore], start: Barrier, environment: Mapping[str, str]) -> None:
@@ -70,6 +72,22 @@ def test_two_publishers_at_once(tmp_path: Path) -> None:
     lists = days_of_two(str(tmp_path), 3)
     publish_at_once(lists)
     require_published(str(tmp_path), [day for days in lists for day in days])
+
+
+def create_cubes(folder: str, start: Barrier) -> None:
+    for number in range(CREATED):
+        start.wait(60)
+        open_repository(f"{folder}/{number}")
+
+
+def test_two_that_create_a_cube_at_once_both_open_it(tmp_path: Path) -> None:
+    start = FORKS.Barrier(2)
+    creators = [FORKS.Process(target=create_cubes, args=(str(tmp_path), start)) for _ in range(2)]
+    for each in creators:
+        each.start()
+    for each in creators:
+        each.join(PATIENCE_S)
+    assert [each.exitcode for each in creators] == [0, 0]
 
 
 @pytest.mark.faults
