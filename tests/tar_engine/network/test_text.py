@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,14 @@ from tar_engine.config import ModelConfig
 from tar_engine.errors import TextError
 from tar_engine.network.model import with_bank
 from tar_engine.network.tafe import TextEnhancement, ablate_bank, centre_bank
-from tar_engine.network.text import CONCEPTS, LAND_COVERS, SCENES, minilm_bank, remoteclip_bank
+from tar_engine.network.text import (
+    CONCEPTS,
+    LAND_COVERS,
+    SCENES,
+    build_bank,
+    minilm_bank,
+    remoteclip_bank,
+)
 from tar_engine.network.weights import load_checkpoint
 
 
@@ -46,16 +54,23 @@ def mean_cosine(bank: torch.Tensor) -> float:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_remoteclip_loads_from_a_checkpoint_in_its_format(tmp_path: Path) -> None:
-    """A plain open_clip state dict of ViT-B-32, as RemoteCLIP ships; the weights are random."""
+def test_remoteclip_loads_from_a_checkpoint_in_its_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plain open_clip state dict of ViT-B-32, as RemoteCLIP ships; the weights are random.
+
+    A few concepts do: a CPU takes its time for each.
+    """
     from tar_engine.network.text import _import_open_clip
 
+    few = CONCEPTS[:4]
+    monkeypatch.setattr("tar_engine.network.text.build_bank", partial(build_bank, concepts=few))
     torch.manual_seed(5)
     model = _import_open_clip().create_model("ViT-B-32", pretrained=None)
     path = tmp_path / "RemoteCLIP-ViT-B-32.pt"
     torch.save(model.state_dict(), path)
     bank = remoteclip_bank(path)
-    assert bank.embeddings.shape == (2, len(CONCEPTS), 512)
+    assert bank.embeddings.shape == (2, len(few), 512)
     assert "RemoteCLIP" in bank.provenance
     tokens = torch.rand(1, 256, 128)
     enhanced = TextEnhancement(ModelConfig(text_channels=512), bank.embeddings)(tokens, "sar")
