@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
@@ -39,10 +40,11 @@ class DemoRun:
 
 
 def run_small_demo(folder: Path) -> DemoRun:
-    """The demo, 400 px squared: one tile, one shard."""
+    """The demo, 400 px squared: one tile, one shard; so one worker is enough."""
     region = write_region(folder / "scenes", size_px=400)
     text = io.StringIO()
-    report = run_demo(folder, Console(file=text, width=160), size_px=400)
+    with patch("flows.cluster.workers.MAX_WORKERS", 1):
+        report = run_demo(folder, Console(file=text, width=160), size_px=400)
     content = json.loads(encode_report(report))
     return DemoRun(region, folder / "mosaic", content, text.getvalue())
 
