@@ -107,7 +107,8 @@ def render_preview(
     _draw_checkerboard(after, colour, registered, limits, "after: SAR registered")
     figure.suptitle(title, fontsize=13)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    packing = {"compress_level": 4}  # twice as fast as the default, a twentieth larger
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None}, pil_kwargs=packing)
     return buffer.getvalue()
 
 
