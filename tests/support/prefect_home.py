@@ -40,7 +40,8 @@ def _make_database(file: Path) -> None:
             [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"],
             env=os.environ | {"PREFECT_HOME": home}, stdout=subprocess.DEVNULL, check=True,
         )  # fmt: skip
-        whole = Path(home) / "whole.db"
+        new = file.with_suffix(".new")
+        new.unlink(missing_ok=True)  # of a run that was stopped just here
         with closing(sqlite3.connect(Path(home) / DATABASE)) as database:
-            database.execute("VACUUM INTO ?", (str(whole),))  # in one file, without its journal
-        shutil.move(whole, file)
+            database.execute("VACUUM INTO ?", (str(new),))  # in one file, without its journal
+    new.rename(file)
