@@ -15,6 +15,7 @@ from tar_engine.coordinates import (
     level_from_pixel,
     normalised_from_pixel,
     pixel_from_level,
+    pixel_grid,
 )
 from tar_engine.deformation import sample_weighted, shrink, stack_weight
 from tar_engine.matching.heights import Relief
@@ -78,6 +79,18 @@ class SarPositions:
             sar_xy = sar_xy + from_rows @ self.beyond @ from_columns.T
         return sar_xy.permute(0, 2, 3, 1)
 
+    def grid_to(self, sar_xy: Tensor, factor: int) -> Tensor:
+        """(B, h, w, 2): where SAR positions (B, h, w, 2) of the optical pixels at `factor` lie in
+        what these positions warped, its pixels.
+
+        Exact where these are an affine; else as good as the step from there is small.
+        """
+        height, width = sar_xy.shape[1:3]
+        step = sar_xy - self.on_grid(height, width, factor)
+        back = torch.linalg.inv_ex(self.affine[..., :2]).inverse  # `inv` waits for the device
+        here = pixel_grid(height, width, sar_xy.device)
+        return here + (step / factor) @ back.transpose(1, 2)[:, None]
+
 
 @made_once
 def cubic_weights(cells: int, pixels: int, device: torch.device) -> Tensor:
@@ -105,7 +118,7 @@ class ImagePair:
 
     Where SAR is held to SAR, `optical` is the image of reference, and `of_reference` "sar". Where
     `is_near`, positions bend and turn the image so little that its features may be warped in its
-    stead: they are then made once, not in every round but the last.
+    stead from the first round on.
     """
 
     optical: Tensor
@@ -116,7 +129,7 @@ class ImagePair:
     _optical_features: dict[int, tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    _sar_features: dict[int, Tensor] = field(
+    _sar_features: dict[int, tuple[SarPositions, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _sar_images: dict[int, Tensor] = field(
@@ -128,17 +141,27 @@ class ImagePair:
     ) -> PairFeatures:
         """Both images shrunk `factor` times, SAR as `positions` warp it onto the optical one.
 
+        Features of the warped image are kept; those at other positions are warped from them, which
+        takes a quarter of the time.
+
         exactly: of the image as it is warped, wherever it is. Warped features are blurred, each as
             it falls between pixels, which costs the last hundredths of a pixel.
         """
         optical, optical_valid = self.optical_features(factor)
         height, width = optical.shape[-2:]
-        sar_xy = level_from_pixel(positions.on_grid(height, width, factor), factor)
-        if self.is_near and not exactly:
-            features, known = sample_weighted(self.sar_features(factor), sar_xy)
+        sar_xy = positions.on_grid(height, width, factor)
+        if self.is_near and factor not in self._sar_features:
+            self._sar_features[factor] = as_taken(self.sar, self.network, factor)
+        if factor in self._sar_features and not exactly:
+            made_at, made = self._sar_features[factor]
+            features, known = sample_weighted(made, made_at.grid_to(sar_xy, factor))
         else:
-            warped, known = sample_weighted(self.sar_image(factor), sar_xy)
+            warped, known = sample_weighted(
+                self.sar_image(factor), level_from_pixel(sar_xy, factor)
+            )
             features = self.network.low_level(warped.masked_fill(~known, torch.nan), "sar")
+            with_weight = torch.cat([features, known.to(features.dtype)], dim=1)
+            self._sar_features[factor] = positions, with_weight
         return PairFeatures(optical, subtract_mean(features), optical_valid * known)
 
     def sar_image(self, factor: int) -> Tensor:
@@ -146,17 +169,6 @@ class ImagePair:
         if factor not in self._sar_images:
             self._sar_images[factor] = stack_weight(shrink_by(self.sar, factor))
         return self._sar_images[factor]
-
-    def sar_features(self, factor: int) -> Tensor:
-        """The SAR image's features where it was taken, as `sample_weighted` takes them, made once.
-
-        Features are 0 where there is no data.
-        """
-        if factor not in self._sar_features:
-            sar = shrink_by(self.sar, factor)
-            features = self.network.low_level(sar, "sar")
-            self._sar_features[factor] = torch.cat([features, valid_mask(sar)], dim=1)
-        return self._sar_features[factor]
 
     def optical_features(self, factor: int) -> tuple[Tensor, Tensor]:
         """The optical image's features and validity, which no position changes, made once."""
@@ -173,6 +185,15 @@ class ImagePair:
             for image in (self.optical, self.sar)
         )
         return ImagePair(optical, sar, self.network, self.of_reference, self.is_near)
+
+
+def as_taken(sar: Tensor, network: TarNetwork, factor: int) -> tuple[SarPositions, Tensor]:
+    """Features of a SAR image (B, bands, H, W) shrunk `factor` times where it was taken, with
+    weights for `sample_weighted`; and these positions. Features are 0 where there is no data."""
+    shrunk = shrink_by(sar, factor)
+    features = network.low_level(shrunk, "sar")
+    identity = torch.eye(2, 3, device=sar.device).repeat(len(sar), 1, 1)
+    return SarPositions(identity), torch.cat([features, valid_mask(shrunk)], dim=1)
 
 
 def pad_to_cells(image: Tensor, cell_px: int) -> Tensor:

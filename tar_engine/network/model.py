@@ -27,6 +27,7 @@ from tar_engine.network.msfl import (
     MultiScaleFeatures,
     Sensor,
     half_precision,
+    is_on_cpu,
     normalise,
     valid_mask,
 )
@@ -86,10 +87,11 @@ class TarNetwork(nn.Module):
 
     def low_level(self, image: Tensor, sensor: Sensor) -> Tensor:
         """What windows compare: (B, low_features, H, W) of (B, bands, H, W), NaN for nodata."""
-        # On a CPU in full precision: there bfloat16 would give other digits in other batches.
-        with half_precision(image.device, enabled=image.is_cuda):
-            features: Tensor = self.low[sensor](image.nan_to_num(0.0), valid_mask(image))
-        return features
+        # A CPU takes image by image: in another batch bfloat16 would give other digits.
+        parts = image.split(1) if is_on_cpu(image) else (image,)
+        with native_autocast(image.device):
+            features = [self.low[sensor](part.nan_to_num(0.0), valid_mask(part)) for part in parts]
+        return torch.cat(features)
 
 
 def with_bank(network: TarNetwork, bank: Tensor) -> TarNetwork:

@@ -290,6 +290,8 @@ class LowLevelFeatures(nn.Module):
         """(B, bands, H, W) normalised, (B, 1, H, W) -> (B, low_features, H, W), shorter than 1."""
         with half_precision(image.device, enabled=False), torch.no_grad():
             seen, inner = structure(image, valid), inner_mask(valid)
+        if torch.is_autocast_enabled(image.device.type):  # else each convolution would copy it so
+            seen = seen.to(torch.get_autocast_dtype(image.device.type))
         # Strip by strip: what a large image needs in between would fit no cache.
         rows = STRIP_PX if is_on_cpu(image) else image.shape[2]
         strips = [
