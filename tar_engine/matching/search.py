@@ -1,7 +1,8 @@
 """CFDM, the coarse half: every rotation, scale and shift of the SAR image, without a prior.
 
     both images ── edges: which way they run, and how dense they are ── averaged to a small field
-        SAR's field under each rotation and scale ── correlated with the optical one by FFT
+        SAR's field under each rotation and scale ── correlated with the optical one by FFT,
+        │   all of them at half the resolution, the strongest quarter at the whole
         └── the strongest few, each moved to the best between the steps
 
 As a vector a doubled angle can be averaged, so that a pixel of 4 x 4 still knows which way its
@@ -36,6 +37,9 @@ from tar_engine.network.msfl import (
 )
 
 
+AT_ONCE = 9  # hypotheses: their spectra fit a cache
+
+
 class Candidates(NamedTuple):
     """The best hypotheses of each pair, best first.
 
@@ -45,6 +49,11 @@ class Candidates(NamedTuple):
 
     affine: Tensor
     score: Tensor
+
+    def best(self, kept: int) -> Candidates:
+        """The best `kept` of hypotheses in any order."""
+        score, chosen = self.score.topk(kept, dim=1)
+        return Candidates(self.affine.take_along_dim(chosen[..., None, None], dim=1), score)
 
 
 def search_similarities(
@@ -69,8 +78,12 @@ def search_similarities(
     optical_field, optical_factor = edge_field(optical, weight, config)
     sar_field, sar_factor = edge_field(sar, weight, config)
     hypotheses = grid_hypotheses(config, any_rotation, closer, optical.device)
+    if not any_rotation and not closer:
+        fields = halve(optical_field), halve(sar_field)
+        hypotheses = strongest_hypotheses(*fields, hypotheses, config)
+    hypotheses = hypotheses.expand(len(optical), -1, -1, -1)
     kept = config.kept_of_any if any_rotation else config.kept
-    found = correlate_hypotheses(optical_field, sar_field, hypotheses, config, kept)
+    found = correlate_hypotheses(optical_field, sar_field, hypotheses, config).best(kept)
     if kept > 1:
         found = refine_candidates(optical_field, sar_field, found, config)
     return Candidates(rescale_affine(found.affine, optical_factor, sar_factor), found.score)
@@ -131,9 +144,10 @@ def correlate_nearby(
 def grid_hypotheses(
     config: SearchConfig, any_rotation: bool, closer: bool, device: torch.device
 ) -> Tensor:
-    """(turns, scales, 2, 3) similarities that the search tries."""
+    """(1, turns times scales, 2, 3) similarities that the search tries."""
     turns, scales = config.grid(any_rotation=any_rotation, closer=closer)
-    return similarities_about_centre(turns, scales, config.field_px).to(device)
+    grid = similarities_about_centre(turns, scales, config.field_px)
+    return grid.flatten(0, 1)[None].to(device)
 
 
 @made_once
@@ -207,7 +221,7 @@ def about_centre(linear: Tensor, side_px: int) -> Tensor:
 def warp_field(field: Tensor, affine: Tensor) -> Tensor:
     """Fields (B, 3, S, S) as seen through affines (B, 2, 3), directions turned with them."""
     seen = F.grid_sample(field, sampling_grid(affine, field.shape[-1]), align_corners=False)
-    return turn_planes(counter_rotation(affine), seen[:, None])[:, 0]
+    return turn_in_place(counter_rotation(affine), seen[:, None])[:, 0]
 
 
 def counter_rotation(affine: Tensor) -> Tensor:
@@ -218,10 +232,25 @@ def counter_rotation(affine: Tensor) -> Tensor:
     return torch.polar(torch.ones_like(angle), -2 * angle)
 
 
+def halve(field: Tensor) -> Tensor:
+    """(B, 3, S, S) at half its resolution."""
+    return F.avg_pool2d(field, 2)
+
+
+def strongest_hypotheses(
+    optical: Tensor, sar: Tensor, hypotheses: Tensor, config: SearchConfig
+) -> Tensor:
+    """(B, tried_whole, 2, 3) of (1, K, 2, 3), the best on fields (B, 3, F/2, F/2) of half size."""
+    small = rescale_affine(hypotheses, 0.5, 0.5).expand(len(optical), -1, -1, -1)
+    score = correlate_hypotheses(optical, sar, small, config).score
+    chosen = score.topk(config.tried_whole, dim=1).indices
+    return hypotheses.take_along_dim(chosen[..., None, None], dim=1)
+
+
 def correlate_hypotheses(
-    optical: Tensor, sar: Tensor, hypotheses: Tensor, config: SearchConfig, kept: int
+    optical: Tensor, sar: Tensor, hypotheses: Tensor, config: SearchConfig
 ) -> Candidates:
-    """The best `kept` of (T, S, 2, 3) hypotheses on fields (B, 3, F, F), each at its best shift.
+    """Each of (B, K, 2, 3) hypotheses on fields (B, 3, F, F), at its best shift, in their order.
 
     The correlation is divided by the energies of the whole fields, not of their overlap: for
     unrelated fields its spread is then the same at every shift and under every hypothesis, so that
@@ -229,48 +258,36 @@ def correlate_hypotheses(
     """
     batch, planes, side = optical.shape[:3]
     padded = math.ceil(config.padded * side)
-    # Instead of SAR's directions, which are many, those of the optical field are turned: by as much
-    # the other way, and for every scale at once.
-    back = counter_rotation(hypotheses[:, 0]).conj()
-    turned = turn_planes(back, optical.expand(len(back), -1, -1, -1, -1))
-    spectra = torch.fft.rfft2(turned, s=(padded, padded)).conj()
-    together = sar.reshape(1, planes * batch, side, side)
+    here = torch.fft.rfft2(optical, s=(padded, padded)).conj()[:, :, None].unbind(dim=1)
     scores, places = [], []
-    for same_turn, spectrum in zip(hypotheses, spectra, strict=True):
-        count = len(same_turn)
-        seen = F.grid_sample(
-            together.expand(count, -1, -1, -1), sampling_grid(same_turn, side), align_corners=False
-        )
-        seen = seen.view(count, batch, planes, side, side)
+    for some in hypotheses.split(AT_ONCE, dim=1):
+        count = some.shape[1]
+        seen = warp_field(sar.repeat_interleave(count, dim=0), some.flatten(0, 1))
+        seen = seen.view(batch, count, planes, side, side)
         # Axis by axis, so that rows which are mere padding are not transformed.
         along_x = torch.fft.rfft(seen, n=padded)
         there = torch.fft.fft(along_x, n=padded, dim=-2).unbind(dim=2)
-        here = spectrum.unbind(dim=1)
         product = there[0] * here[0]
-        for plane, turned_plane in zip(there[1:], here[1:], strict=True):
-            product.addcmul_(plane, turned_plane)
+        for plane, optical_plane in zip(there[1:], here[1:], strict=True):
+            product.addcmul_(plane, optical_plane)
         correlation = torch.fft.irfft2(product, s=(padded, padded)).flatten(2)
         best, place = correlation.max(dim=2)
         scores.append(best / seen.flatten(2).norm(dim=2).clamp_min(1e-6))
         places.append(place)
-    score, chosen = torch.cat(scores).T.topk(kept, dim=1)
-    place = torch.cat(places).T.gather(1, chosen)
+    place = torch.cat(places, dim=1)
     shift = torch.stack([place % padded, place // padded], dim=-1)
     shift = torch.where(shift >= padded / 2, shift - padded, shift).to(sar)
-    identity = torch.eye(2, device=sar.device).expand(batch, kept, 2, 2)
+    identity = torch.eye(2, device=sar.device).expand(*place.shape, 2, 2)
     turned_from_optical = torch.cat([identity, shift[..., None]], dim=-1)
-    affine = compose_affine(hypotheses.flatten(0, 1)[chosen], turned_from_optical)
     norm = energy(optical).sqrt().clamp_min(1e-6)
-    return Candidates(affine, score / norm[:, None])
-
-
-def turn_planes(turn: Tensor, field: Tensor) -> Tensor:
-    """Fields (N, B, 3, S, S) turned by unit complex numbers (N,): their directions, that is."""
-    return turn_in_place(turn, field.clone(memory_format=torch.contiguous_format))
+    return Candidates(
+        compose_affine(hypotheses, turned_from_optical), torch.cat(scores, dim=1) / norm[:, None]
+    )
 
 
 def turn_in_place(turn: Tensor, field: Tensor) -> Tensor:
-    """The same, of fields that nobody else needs."""
+    """Fields (N, B, 3, S, S) that nobody else needs, turned by unit complex numbers (N,): their
+    directions, that is."""
     cosine, sine = turn.real[:, None, None, None], turn.imag[:, None, None, None]
     across, down = field[:, :, 0], field[:, :, 1]
     turned = across * cosine - down * sine
