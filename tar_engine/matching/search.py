@@ -78,10 +78,8 @@ def search_similarities(
     optical_field, optical_factor = edge_field(optical, weight, config)
     sar_field, sar_factor = edge_field(sar, weight, config)
     hypotheses = grid_hypotheses(config, any_rotation, closer, optical.device)
-    if not any_rotation and not closer:
-        fields = halve(optical_field), halve(sar_field)
-        hypotheses = strongest_hypotheses(*fields, hypotheses, config)
-    hypotheses = hypotheses.expand(len(optical), -1, -1, -1)
+    fields = halve(optical_field), halve(sar_field)
+    hypotheses = strongest_hypotheses(*fields, hypotheses, config)
     kept = config.kept_of_any if any_rotation else config.kept
     found = correlate_hypotheses(optical_field, sar_field, hypotheses, config).best(kept)
     if kept > 1:
@@ -240,10 +238,10 @@ def halve(field: Tensor) -> Tensor:
 def strongest_hypotheses(
     optical: Tensor, sar: Tensor, hypotheses: Tensor, config: SearchConfig
 ) -> Tensor:
-    """(B, tried_whole, 2, 3) of (1, K, 2, 3), the best on fields (B, 3, F/2, F/2) of half size."""
+    """(B, k, 2, 3) of (1, K, 2, 3), the best on fields (B, 3, F/2, F/2) of half the resolution."""
     small = rescale_affine(hypotheses, 0.5, 0.5).expand(len(optical), -1, -1, -1)
     score = correlate_hypotheses(optical, sar, small, config).score
-    chosen = score.topk(config.tried_whole, dim=1).indices
+    chosen = score.topk(math.ceil(config.tried_whole * score.shape[1]), dim=1).indices
     return hypotheses.take_along_dim(chosen[..., None, None], dim=1)
 
 
