@@ -79,18 +79,6 @@ class SarPositions:
             sar_xy = sar_xy + from_rows @ self.beyond @ from_columns.T
         return sar_xy.permute(0, 2, 3, 1)
 
-    def grid_to(self, sar_xy: Tensor, factor: int) -> Tensor:
-        """(B, h, w, 2): where SAR positions (B, h, w, 2) of the optical pixels at `factor` lie in
-        what these positions warped, its pixels.
-
-        Exact where these are an affine; else as good as the step from there is small.
-        """
-        height, width = sar_xy.shape[1:3]
-        step = sar_xy - self.on_grid(height, width, factor)
-        back = torch.linalg.inv_ex(self.affine[..., :2]).inverse  # `inv` waits for the device
-        here = pixel_grid(height, width, sar_xy.device)
-        return here + (step / factor) @ back.transpose(1, 2)[:, None]
-
 
 @made_once
 def cubic_weights(cells: int, pixels: int, device: torch.device) -> Tensor:
@@ -112,6 +100,39 @@ class PairFeatures(NamedTuple):
     valid: Tensor
 
 
+class SarFeatures(NamedTuple):
+    """Features of a SAR image as it was warped, to be warped on.
+
+    stacked: (B, C + 1, h, w) float32 as `sample_weighted` takes them. sar_xy: (B, h, w, 2) where
+    they lie in the SAR image, full-size pixels, and affine (B, 2, 3), about how; None as taken.
+    """
+
+    stacked: Tensor
+    sar_xy: Tensor | None = None
+    affine: Tensor | None = None
+
+    def at(self, sar_xy: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+        """What `sample_weighted` gives at (B, h, w, 2) SAR positions, full-size pixels.
+
+        Exact where the features were warped by an affine; else as good as the step from there is
+        small.
+        """
+        if self.sar_xy is None or self.affine is None:
+            return sample_weighted(self.stacked, level_from_pixel(sar_xy, factor))
+        # `inv` would wait for the device.
+        back = torch.linalg.inv_ex(self.affine[..., :2] * factor).inverse.transpose(1, 2)
+        height, width = sar_xy.shape[1:3]
+        here, step = pixels_of(height, width, sar_xy.device), sar_xy - self.sar_xy
+        place = torch.baddbmm(here.view(1, -1, 2), step.flatten(1, 2), back)
+        return sample_weighted(self.stacked, place.view_as(sar_xy))
+
+
+@made_once
+def pixels_of(height: int, width: int, device: torch.device) -> Tensor:
+    """`pixel_grid`, kept."""
+    return pixel_grid(height, width, device)
+
+
 @dataclass(frozen=True)
 class ImagePair:
     """optical, sar: (B, bands, H, W) normalised, NaN for nodata; optical H and W in whole cells.
@@ -129,7 +150,7 @@ class ImagePair:
     _optical_features: dict[int, tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    _sar_features: dict[int, tuple[SarPositions, Tensor]] = field(
+    _sar_features: dict[int, SarFeatures] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _sar_images: dict[int, Tensor] = field(
@@ -151,17 +172,16 @@ class ImagePair:
         height, width = optical.shape[-2:]
         sar_xy = positions.on_grid(height, width, factor)
         if self.is_near and factor not in self._sar_features:
-            self._sar_features[factor] = as_taken(self.sar, self.network, factor)
+            self._sar_features[factor] = self.sar_as_taken(factor)
         if factor in self._sar_features and not exactly:
-            made_at, made = self._sar_features[factor]
-            features, known = sample_weighted(made, made_at.grid_to(sar_xy, factor))
+            features, known = self._sar_features[factor].at(sar_xy, factor)
         else:
             warped, known = sample_weighted(
                 self.sar_image(factor), level_from_pixel(sar_xy, factor)
             )
             features = self.network.low_level(warped.masked_fill(~known, torch.nan), "sar")
-            with_weight = torch.cat([features, known.to(features.dtype)], dim=1)
-            self._sar_features[factor] = positions, with_weight
+            stacked = torch.cat([features, known.to(features.dtype)], dim=1)
+            self._sar_features[factor] = SarFeatures(stacked, sar_xy, positions.affine)
         return PairFeatures(optical, subtract_mean(features), optical_valid * known)
 
     def sar_image(self, factor: int) -> Tensor:
@@ -169,6 +189,12 @@ class ImagePair:
         if factor not in self._sar_images:
             self._sar_images[factor] = stack_weight(shrink_by(self.sar, factor))
         return self._sar_images[factor]
+
+    def sar_as_taken(self, factor: int) -> SarFeatures:
+        """The SAR image's features where it was taken; 0 where there is no data."""
+        sar = shrink_by(self.sar, factor)
+        features = self.network.low_level(sar, "sar")
+        return SarFeatures(torch.cat([features, valid_mask(sar)], dim=1))
 
     def optical_features(self, factor: int) -> tuple[Tensor, Tensor]:
         """The optical image's features and validity, which no position changes, made once."""
@@ -185,15 +211,6 @@ class ImagePair:
             for image in (self.optical, self.sar)
         )
         return ImagePair(optical, sar, self.network, self.of_reference, self.is_near)
-
-
-def as_taken(sar: Tensor, network: TarNetwork, factor: int) -> tuple[SarPositions, Tensor]:
-    """Features of a SAR image (B, bands, H, W) shrunk `factor` times where it was taken, with
-    weights for `sample_weighted`; and these positions. Features are 0 where there is no data."""
-    shrunk = shrink_by(sar, factor)
-    features = network.low_level(shrunk, "sar")
-    identity = torch.eye(2, 3, device=sar.device).repeat(len(sar), 1, 1)
-    return SarPositions(identity), torch.cat([features, valid_mask(shrunk)], dim=1)
 
 
 def pad_to_cells(image: Tensor, cell_px: int) -> Tensor:

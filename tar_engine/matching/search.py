@@ -36,7 +36,6 @@ from tar_engine.network.msfl import (
     valid_mask,
 )
 
-
 AT_ONCE = 9  # hypotheses: their spectra fit a cache
 
 

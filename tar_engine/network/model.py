@@ -87,11 +87,16 @@ class TarNetwork(nn.Module):
 
     def low_level(self, image: Tensor, sensor: Sensor) -> Tensor:
         """What windows compare: (B, low_features, H, W) of (B, bands, H, W), NaN for nodata."""
-        # A CPU takes image by image: in another batch bfloat16 would give other digits.
-        parts = image.split(1) if is_on_cpu(image) else (image,)
         with native_autocast(image.device):
-            features = [self.low[sensor](part.nan_to_num(0.0), valid_mask(part)) for part in parts]
-        return torch.cat(features)
+            if not is_on_cpu(image):
+                return self.low_level_of(image, sensor)
+            # Image by image: in another batch bfloat16 would give other digits.
+            return torch.cat([self.low_level_of(part, sensor) for part in image.split(1)])
+
+    def low_level_of(self, image: Tensor, sensor: Sensor) -> Tensor:
+        """The same in the precision set."""
+        features: Tensor = self.low[sensor](image.nan_to_num(0.0), valid_mask(image))
+        return features
 
 
 def with_bank(network: TarNetwork, bank: Tensor) -> TarNetwork:

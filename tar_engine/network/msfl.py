@@ -35,6 +35,7 @@ STRUCTURE = 2 + DIRECTIONS + 1
 STRIP_PX = 128  # rows of an image that a CPU makes low-level features of at once
 CACHED_PX = 2**18  # that a CPU filters at once
 LOW_REACH_PX = 5  # of the convolutions that learn low-level features, on every side
+HALVED = ("cpu", "cuda")  # kinds of device that know half precision
 Sensor = Literal["optical", "sar"]
 
 
@@ -290,8 +291,7 @@ class LowLevelFeatures(nn.Module):
         """(B, bands, H, W) normalised, (B, 1, H, W) -> (B, low_features, H, W), shorter than 1."""
         with half_precision(image.device, enabled=False), torch.no_grad():
             seen, inner = structure(image, valid), inner_mask(valid)
-        if torch.is_autocast_enabled(image.device.type):  # else each convolution would copy it so
-            seen = seen.to(torch.get_autocast_dtype(image.device.type))
+        seen = as_computed(seen)  # else each convolution would copy it so
         # Strip by strip: what a large image needs in between would fit no cache.
         rows = STRIP_PX if is_on_cpu(image) else image.shape[2]
         strips = [
@@ -316,9 +316,17 @@ class LowLevelFeatures(nn.Module):
 
 def half_precision(device: torch.device, *, enabled: bool) -> AbstractContextManager[object]:
     """Convolutions and products in bfloat16, or surely not, on devices that know it."""
-    if device.type not in ("cpu", "cuda"):
+    if device.type not in HALVED:
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def as_computed(features: Tensor) -> Tensor:
+    """Features in the precision in which convolutions compute here, see `half_precision`."""
+    kind = features.device.type
+    if kind not in HALVED or not torch.is_autocast_enabled(kind):
+        return features
+    return features.to(torch.get_autocast_dtype(kind))
 
 
 def convolution(channels_in: int, channels: int, stride: int = 1) -> nn.Conv2d:

@@ -133,7 +133,7 @@ def test_a_shift_of_the_field_is_found_exactly(dx: int, dy: int, seed: int) -> N
     optical = field[..., 12:44, 12:44]
     sar = field[..., 12 - dy : 44 - dy, 12 - dx : 44 - dx]
     still = similarities_about_centre(torch.zeros(1), torch.ones(1), 32)
-    found = correlate_hypotheses(optical, sar, still, CONFIG, 1)
+    found = correlate_hypotheses(optical, sar, still, CONFIG)
     assert found.affine[0, 0].flatten().tolist() == pytest.approx([1, 0, dx, 0, 1, dy], abs=1e-3)
     overlap = (32 - abs(dx)) * (32 - abs(dy)) / 32**2
     assert found.score[0, 0] == pytest.approx(overlap, abs=0.15)

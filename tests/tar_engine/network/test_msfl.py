@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tar_engine import Registrar
 from tar_engine.config import ModelConfig
 from tar_engine.network.msfl import (
     EMPTY_PX,
@@ -143,3 +144,13 @@ def test_there_are_no_features_near_nodata(features: LowLevelFeatures) -> None:
 def test_asinh_is_that_of_torch(values: list[float]) -> None:
     given_values = torch.tensor(values)
     assert torch.allclose(asinh(given_values), given_values.asinh(), rtol=1e-5, atol=1e-6)
+
+
+def test_low_level_features_do_not_depend_on_the_rest_of_the_batch() -> None:
+    """To the bit, in whatever precision is computed here: tiles come in batches of any size."""
+    network = Registrar.load(device="cpu").network
+    images = torch.randn(3, 2, 160, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        together = network.low_level(images, "sar")
+        alone = [network.low_level(image[None], "sar")[0] for image in images]
+    assert torch.equal(together, torch.stack(alone))
