@@ -121,9 +121,24 @@ def shrink(image: Tensor, height: int, width: int) -> Tensor:
     if image.shape[-2:] == (height, width):
         return image
     valid = image.isfinite().to(image.dtype)
-    total = F.interpolate(image.nan_to_num(0.0, 0.0, 0.0), size=(height, width), mode="area")
-    share = F.interpolate(valid, size=(height, width), mode="area")
+    total = average_areas(image.nan_to_num(0.0, 0.0, 0.0), height, width)
+    share = average_areas(valid, height, width)
     return (total / share.clamp_min(1e-6)).masked_fill(share < 0.5, torch.nan)
+
+
+def average_areas(image: Tensor, height: int, width: int) -> Tensor:
+    """(B, bands, height, width): the mean of (B, bands, H, W) over each new pixel's area.
+
+    By halves as far as they go on a CPU, where that takes an eighth of the time.
+    """
+    while image.device.type == "cpu" and not (
+        image.shape[-2] % (2 * height) or image.shape[-1] % (2 * width)
+    ):
+        rows = image[..., 0::2, :] + image[..., 1::2, :]
+        image = (rows[..., 0::2] + rows[..., 1::2]) * 0.25
+    if image.shape[-2:] == (height, width):
+        return image
+    return F.interpolate(image, size=(height, width), mode="area")
 
 
 def sample(image: Tensor, source_xy: Tensor, mode: str = "bilinear") -> Tensor:
