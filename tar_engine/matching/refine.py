@@ -53,7 +53,9 @@ def confirm_matches(
     And whether SAR as a whole would fit as well elsewhere; where it fits as a whole, what single
     windows say is worth more.
     """
-    features = pair.features_at(positions, 1)
+    # Warped features have lost their finest details, which decide where windows are faint. A region
+    # has other evidence: what lies around.
+    features = pair.features_at(positions, 1, exactly=not pair.is_near)
     windows = match_windows(*features, config)
     squared_px = windows.offset_xy.square().sum(dim=-1)
     confidence = windows.confidence * msac_vote(squared_px, config.confirmed_px)

@@ -78,7 +78,8 @@ def search_similarities(
     sar_field, sar_factor = edge_field(sar, weight, config)
     hypotheses = grid_hypotheses(config, any_rotation, closer, optical.device)
     fields = halve(optical_field), halve(sar_field)
-    hypotheses = strongest_hypotheses(*fields, hypotheses, config)
+    share = config.tried_whole_closer if any_rotation or closer else config.tried_whole
+    hypotheses = strongest_hypotheses(*fields, hypotheses, share, config)
     kept = config.kept_of_any if any_rotation else config.kept
     found = correlate_hypotheses(optical_field, sar_field, hypotheses, config).best(kept)
     if kept > 1:
@@ -235,12 +236,12 @@ def halve(field: Tensor) -> Tensor:
 
 
 def strongest_hypotheses(
-    optical: Tensor, sar: Tensor, hypotheses: Tensor, config: SearchConfig
+    optical: Tensor, sar: Tensor, hypotheses: Tensor, share: float, config: SearchConfig
 ) -> Tensor:
     """(B, k, 2, 3) of (1, K, 2, 3), the best on fields (B, 3, F/2, F/2) of half the resolution."""
     small = rescale_affine(hypotheses, 0.5, 0.5).expand(len(optical), -1, -1, -1)
     score = correlate_hypotheses(optical, sar, small, config).score
-    chosen = score.topk(math.ceil(config.tried_whole * score.shape[1]), dim=1).indices
+    chosen = score.topk(math.ceil(share * score.shape[1]), dim=1).indices
     return hypotheses.take_along_dim(chosen[..., None, None], dim=1)
 
 
