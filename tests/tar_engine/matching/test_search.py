@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -169,6 +170,19 @@ def test_a_known_similarity_is_found_alone_as_in_a_batch(
     kept = CONFIG.kept_of_any if any_rotation else CONFIG.kept
     assert both.affine.shape == (2, kept, 2, 3)
     assert (both.score.diff(dim=1) <= 0).all()
+
+
+@settings(max_examples=5, deadline=None)
+@given(turn_deg=st.floats(-44, 44), scale=st.floats(0.7, 1.4))
+def test_what_is_weak_at_half_the_resolution_is_not_missed(
+    aligned: tuple[Tensor, Tensor], turn_deg: float, scale: float
+) -> None:
+    optical = normalise_with_nan(aligned[0])
+    sar = moved(aligned[1], similarity(turn_deg, scale, (12.0, 7.0)))
+    some = search_similarities(optical, sar, CONFIG)
+    every = search_similarities(optical, sar, replace(CONFIG, tried_whole=1.0))
+    assert torch.allclose(some.affine[:, 0], every.affine[:, 0], atol=1e-3)
+    assert torch.allclose(some.score[:, 0], every.score[:, 0], atol=1e-4)
 
 
 @pytest.mark.parametrize(("height", "width"), [(256, 340), (300, 200)])
