@@ -44,8 +44,7 @@ class SearchConfig:
     turn_step_deg: float = 5.0
     largest_scale: float = 2.0  # tried with any rotation if the usual ones give no answer
     scales_per_octave: int = 6
-    tried_whole: float = 0.25  # of the similarities, those best at half the resolution; 1 = all ...
-    tried_whole_closer: float = 0.5  # ... and at a closer look, or under any rotation
+    tried_whole: float = 0.25  # of the usual ones, those best at half the resolution; 1 = all
     closer_steps: int = 2  # at a closer look, for each of the usual ones; fine patterns need it
     kept: int = 8  # candidates looked at closer; 1 = off
     kept_of_any: int = 32  # the same where any rotation is tried; windows decide between them

@@ -250,7 +250,8 @@ class Registrar:
         if heights is not None:
             relief = Relief.of(heights.to(self.device).float()).padded(*padded.shape[-2:])
             positions = replace(positions, relief=relief)
-        positions = refine(pair, positions, factors, config)
+        # What is hard to find is seldom clear: it is looked at as exactly as can be.
+        positions = refine(pair, positions, factors, config, exactly=any_rotation or closer)
         matches = confirm_matches(pair, positions, config, self.config.rivals)
         if of_reference == "optical":
             matches = matches.doubted_still(shared, burnt.still_px)

@@ -29,19 +29,25 @@ from tar_engine.network.msfl import filter_separable, gaussian_kernel
 
 
 def refine(
-    pair: ImagePair, positions: SarPositions, factors: Sequence[int], config: RefineConfig
+    pair: ImagePair,
+    positions: SarPositions,
+    factors: Sequence[int],
+    config: RefineConfig,
+    *,
+    exactly: bool,
 ) -> SarPositions:
     """SAR positions by windows from coarse to fine, then by all small windows together.
 
     Args:
         positions: where to start. factors: how many times both images are shrunk, round by round
             of the large windows.
+        exactly: every round of small windows on features of the warped image, not only the last.
     """
     for factor in factors:
         positions = update_by_windows(pair, positions, factor, config)
     for reach_px in config.dense_search_px:
         is_last = reach_px == config.dense_search_px[-1]
-        positions = update_by_field(pair, positions, reach_px, config, exactly=is_last)
+        positions = update_by_field(pair, positions, reach_px, config, exactly=exactly or is_last)
     return positions
 
 

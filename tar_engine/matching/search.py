@@ -2,7 +2,7 @@
 
     both images ── edges: which way they run, and how dense they are ── averaged to a small field
         SAR's field under each rotation and scale ── correlated with the optical one by FFT,
-        │   all of them at half the resolution, the strongest quarter at the whole
+        │   usual ones all at half the resolution, the strongest quarter at the whole
         └── the strongest few, each moved to the best between the steps
 
 As a vector a doubled angle can be averaged, so that a pixel of 4 x 4 still knows which way its
@@ -77,9 +77,10 @@ def search_similarities(
     optical_field, optical_factor = edge_field(optical, weight, config)
     sar_field, sar_factor = edge_field(sar, weight, config)
     hypotheses = grid_hypotheses(config, any_rotation, closer, optical.device)
-    fields = halve(optical_field), halve(sar_field)
-    share = config.tried_whole_closer if any_rotation or closer else config.tried_whole
-    hypotheses = strongest_hypotheses(*fields, hypotheses, share, config)
+    hypotheses = hypotheses.expand(len(optical), -1, -1, -1)
+    if not any_rotation and not closer:
+        fields = halve(optical_field), halve(sar_field)
+        hypotheses = strongest_hypotheses(*fields, hypotheses, config)
     kept = config.kept_of_any if any_rotation else config.kept
     found = correlate_hypotheses(optical_field, sar_field, hypotheses, config).best(kept)
     if kept > 1:
@@ -236,12 +237,12 @@ def halve(field: Tensor) -> Tensor:
 
 
 def strongest_hypotheses(
-    optical: Tensor, sar: Tensor, hypotheses: Tensor, share: float, config: SearchConfig
+    optical: Tensor, sar: Tensor, hypotheses: Tensor, config: SearchConfig
 ) -> Tensor:
-    """(B, k, 2, 3) of (1, K, 2, 3), the best on fields (B, 3, F/2, F/2) of half the resolution."""
-    small = rescale_affine(hypotheses, 0.5, 0.5).expand(len(optical), -1, -1, -1)
+    """(B, k, 2, 3) of (B, K, 2, 3), the best on fields (B, 3, F/2, F/2) of half the resolution."""
+    small = rescale_affine(hypotheses, 0.5, 0.5)
     score = correlate_hypotheses(optical, sar, small, config).score
-    chosen = score.topk(math.ceil(share * score.shape[1]), dim=1).indices
+    chosen = score.topk(math.ceil(config.tried_whole * score.shape[1]), dim=1).indices
     return hypotheses.take_along_dim(chosen[..., None, None], dim=1)
 
 
