@@ -323,8 +323,8 @@ def test_a_batch_answers_as_its_pairs_do(
     )
     alone = registrar.match_batch(optical, sar, max_offset_px=prior, any_rotation=any_rotation)
     assert torch.allclose(both.sar_xy[:1], alone.sar_xy, atol=1e-3)
-    gain = registrar.config.rivals.most_gain  # by which faint windows differ more
-    assert torch.allclose(both.confidence[:1], alone.confidence, atol=1e-4 * gain)
+    # Features in half precision turn the last digit of an image into a thousandth of theirs.
+    assert torch.allclose(both.confidence[:1], alone.confidence, atol=1e-3)
 
 
 def test_known_heights_carry_relief_sharper_than_windows(registrar: Registrar) -> None:
