@@ -134,13 +134,10 @@ class RefineConfig:
     dense_search_px: tuple[int, ...] = (4, 2)  # largest offset of each dense round; () = off
     dense_cell_px: int = 8  # spacing of the dense field's cells, pixels
     dense_window_cells: int = 3  # side of its windows, cells (tapered)
-    coupling: tuple[float, ...] = (
-        0.02,
-        0.04,
-        0.08,
-        0.16,
-    )  # correlation lost per px² off it
-    smoothing_cells: tuple[float, ...] = (3.0, 2.0, 1.5, 0.7)  # sigma of the field's smoothing
+    coupling: tuple[float, ...] = (0.01, 0.02, 0.04, 0.08)  # correlation lost per px² off it ...
+    coupling_y: float = 10.0  # ... and so many times that along y: relief displaces SAR along
+    # range, which on maps is nearly x, and chance all ways; 1 = off
+    smoothing_cells: tuple[float, ...] = (2.4, 1.6, 1.2, 0.7)  # sigma of the field's smoothing
     heights: HeightConfig = field(default_factory=HeightConfig)
     near_share: float = 0.125  # of the longer side: within a smaller prior, which lets SAR turn by
     # 14 degrees at most, its features are made once and warped; 0 = off
@@ -228,7 +225,12 @@ class EngineConfig:
     # they are as good as chance, and far from all others the affine says more.
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(
-            chance_share=0.3, unconfirmed=1e-5, ridge=1e-3, extrapolation_px=2.2
+            chance_share=0.3,
+            unconfirmed=1e-5,
+            ridge=1e-3,
+            extrapolation_px=2.2,
+            tolerance_px=2.5,
+            stiffness=(1.0, 0.1, 0.005),
         )
     )
     min_side_px: int = 64  # of an image; smaller ones hold too little to match

@@ -4,9 +4,11 @@
         neighbours ── neighbours agree on a smooth field ── again, held closer to it
 
 A large window is sure but smears terrain, a small one follows terrain but has rivals. Small windows
-that have to stay near a field smooth among them have neither fault. The two steps by turns minimise
-correlation and smoothness together (coupled convex optimisation: Steinbrücker et al., ICCV 2009;
-with sampled correlations: Heinrich et al., MICCAI 2014).
+that have to stay near a field smooth among them have neither fault. Along y they have to stay
+nearer: there relief displaces hardly anything, and what moves is mostly chance.
+
+The two steps by turns minimise correlation and smoothness together (coupled convex optimisation:
+Steinbrücker et al., ICCV 2009; with sampled correlations: Heinrich et al., MICCAI 2014).
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ def estimate_smooth_offsets(
     for coupling, sigma_cells in zip(config.coupling, config.smoothing_cells, strict=True):
         across = (lag - field[..., :1]).square()[..., None, :]
         down = (lag - field[..., 1:]).square()[..., :, None]
-        held = surfaces - coupling * (across + down).flatten(3)
+        held = surfaces - coupling * (across + config.coupling_y * down).flatten(3)
         offset, best = find_subpixel_peak(held)
         weight = surfaces.gather(3, best[..., None])[..., 0].clamp_min(0) * present
         field = smooth_over_cells(offset, weight[..., None], sigma_cells)

@@ -32,6 +32,24 @@ def test_a_smooth_field_is_followed_where_windows_would_smear_it() -> None:
     assert inner.square().sum(dim=1).sqrt().median() < 0.4
 
 
+def test_across_range_unrelated_images_move_less_and_shifted_ones_as_they_should() -> None:
+    """Relief moves SAR along x: what chance says of y is held harder, not what the ground says."""
+    torch.manual_seed(2)
+    noise = torch.randn(2, 4, 132, 132)
+    here, other = (subtract_mean(image[None]) for image in noise)
+    config = RefineConfig()
+    reach_px = config.dense_search_px[0]
+    chance, _ = estimate_smooth_offsets(here, other, reach_px, config)
+    across, along = chance[0].square().mean(dim=(1, 2)).sqrt()
+    assert along < 0.5 * across
+    for axis in (0, 1):
+        moved = here.roll(1, dims=3 - axis)
+        offset, _ = estimate_smooth_offsets(here, moved, reach_px, config)
+        wanted = torch.eye(2)[axis]
+        inner = offset[0, :, 2:-2, 2:-2] - wanted[:, None, None]
+        assert inner.abs().max() < 0.05
+
+
 def test_without_structure_nothing_moves() -> None:
     flat = torch.zeros(1, 4, 64, 48)
     config = RefineConfig()
