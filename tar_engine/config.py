@@ -229,8 +229,6 @@ class EngineConfig:
             unconfirmed=1e-5,
             ridge=1e-3,
             extrapolation_px=2.2,
-            tolerance_px=2.5,
-            stiffness=(1.0, 0.1, 0.005),
         )
     )
     min_side_px: int = 64  # of an image; smaller ones hold too little to match
