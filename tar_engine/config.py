@@ -225,10 +225,7 @@ class EngineConfig:
     # they are as good as chance, and far from all others the affine says more.
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(
-            chance_share=0.3,
-            unconfirmed=1e-5,
-            ridge=1e-3,
-            extrapolation_px=2.2,
+            chance_share=0.3, unconfirmed=1e-5, ridge=1e-3, extrapolation_px=2.2
         )
     )
     min_side_px: int = 64  # of an image; smaller ones hold too little to match
