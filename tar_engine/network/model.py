@@ -94,7 +94,7 @@ class TarNetwork(nn.Module):
             return torch.cat([self.low_level_of(part, sensor) for part in image.split(1)])
 
     def low_level_of(self, image: Tensor, sensor: Sensor) -> Tensor:
-        """The same in the precision set."""
+        """The same, in the precision that is set."""
         features: Tensor = self.low[sensor](image.nan_to_num(0.0), valid_mask(image))
         return features
 

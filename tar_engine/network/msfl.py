@@ -80,7 +80,7 @@ def normalise(image: Tensor, counted: Tensor | None = None) -> tuple[Tensor, Ten
 
 def asinh(values: Tensor) -> Tensor:
     """Inverse hyperbolic sine of float32, to 3e-7; torch's own takes a CPU four times as long."""
-    # In place, for every new megabyte is fetched page by page.
+    # In place: moving memory is most of its time.
     size = values.abs().clamp_max_(1e18)
     square = size.square()
     root = square.add(1).sqrt_().add_(1)
