@@ -45,7 +45,8 @@ def estimate_smooth_offsets(
     for coupling, sigma_cells in zip(config.coupling, config.smoothing_cells, strict=True):
         across = (lag - field[..., :1]).square()[..., None, :]
         down = (lag - field[..., 1:]).square()[..., :, None]
-        held = surfaces - coupling * (across + config.coupling_y * down).flatten(3)
+        away = torch.add(across, down, alpha=config.coupling_y).flatten(3)
+        held = surfaces - coupling * away
         offset, best = find_subpixel_peak(held)
         weight = surfaces.gather(3, best[..., None])[..., 0].clamp_min(0) * present
         field = smooth_over_cells(offset, weight[..., None], sigma_cells)

@@ -103,10 +103,11 @@ def test_of_several_nights_that_are_due_the_latest_is_carried_out_up_to_yesterda
     missed = night_due(nights_ago(5), *late)
     assert missed.successor is not None
     assert due_of(missed.successor) == late[0][0]
-    latest = night_due(nights_ago(3), (nights_ago(4), Scheduled()), (nights_ago(7), Completed()))
+    kept = nights_ago(7)
+    latest = night_due(nights_ago(3), (nights_ago(4), Scheduled()), (kept, Completed()))
     assert latest.successor is None
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    assert days_of(latest, 2) == (yesterday - timedelta(days=2 + 6), yesterday)
+    assert days_of(latest, 2) == (kept.date() - timedelta(days=2), yesterday)
     assert latest.before is not None
     assert due_of(latest.before) == latest.others[-1].expected_start_time
     cancelled = night_due(nights_ago(5), (nights_ago(3), Cancelled()))
