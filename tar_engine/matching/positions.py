@@ -100,6 +100,9 @@ class PairFeatures(NamedTuple):
     valid: Tensor
 
 
+kept_pixel_grid = made_once(pixel_grid)
+
+
 class SarFeatures(NamedTuple):
     """Features of a SAR image as it was warped, to be warped on.
 
@@ -122,15 +125,9 @@ class SarFeatures(NamedTuple):
         # `inv` would wait for the device.
         back = torch.linalg.inv_ex(self.affine[..., :2] * factor).inverse.transpose(1, 2)
         height, width = sar_xy.shape[1:3]
-        here, step = pixels_of(height, width, sar_xy.device), sar_xy - self.sar_xy
+        here, step = kept_pixel_grid(height, width, sar_xy.device), sar_xy - self.sar_xy
         place = torch.baddbmm(here.view(1, -1, 2), step.flatten(1, 2), back)
         return sample_weighted(self.stacked, place.view_as(sar_xy))
-
-
-@made_once
-def pixels_of(height: int, width: int, device: torch.device) -> Tensor:
-    """`pixel_grid`, kept."""
-    return pixel_grid(height, width, device)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from torch import Tensor
 from tar_engine.config import SearchConfig
 from tar_engine.constants import made_once
 from tar_engine.coordinates import compose_affine, normalised_from_pixel, rescale_affine
-from tar_engine.deformation import shrink
+from tar_engine.deformation import average_areas, shrink
 from tar_engine.network.msfl import (
     DERIVATIVE_SIGMA_PX,
     double_angles,
@@ -79,8 +79,9 @@ def search_similarities(
     hypotheses = grid_hypotheses(config, any_rotation, closer, optical.device)
     hypotheses = hypotheses.expand(len(optical), -1, -1, -1)
     if not any_rotation and not closer:
-        fields = halve(optical_field), halve(sar_field)
-        hypotheses = strongest_hypotheses(*fields, hypotheses, config)
+        size = config.field_px // 2, config.field_px // 2
+        small = average_areas(optical_field, *size), average_areas(sar_field, *size)
+        hypotheses = strongest_hypotheses(*small, hypotheses, config)
     kept = config.kept_of_any if any_rotation else config.kept
     found = correlate_hypotheses(optical_field, sar_field, hypotheses, config).best(kept)
     if kept > 1:
@@ -229,11 +230,6 @@ def counter_rotation(affine: Tensor) -> Tensor:
         affine[..., 1, 0] - affine[..., 0, 1], affine[..., 0, 0] + affine[..., 1, 1]
     )
     return torch.polar(torch.ones_like(angle), -2 * angle)
-
-
-def halve(field: Tensor) -> Tensor:
-    """(B, 3, S, S) at half its resolution."""
-    return F.avg_pool2d(field, 2)
 
 
 def strongest_hypotheses(
