@@ -19,8 +19,10 @@ class ModelConfig:
     middle_channels: int = 64  # at 1/4: lateral input of the descriptors
     token_channels: int = 128  # at 1/8: the tokens of TAFE
     match_channels: int = 32  # at 1/4: the descriptors
-    low_channels: int = 16  # inside the learned low-level features, at full resolution
-    low_features: int = 8  # of them, what windows compare
+    low_channels: int = 32  # inside the learned low-level features, at half the resolution ...
+    around_channels: int = 64  # ... and at a quarter
+    low_features: int = 8  # of them at full resolution, what windows compare
+    low_windows: int = 3  # sizes of windows that they learn by
     text_channels: int = 384  # width of the text bank's embeddings
     text_mode: str = "bank"  # "bank", or for ablations "shuffled", "random", "none" = off
 
@@ -134,10 +136,10 @@ class RefineConfig:
     dense_search_px: tuple[int, ...] = (4, 2)  # largest offset of each dense round; () = off
     dense_cell_px: int = 8  # spacing of the dense field's cells, pixels
     dense_window_cells: int = 3  # side of its windows, cells (tapered)
-    coupling: tuple[float, ...] = (0.01, 0.02, 0.04, 0.08)  # correlation lost per px² off it ...
+    coupling: tuple[float, ...] = (0.005, 0.01, 0.02, 0.04)  # correlation lost per px² off it ...
     coupling_y: float = 10.0  # ... and so many times that along y: relief displaces SAR along
     # range, which on maps is nearly x, and chance all ways; 1 = off
-    smoothing_cells: tuple[float, ...] = (2.4, 1.6, 1.2, 0.7)  # sigma of the field's smoothing
+    smoothing_cells: tuple[float, ...] = (2.0, 1.3, 1.0, 0.6)  # sigma of the field's smoothing
     heights: HeightConfig = field(default_factory=HeightConfig)
     near_share: float = 0.125  # of the longer side: within a smaller prior, which lets SAR turn by
     # 14 degrees at most, its features are made once and warped; 0 = off
@@ -197,7 +199,7 @@ class FitConfig:
     # Where the pair as a whole stands out so many times its spread from what it is when shifted,
     # windows need to say less, and need not confirm one another: they are faint there, or little
     # of the ground shows anything.
-    outstanding: float = 13.5  # infinite = off
+    outstanding: float = 14.5  # infinite = off
     outstanding_share: float = 0.5  # of the evidence needed
     # The stated error is the root of the squares of a floor, which all matches of a pair may share
     # and none can tell, and of so many times the median unseen residual; 98 % of the true errors
@@ -208,7 +210,7 @@ class FitConfig:
     # too: what is seen in one corner says little of the others. 0 = off
     extrapolation_px: float = 0.0
     cells_a_window: float = 6.0  # of overlapping windows, so many say the same
-    largest_error_px: float = 3.6  # stated; with more the pair is refused; infinite = off
+    largest_error_px: float = 3.0  # stated; with more the pair is refused; infinite = off
     max_scale: float = 2.2  # of the affine, either way; more is no satellite pair
 
 
@@ -225,7 +227,7 @@ class EngineConfig:
     # they are as good as chance, and far from all others the affine says more.
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(
-            chance_share=0.3, unconfirmed=1e-5, ridge=1e-3, extrapolation_px=2.2
+            chance_share=0.3, unconfirmed=1e-5, ridge=1e-3, extrapolation_px=1.4
         )
     )
     min_side_px: int = 64  # of an image; smaller ones hold too little to match

@@ -174,7 +174,8 @@ def edge_field(image: Tensor, density_weight: float, config: SearchConfig) -> tu
     seen, factor = shrink_to_square(image, config.seen_px)
     inner, pool = inner_mask(valid_mask(seen)), config.seen_px // config.field_px
     gradients = gradient(seen.nan_to_num(0.0), DERIVATIVE_SIGMA_PX)
-    directions = F.avg_pool2d(equalise(double_angles(*gradients), inner), pool)
+    angles = equalise((double_angles(*gradients),), inner)[0]
+    directions = F.avg_pool2d(angles, pool)
     power = (gradients[0].square() + gradients[1].square()).mean(dim=1, keepdim=True)
     typical = energy(power.sqrt() * inner) / energy(inner).clamp_min(1)
     faint = config.faint * typical.clamp_min(1e-12)[:, None, None, None]

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from tar_engine.config import ModelConfig
 from tar_engine.network.cfdm import Descriptors
+from tar_engine.network.low_level import LowLevelFeatures
 from tar_engine.network.msfl import (
-    LowLevelFeatures,
     MultiScaleFeatures,
     Sensor,
     half_precision,
@@ -68,7 +68,11 @@ class TarNetwork(nn.Module):
         self.tafe = TextEnhancement(config, text_bank)
         self.cfdm = Descriptors(config)
         self.low = nn.ModuleDict({name: LowLevelFeatures(config) for name in ("optical", "sar")})
-        self.low_sharpness = nn.Parameter(torch.tensor(math.log(48.0)))  # used in training alone
+        # Used in training alone, by size of window: what correlations are multiplied by to be
+        # logits, and the logit of being found nowhere.
+        sizes = config.low_windows
+        self.low_sharpness = nn.Parameter(torch.full((sizes,), math.log(48.0)))
+        self.low_nowhere = nn.Parameter(torch.full((sizes,), 6.0))
 
     def forward(self, optical: Tensor, sar: Tensor) -> CoarseMatches:
         """(B, bands, P, P) images with P = seen_px, NaN for nodata; bands may differ."""
@@ -112,7 +116,7 @@ def with_bank(network: TarNetwork, bank: Tensor) -> TarNetwork:
     for name, part in other.named_children():
         if name != "tafe":
             part.load_state_dict(network.get_submodule(name).state_dict())
-    other.low_sharpness = network.low_sharpness
+    other.low_sharpness, other.low_nowhere = network.low_sharpness, network.low_nowhere
     other.tafe.take_over(network.tafe)
     return other
 

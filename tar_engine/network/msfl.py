@@ -32,9 +32,7 @@ SHARP_SIGMA_PX = 0.85
 BRIGHTNESS_SIGMA_PX = 0.7
 DIRECTIONS = 6  # of `structure`, over 180 degrees
 STRUCTURE = 2 + DIRECTIONS + 1
-STRIP_PX = 128  # rows of an image that a CPU makes low-level features of at once
 CACHED_PX = 2**18  # that a CPU filters at once
-LOW_REACH_PX = 5  # of the convolutions that learn low-level features, on every side
 HALVED = ("cpu", "cuda")  # kinds of device that know half precision
 Sensor = Literal["optical", "sar"]
 
@@ -194,10 +192,11 @@ def orientation(image: Tensor, valid: Tensor) -> Tensor:
         (B, 2, H, W) float32, cosine and sine; length close to 1 where there is structure, close
         to 0 where the image is flat, and 0 near nodata.
     """
-    return equalise(double_angles(*gradient(image, DERIVATIVE_SIGMA_PX)), inner_mask(valid))
+    angles = double_angles(*gradient(image, DERIVATIVE_SIGMA_PX))
+    return equalise((angles,), inner_mask(valid))[0]
 
 
-def structure(image: Tensor, valid: Tensor) -> Tensor:
+def structure(image: Tensor, valid: Tensor, inner: Tensor) -> Tensor:
     """What low-level features are made from, at full resolution.
 
     Doubled angles; how much of the gradient runs along each of six directions, where crossing edges
@@ -205,7 +204,7 @@ def structure(image: Tensor, valid: Tensor) -> Tensor:
     brightness. The derivative is sharper than `orientation`'s: places count here, not shapes.
 
     Args:
-        image: (B, bands, H, W) normalised. valid: (B, 1, H, W) in {0, 1}.
+        image: (B, bands, H, W) normalised. valid: (B, 1, H, W) in {0, 1}, and `inner_mask` of it.
 
     Returns:
         (B, STRUCTURE, H, W) float32; 0 near nodata.
@@ -213,15 +212,9 @@ def structure(image: Tensor, valid: Tensor) -> Tensor:
     gx, gy = gradient(image, SHARP_SIGMA_PX)
     bright = image.mean(dim=1, keepdim=True).clamp(-3, 3)
     smooth = gaussian_kernel(BRIGHTNESS_SIGMA_PX, image.device)
-    inner = inner_mask(valid)
-    return torch.cat(
-        [
-            equalise(double_angles(gx, gy), inner),
-            equalise(gradient_along(gx, gy), inner),
-            filter_separable(bright * valid, smooth, smooth),
-        ],
-        dim=1,
-    )
+    angles, along = equalise((double_angles(gx, gy), gradient_along(gx, gy)), inner)
+    bright = filter_separable(bright * valid, smooth, smooth)
+    return torch.cat([angles, along, bright], dim=1)
 
 
 def double_angles(gx: Tensor, gy: Tensor) -> Tensor:
@@ -249,71 +242,24 @@ def gradient(image: Tensor, sigma_px: float) -> tuple[Tensor, Tensor]:
     return filter_separable(image, smooth, derivative), filter_separable(image, derivative, smooth)
 
 
-def equalise(features: Tensor, inner: Tensor) -> Tensor:
-    """Features (B, C, H, W) of strong edges brought to length 1, of weak ones in proportion.
+def equalise(kinds: Sequence[Tensor], inner: Tensor) -> list[Tensor]:
+    """Features (B, C, H, W) of strong edges brought to length 1, of weak ones in proportion; those
+    of each kind by themselves.
 
     0 outside of `inner`, see `inner_mask`: the border of nodata is no edge.
     """
-    energy = features.square().sum(dim=1, keepdim=True)
     area = inner.sum(dim=(2, 3), keepdim=True).clamp_min(1)
-    typical = (energy * inner).sum(dim=(2, 3), keepdim=True) / area
-    return features * (inner / (energy + typical + 1e-12).sqrt())
+    equal = []
+    for features in kinds:
+        energy = features.square().sum(dim=1, keepdim=True)
+        typical = (energy * inner).sum(dim=(2, 3), keepdim=True) / area
+        equal.append(features * (inner / (energy + typical + 1e-12).sqrt()))
+    return equal
 
 
 def inner_mask(valid: Tensor) -> Tensor:
     """(B, 1, H, W) in {0, 1}: beyond the derivative's reach of nodata."""
     return 1 - dilate(1 - valid, 2 * math.ceil(3 * DERIVATIVE_SIGMA_PX) + 1)
-
-
-class LowLevelFeatures(nn.Module):
-    """Low-level features of one sensor: structure, and what a few convolutions make of it.
-
-    Before training they are the structure itself, which matches across sensors as it is.
-    """
-
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        width, count = config.low_channels, config.low_features
-        self.learned = nn.Sequential(
-            nn.Conv2d(STRUCTURE, width, 3), nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3), nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, dilation=2), nn.ReLU(inplace=True),
-        )  # fmt: skip
-        self.mixed = nn.Conv2d(width, count, 3)
-        self.kept = nn.Conv2d(STRUCTURE, count, 1)
-        with torch.no_grad():
-            self.mixed.weight.mul_(0.1)
-            for weight in (self.mixed.bias, self.kept.weight, self.kept.bias):
-                assert weight is not None
-                weight.zero_()
-            for channel in range(min(count, STRUCTURE - 1)):
-                self.kept.weight[channel, channel] = 1.0 if channel < 2 else 0.3
-
-    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
-        """(B, bands, H, W) normalised, (B, 1, H, W) -> (B, low_features, H, W), shorter than 1."""
-        with half_precision(image.device, enabled=False), torch.no_grad():
-            seen, inner = structure(image, valid), inner_mask(valid)
-        seen = as_computed(seen)  # else each convolution would copy it so
-        # Strip by strip: what a large image needs in between would fit no cache.
-        rows = STRIP_PX if is_on_cpu(image) else image.shape[2]
-        strips = [
-            self.compute_rows(seen, inner, top, rows) for top in range(0, image.shape[2], rows)
-        ]
-        return torch.cat(strips, dim=2)
-
-    def compute_rows(self, seen: Tensor, inner: Tensor, top: int, rows: int) -> Tensor:
-        """(B, low_features, rows, W) from row `top` on, of structure and where it is not 0."""
-        height, reach = seen.shape[2], LOW_REACH_PX
-        bottom = min(top + rows, height)
-        above, below = min(reach, top), min(reach, height - bottom)
-        seen = seen[:, :, top - above : bottom + below]
-        around = F.pad(seen, (reach, reach, reach - above, reach - below), mode="replicate")
-        around = around.contiguous(memory_format=torch.channels_last)
-        # Of the plain rows: a view of channels last falls to a slow kernel.
-        kept = self.kept(seen[:, :, above : above + bottom - top])
-        features: Tensor = (kept + self.mixed(self.learned(around))).float().contiguous()
-        length = (features.square().sum(dim=1, keepdim=True) + 0.25).sqrt()
-        return features * (inner[:, :, top:bottom] / length)
 
 
 def half_precision(device: torch.device, *, enabled: bool) -> AbstractContextManager[object]:

@@ -81,12 +81,37 @@ def apply_symmetry(images: Tensor, turn: Tensor) -> Tensor:
 def draw_clouds(batch: int, side_px: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Brightness and opacity, both (B, 1, S, S), of random blobs over 10 to 80 %."""
     shape = _octaves(batch, side_px, (3, 6, 12, 24), generator)
-    clear = (_uniform(batch, 0.2, 0.9, generator).flatten(1) * (side_px**2 - 1)).long()
-    level = shape.flatten(1).sort(dim=1).values.gather(1, clear)[..., None, None]
-    opacity = torch.sigmoid((shape - level) * _uniform(batch, 8.0, 60.0, generator))
+    opacity = _cover(shape, _uniform(batch, 0.2, 0.9, generator), 8.0, 60.0, generator)
     texture = _octaves(batch, side_px, (6, 12, 24), generator)
     brightness = _uniform(batch, 0.75, 1.0, generator)
     return brightness + texture * _uniform(batch, 0.0, 0.08, generator), opacity
+
+
+def draw_plain(batch: int, side_px: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Ground that shows the two sensors nothing they share, and how much it covers.
+
+    Returns:
+        (B, 2, S, S) the brightness of both, and (B, 1, S, S) opacity: 50 to 95 % of the image.
+    """
+    shape = _octaves(batch, side_px, (6, 12, 24), generator)
+    opacity = _cover(shape, _uniform(batch, 0.05, 0.5, generator), 4.0, 40.0, generator)
+    seen = [
+        _uniform(batch, 0.1, 0.95, generator)
+        + _octaves(batch, side_px, (24, 48), generator) * _uniform(batch, 0.0, 0.15, generator)
+        + _noise(batch, side_px, generator) * _uniform(batch, 0.0, most_grain, generator)
+        for most_grain in (0.02, 0.1)
+    ]
+    return torch.cat(seen, dim=1).clamp(0, 1), opacity
+
+
+def draw_lines(batch: int, side_px: int, generator: torch.Generator) -> Tensor:
+    """(B, 1, S, S) bool: lines across the image and down it, as a graticule's are."""
+    place = torch.arange(side_px, device=generator.device)
+    along = []
+    for shape in ((1, 1, 1, -1), (1, 1, -1, 1)):
+        period, start = (_uniform(batch, 24.0, 96.0, generator) for _ in "ab")
+        along.append((place.view(shape) + start) % period < _uniform(batch, 1.0, 4.0, generator))
+    return along[0] | along[1]
 
 
 def draw_terrain(batch: int, side_px: int, highest_px: float, generator: torch.Generator) -> Tensor:
@@ -106,6 +131,20 @@ def _octaves(
         octave = torch.randn(batch, 1, cells, cells, generator=generator, device=generator.device)
         noise += F.interpolate(octave, size=(side_px, side_px), mode="bicubic") * (3 / cells)
     return noise
+
+
+def _cover(
+    shape: Tensor, clear: Tensor, softest: float, sharpest: float, generator: torch.Generator
+) -> Tensor:
+    """Opacity of the highest parts of (B, 1, S, S), all but a share `clear` (B, 1, 1, 1)."""
+    batch, side = shape.shape[0], shape.shape[-1]
+    place = (clear.flatten(1) * (side**2 - 1)).long()
+    level = shape.flatten(1).sort(dim=1).values.gather(1, place)[..., None, None]
+    return torch.sigmoid((shape - level) * _uniform(batch, softest, sharpest, generator))
+
+
+def _noise(batch: int, side_px: int, generator: torch.Generator) -> Tensor:
+    return torch.randn(batch, 1, side_px, side_px, generator=generator, device=generator.device)
 
 
 def _uniform(batch: int, low: float, high: float, generator: torch.Generator) -> Tensor:

@@ -74,21 +74,25 @@ def naming_loss(concepts: Tensor, cover: Tensor, concept_of_cover: Tensor) -> Te
     return -torch.where(known, named, clear).mean()
 
 
-def shift_loss(surfaces: Tensor, sharpness: Tensor, shift: Tensor, known: Tensor) -> Tensor:
-    """Mean negative log-likelihood of one true shift per pair under windows' correlations.
+def window_loss(
+    logits: Tensor, nowhere: Tensor, shift: Tensor, found: Tensor, not_found: Tensor
+) -> Tensor:
+    """Mean negative log-likelihood of what is true of windows: one shift per pair, or none at all.
 
-    The truth falls between whole offsets; it is spread over those around it as a Gaussian.
+    The true shift falls between whole offsets; it is spread over those around it as a Gaussian.
+    What is found nowhere has a logit of its own (the dustbin of SuperGlue, Sarlin et al. 2020).
 
     Args:
-        surfaces: (B, rows, columns, 2R+1, 2R+1) normalised correlations by offset.
-        sharpness: what they are multiplied by to be logits. shift: (B, 2) pixels (dx, dy).
-        known: (B, rows, columns) bool, the windows that count.
+        logits: (B, rows, columns, 2R+1, 2R+1) by offset. nowhere: (), the logit of no offset.
+        shift: (B, 2) pixels (dx, dy). found, not_found: (B, rows, columns) bool, the windows that
+            show what lies at `shift`, and those that do not; others do not count.
     """
-    lags = surfaces.shape[-1]
-    lag = torch.arange(lags, device=surfaces.device) - (lags - 1) // 2
+    lags = logits.shape[-1]
+    lag = torch.arange(lags, device=logits.device) - (lags - 1) // 2
     offset = torch.stack([lag.expand(lags, lags), lag[:, None].expand(lags, lags)], dim=-1)
     distance = (offset.view(1, -1, 2) - shift[:, None]).square().sum(dim=-1)
     wanted = (-distance / (2 * SPREAD_PX**2)).softmax(dim=-1)[:, None, None]
-    likely = (surfaces.flatten(3) * sharpness).log_softmax(dim=-1)
-    unlikely = -(likely * wanted).sum(dim=-1)
-    return (unlikely * known).sum() / known.sum().clamp_min(1)
+    none = nowhere.expand(*logits.shape[:3], 1)
+    likely = torch.cat([logits.flatten(3), none], dim=-1).log_softmax(dim=-1)
+    lost = -(likely[..., :-1] * wanted).sum(dim=-1) * found - likely[..., -1] * not_found
+    return lost.sum() / (found | not_found).sum().clamp_min(1)

@@ -31,7 +31,7 @@ from tar_engine.errors import TextError
 from tar_engine.network.model import CoarseMatches, TarNetwork, native_autocast, with_bank
 from tar_engine.network.text import CLOUD_NAME, TextBank
 from tar_engine.network.weights import Checkpoint, save_checkpoint
-from tar_engine.register import choose_device
+from tar_engine.register import Registrar, choose_device
 from tar_engine.training import losses
 from tar_engine.training.augment import (
     apply_symmetry,
@@ -42,7 +42,7 @@ from tar_engine.training.augment import (
 )
 from tar_engine.training.patches import UNKNOWN, PatchPairs
 from tar_engine.training.synthesis import COVER_NAMES
-from tar_engine.training.train_low import draw_low_batch, low_loss, measure_own_shifts
+from tar_engine.training.train_low import draw_low_batch, low_loss, measure_misalignment
 from tar_engine.training.training_set import manifest
 
 Part = Literal["high", "low", "text"]
@@ -68,7 +68,7 @@ class TrainConfig:
     painted_share: float = 0.5  # of drawn pairs in random colours; 0 = off
     terrain_px: float = 6.0  # largest displacement along range, full-size pixels; 0 = off
     seed: int = 0
-    save_every_pairs: int = 400
+    save_every_batches: int = 25
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ def train(
         optimiser.step()
         seen += config.batch
         running += torch.stack([matching.detach(), total.detach() - matching.detach()]).cpu()
-        if seen % config.save_every_pairs < config.batch:
-            steps = max(1, config.save_every_pairs // config.batch)
+        if seen // config.batch % config.save_every_batches == 0:
+            steps = config.save_every_batches
             rate = (seen - seen_before) / (time.perf_counter() - started)
             match, text = (running / steps).tolist()
             report(f"{seen} pairs  loss: matching {match:.3f}, text {text:.3f}  {rate:.1f} pairs/s")
@@ -186,10 +186,10 @@ def make_loss(
     """The loss of the batch with a given seed: the matching part alone, and the total."""
     device = data.optical.device
     if part == "low":
-        own = measure_own_shifts(data)
+        known = measure_misalignment(data, Registrar.load(device=device.type))
 
         def low(seed: int) -> tuple[Tensor, Tensor]:
-            loss = low_loss(network, draw_low_batch(data, own, config.batch, seed))
+            loss = low_loss(network, draw_low_batch(data, known, config.batch, seed))
             return loss, loss
 
         return low

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from tar_engine.config import ModelConfig, RefineConfig
+from tar_engine.config import RefineConfig
 from tar_engine.coordinates import pixel_grid
 from tar_engine.deformation import sample
 from tar_engine.matching.dense import estimate_smooth_offsets
 from tar_engine.matching.windows import subtract_mean
-from tar_engine.network.model import TarNetwork
+from tar_engine.network.msfl import structure
 
 
 def test_a_smooth_field_is_followed_where_windows_would_smear_it() -> None:
@@ -22,10 +22,12 @@ def test_a_smooth_field_is_followed_where_windows_would_smear_it() -> None:
     wave = torch.zeros(192, 192, 2)
     wave[..., 0] = 2 * torch.sin(grid[..., 1] * (2 * torch.pi / 80))
     sar = sample(image, (grid - wave)[None])  # rows only slide, so the inverse is exact
-    network = TarNetwork(ModelConfig(text_channels=8), torch.randn(2, 3, 8)).eval()
     config = RefineConfig()
     with torch.inference_mode():
-        seen = [subtract_mean(network.low_level(image, "optical")) for image in (image, sar)]
+        valid = torch.ones_like(image)
+        seen = [
+            subtract_mean(structure(image, valid, valid)) for image in (image, sar.nan_to_num())
+        ]
         offset, _ = estimate_smooth_offsets(*seen, config.dense_search_px[0], config)
     truth = F.avg_pool2d(wave.permute(2, 0, 1)[None], 8)
     inner = (offset - truth)[..., 2:-2, 2:-2]

@@ -9,20 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tar_engine import Registrar
 from tar_engine.config import ModelConfig
 from tar_engine.network.msfl import (
     EMPTY_PX,
-    STRUCTURE,
-    LowLevelFeatures,
     MultiScaleFeatures,
     asinh,
     filter_separable,
     find_zero_areas,
-    inner_mask,
     normalise,
     orientation,
-    structure,
 )
 
 
@@ -115,42 +110,7 @@ def test_the_pyramid_has_the_promised_scales() -> None:
     assert pyramid.tokens.shape == (2, config.token_channels, 16, 16)
 
 
-@pytest.fixture(scope="module")
-def features() -> LowLevelFeatures:
-    torch.manual_seed(0)
-    return LowLevelFeatures(ModelConfig()).eval()
-
-
-def test_before_training_features_are_close_to_the_structure(features: LowLevelFeatures) -> None:
-    image, valid = torch.randn(1, 3, 64, 64), torch.ones(1, 1, 64, 64)
-    seen = features(image, valid)
-    assert seen.shape == (1, ModelConfig().low_features, 64, 64)
-    assert (seen.square().sum(dim=1) < 1).all()
-    edges = structure(image, valid)
-    assert edges.shape == (1, STRUCTURE, 64, 64)
-    alike = torch.cosine_similarity(seen[:, :2].flatten(), edges[:, :2].flatten(), dim=0)
-    assert alike > 0.9
-
-
-def test_there_are_no_features_near_nodata(features: LowLevelFeatures) -> None:
-    valid = torch.ones(1, 1, 64, 64)
-    valid[..., 32:] = 0
-    seen = features(torch.randn(1, 1, 64, 64) * valid, valid)
-    assert not (seen * (1 - inner_mask(valid))).any()
-    assert seen[..., :24].any()
-
-
 @given(st.lists(st.floats(-(2.0**59), 2.0**59, width=32), min_size=1, max_size=20))
 def test_asinh_is_that_of_torch(values: list[float]) -> None:
     given_values = torch.tensor(values)
     assert torch.allclose(asinh(given_values), given_values.asinh(), rtol=1e-5, atol=1e-6)
-
-
-def test_low_level_features_do_not_depend_on_the_rest_of_the_batch() -> None:
-    """To the bit, in whatever precision is computed here: tiles come in batches of any size."""
-    network = Registrar.load(device="cpu").network
-    images = torch.randn(3, 2, 160, 96, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        together = network.low_level(images, "sar")
-        alone = [network.low_level(image[None], "sar")[0] for image in images]
-    assert torch.equal(together, torch.stack(alone))

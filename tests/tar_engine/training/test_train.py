@@ -41,7 +41,7 @@ SMALL = ModelConfig(
     match_channels=16,
     text_channels=8,
 )
-QUICK = TrainConfig(pairs=6, batch=2, warmup_pairs=2, save_every_pairs=2)
+QUICK = TrainConfig(pairs=6, batch=2, warmup_pairs=2, save_every_batches=1)
 
 
 CPU = torch.device("cpu")
