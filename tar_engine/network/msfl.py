@@ -1,6 +1,6 @@
 """MSFL, multi-scale visual feature learning: one image in, features at three scales out.
 
-    image ── orientation of edges ── few convolutions of this sensor ─▶ low-level features   1/1
+    image ── orientation of edges ── convolutions of this sensor, `low_level` ─▶ features   1/1
                  │ (also of the shrunk image)
                  └─ stem of this sensor ── shared stages ────▶ middle features      1/4
                                               └──────────────▶ tokens (high level)  1/8

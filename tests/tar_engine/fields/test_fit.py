@@ -137,7 +137,7 @@ def test_what_one_corner_says_of_a_pair_by_itself_is_doubted_in_the_others() -> 
         verdict = fit(seen, alone).verdict
         stated.append(verdict.expected_error_px)
     assert stated[0] == pytest.approx(fit(shift).verdict.expected_error_px, rel=0.05)
-    assert stated[1] > 1.2 * stated[0]
+    assert stated[1] > 1.15 * stated[0]
     assert stated[2] == np.inf
     assert "too little of the image" in verdict.reason
 
