@@ -1,7 +1,7 @@
 """Low-level features: structure, and what convolutions at half and a quarter of its resolution say.
 
     structure 1/1 ── near 1/2 ──────────────────┬─ joined ─ features 1/1
-                        └── around 1/4 (±30 px) ┘
+                        └── around 1/4 (±21 px) ┘
 
 What is learned is which of the structure the other sensor shows too, and how speckle hides it. That
 takes surroundings: an edge of a field is told from speckle by where it goes on. A convolution at

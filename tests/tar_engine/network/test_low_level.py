@@ -52,7 +52,7 @@ def test_features_do_not_depend_on_the_rest_of_the_batch(network: TarNetwork) ->
 
 
 def test_what_lies_far_away_does_not_change_them(network: TarNetwork) -> None:
-    """Tiles overlap by less than an image, and a cut moves no feature beyond its reach: 40 px."""
+    """Tiles overlap by less than an image, and a cut moves no feature 40 px away."""
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, 1, 160, 160, generator=generator)
     with torch.inference_mode():
@@ -66,7 +66,7 @@ def test_what_lies_far_away_does_not_change_them(network: TarNetwork) -> None:
 
 
 def test_features_move_with_their_image(network: TarNetwork) -> None:
-    """By whole blocks to the bit; by a pixel alone, nearly: half the resolution has a phase."""
+    """By whole blocks; by a pixel alone, nearly: half the resolution has a phase."""
     image = torch.randn(1, 1, 200, 200, generator=torch.Generator().manual_seed(0))
     image = torch.nn.functional.avg_pool2d(image, 5, stride=1)[..., :196, :196]
     with torch.inference_mode():
