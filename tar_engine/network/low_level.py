@@ -53,7 +53,7 @@ class LowLevelFeatures(nn.Module):
             inner = inner_mask(valid)
             seen = structure(image, valid, inner)
         height, width = seen.shape[-2:]
-        right, below = (MARGIN_PX - side % -BLOCK_PX for side in (width, height))
+        right, below = (MARGIN_PX + -side % BLOCK_PX for side in (width, height))
         seen = F.pad(as_computed(seen), (MARGIN_PX, right, MARGIN_PX, below), mode="replicate")
         seen = seen.contiguous(memory_format=torch.channels_last)
         near = F.relu(self.first(seen), inplace=True)

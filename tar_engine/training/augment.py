@@ -28,16 +28,16 @@ def optical_appearance(image: Tensor, generator: torch.Generator) -> tuple[Tenso
     keep = torch.rand(batch, bands, 1, 1, generator=generator, device=image.device) < 0.75
     keep[:, 0] = True
     image = torch.where(keep, image, image[:, :1])
-    inverted = _chosen(batch, 0.15, generator)
+    inverted = choose(batch, 0.15, generator)
     image = torch.where(inverted, 1 - image, image)
     image = image.clamp(0, 1) ** _uniform(batch, 0.5, 2.0, generator)
     bent = 0.5 + 0.5 * torch.cos(
         image * _uniform(batch, 0.7, 1.4, generator) * math.pi * 1.5
         + _uniform(batch, 0.0, 2 * math.pi, generator)
     )
-    image = torch.where(_chosen(batch, 0.25, generator), bent, image)
+    image = torch.where(choose(batch, 0.25, generator), bent, image)
     cloud, opacity = draw_clouds(batch, image.shape[-1], generator)
-    covered = torch.where(_chosen(batch, CLOUDY_SHARE, generator), opacity, 0.0)
+    covered = torch.where(choose(batch, CLOUDY_SHARE, generator), opacity, 0.0)
     image = image * (1 - covered) + cloud * covered
     noise = torch.randn(image.shape, generator=generator, device=image.device)
     return image + 0.02 * noise, covered[:, 0] > 0.5
@@ -52,7 +52,7 @@ def sar_appearance(image: Tensor, generator: torch.Generator) -> Tensor:
     normal = torch.randn(image.shape, generator=generator, device=image.device)
     gain = (1 - 1 / (9 * looks) + normal / (3 * looks.sqrt())).clamp_min(0.02) ** 3
     speckled = image + 0.12 * gain.log()
-    image = torch.where(_chosen(batch, 0.6, generator), speckled, image)
+    image = torch.where(choose(batch, 0.6, generator), speckled, image)
     return image.clamp(0, 1.3) ** _uniform(batch, 0.6, 1.7, generator)
 
 
@@ -152,6 +152,7 @@ def _uniform(batch: int, low: float, high: float, generator: torch.Generator) ->
     return low + (high - low) * draw
 
 
-def _chosen(batch: int, probability: float, generator: torch.Generator) -> Tensor:
+def choose(batch: int, probability: float, generator: torch.Generator) -> Tensor:
+    """(B, 1, 1, 1) bool: some of a batch."""
     draw = torch.rand(batch, 1, 1, 1, generator=generator, device=generator.device)
     return draw < probability

@@ -27,6 +27,7 @@ from tar_engine.network.msfl import normalise_with_nan, valid_mask
 from tar_engine.register import Registrar
 from tar_engine.training.augment import (
     apply_symmetry,
+    choose,
     draw_clouds,
     draw_lines,
     draw_plain,
@@ -133,20 +134,19 @@ def draw_ground(
 ) -> Ground:
     """Pairs in random symmetry, some speckled, some under cloud, some laid under plain ground."""
     device, side = data.optical.device, data.optical.shape[-1]
-    each = (batch, 1, 1, 1)
     drawn = torch.randint(len(known.pair), (batch,), generator=generator, device=device)
     chosen = known.pair[drawn]
-    turn = torch.randint(8, each, generator=generator, device=device)
+    turn = torch.randint(8, (batch, 1, 1, 1), generator=generator, device=device)
     both = torch.cat([data.optical[chosen], data.sar[chosen]], dim=1).float() / 255
     both = apply_symmetry(both, turn)
     optical, sar = both[:, :-1], both[:, -1:]
     is_empty, is_unseen = (optical == 0).all(dim=1, keepdim=True), sar == 0
-    is_speckled = uniform(each, generator) < SPECKLED_SHARE
+    is_speckled = choose(batch, SPECKLED_SHARE, generator)
     sar = torch.where(is_speckled, sar_appearance(sar, generator), sar)
     brightness, opacity = draw_clouds(batch, side, generator)
-    cloud = torch.where(uniform(each, generator) < CLOUDY_SHARE, opacity, 0.0)
+    cloud = torch.where(choose(batch, CLOUDY_SHARE, generator), opacity, 0.0)
     seen, opacity = draw_plain(batch, side, generator)
-    plain = torch.where(uniform(each, generator) < PLAIN_SHARE, opacity, 0.0)
+    plain = torch.where(choose(batch, PLAIN_SHARE, generator), opacity, 0.0)
     optical = optical * (1 - plain) + seen[:, :1] * plain
     optical = optical * (1 - cloud) + brightness * cloud
     sar = sar * (1 - plain) + seen[:, 1:] * plain
@@ -184,7 +184,7 @@ def draw_views(ground: Ground, generator: torch.Generator) -> LowBatch:
     shape = (batch, crop_px, crop_px, 2)
     optical, sar = sample(ground.optical, crop.view(shape)), sample(moved, back.view(shape))
     sar = torch.cat([sar.roll(1, dims=0)[:strangers], sar[strangers:]])
-    is_lined = uniform((batch, 1, 1, 1), generator) < LINED_SHARE
+    is_lined = choose(batch, LINED_SHARE, generator)
     lines = [is_lined & draw_lines(batch, crop_px, generator) for _ in "ab"]
     covers = torch.cat([ground.cloud, ground.plain], dim=1)
     cloud, plain = sample(covers, crop.view(shape)).nan_to_num(0.0).split(1, dim=1)
