@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tar_engine.config import ModelConfig
 from tar_engine.network.msfl import (
     STRUCTURE,
-    as_computed,
+    computed_in,
     half_precision,
     inner_mask,
     structure,
@@ -54,8 +54,8 @@ class LowLevelFeatures(nn.Module):
             seen = structure(image, valid, inner)
         height, width = seen.shape[-2:]
         right, below = (MARGIN_PX + -side % BLOCK_PX for side in (width, height))
-        seen = F.pad(as_computed(seen), (MARGIN_PX, right, MARGIN_PX, below), mode="replicate")
-        seen = seen.contiguous(memory_format=torch.channels_last)
+        seen = F.pad(seen, (MARGIN_PX, right, MARGIN_PX, below), mode="replicate")
+        seen = seen.to(computed_in(seen), memory_format=torch.channels_last)
         near = F.relu(self.first(seen), inplace=True)
         joined = self.joined(F.relu(self.near(near) + self.around(near), inplace=True))
         features: Tensor = joined[

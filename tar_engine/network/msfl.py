@@ -219,8 +219,9 @@ def structure(image: Tensor, valid: Tensor, inner: Tensor) -> Tensor:
 
 def double_angles(gx: Tensor, gy: Tensor) -> Tensor:
     """Gradients (B, bands, H, W) as vectors of twice their angle, averaged: (B, 2, H, W)."""
-    strength = (gx.square() + gy.square()).sqrt().clamp_min(1e-6)
-    both = (gx.square() - gy.square()) / strength, 2 * gx * gy / strength
+    across, down = gx.square(), gy.square()
+    strength = (across + down).sqrt_().clamp_min_(1e-6)
+    both = (across - down) / strength, 2 * gx * gy / strength
     return torch.cat([part.mean(dim=1, keepdim=True) for part in both], dim=1)
 
 
@@ -269,12 +270,12 @@ def half_precision(device: torch.device, *, enabled: bool) -> AbstractContextMan
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
-def as_computed(features: Tensor) -> Tensor:
-    """Features in the precision in which convolutions compute here, see `half_precision`."""
+def computed_in(features: Tensor) -> torch.dtype:
+    """The precision in which convolutions of features compute here, see `half_precision`."""
     kind = features.device.type
     if kind not in HALVED or not torch.is_autocast_enabled(kind):
-        return features
-    return features.to(torch.get_autocast_dtype(kind))
+        return features.dtype
+    return torch.get_autocast_dtype(kind)
 
 
 def convolution(channels_in: int, channels: int, stride: int = 1) -> nn.Conv2d:
