@@ -113,7 +113,9 @@ def rank_by_descriptors(
     places = normalised_from_pixel(sar_xy, *sar.descriptors.shape[-2:])
     both = torch.cat([sar.descriptors, sar.valid], dim=1)
     sampled = F.grid_sample(both, places, align_corners=False)
-    there = F.normalize(sampled[:, :-1], dim=1)
+    there = sampled[:, :-1]
+    length = there.square().sum(dim=1, keepdim=True).sqrt_()  # `norm` is slow over this axis
+    there = there / length.clamp_min_(1e-6)
     counted = (sampled[:, -1] > 0.5) * optical.valid.flatten(2)
     here = optical.descriptors.flatten(2)
     common = (optical.mean() * sar.mean()).sum(dim=1)

@@ -33,10 +33,12 @@ from tar_engine.network.msfl import (
     gaussian_kernel,
     gradient,
     inner_mask,
+    is_on_cpu,
     valid_mask,
 )
 
-AT_ONCE = 9  # hypotheses: their spectra fit a cache
+AT_ONCE = 32  # hypotheses of each pair, but ...
+CACHED_PX = 2**17  # ... on a CPU no more pixels of all pairs' planes, so that spectra fit a cache
 
 
 class Candidates(NamedTuple):
@@ -256,7 +258,8 @@ def correlate_hypotheses(
     padded = math.ceil(config.padded * side)
     here = torch.fft.rfft2(optical, s=(padded, padded)).conj()[:, :, None].unbind(dim=1)
     scores, places = [], []
-    for some in hypotheses.split(AT_ONCE, dim=1):
+    at_once = max(1, CACHED_PX // (batch * side**2)) if is_on_cpu(sar) else AT_ONCE
+    for some in hypotheses.split(at_once, dim=1):
         count = some.shape[1]
         seen = warp_field(sar.repeat_interleave(count, dim=0), some.flatten(0, 1))
         seen = seen.view(batch, count, planes, side, side)

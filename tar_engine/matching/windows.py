@@ -18,7 +18,7 @@ from torch import Tensor
 from tar_engine.config import RefineConfig
 from tar_engine.constants import made_once
 from tar_engine.coordinates import cell_centres, pixel_from_level
-from tar_engine.network.msfl import is_on_cpu
+from tar_engine.network.msfl import filter_along, is_on_cpu
 
 SMALL_PX = 16  # side of what a cell is searched in, up to which a CPU correlates directly
 
@@ -175,11 +175,15 @@ def correlation_surfaces(optical: Tensor, sar: Tensor, config: RefineConfig) -> 
 
 def sum_windows(per_cell: Tensor, window_cells: int) -> Tensor:
     """Sum (B, rows, columns, h, w) over tapered windows of cells around each cell."""
-    batch, rows, columns, height, width = per_cell.shape
     radius = window_cells // 2
     if radius == 0:
         return per_cell
     taper = window_taper(radius, per_cell.device)
+    if is_on_cpu(per_cell):
+        padded = F.pad(per_cell, (0, 0, 0, 0, radius, radius, radius, radius))
+        weights = taper.tolist()
+        return filter_along(filter_along(padded, weights, 1), weights, 2)
+    batch, rows, columns, height, width = per_cell.shape
     flat = per_cell.permute(0, 3, 4, 1, 2).reshape(batch, height * width, rows, columns)
     channels = flat.shape[1]
     flat = F.conv2d(

@@ -167,7 +167,7 @@ def filter_separable(image: Tensor, along_y: Tensor, along_x: Tensor) -> Tensor:
 
 
 def filter_along(image: Tensor, taps: Sequence[float], axis: int) -> Tensor:
-    """(planes, H, W) filtered along one axis, without its borders.
+    """Values filtered along one axis, without its borders.
 
     By shifted sums: a depthwise convolution takes a CPU three times as long.
     """
