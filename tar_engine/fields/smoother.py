@@ -44,6 +44,7 @@ class Smoother:
         self.from_start = self.start.at(matches.optical_xy)
         self.beyond = matches.sar_xy - matches.optical_xy - self.from_start
         self.basis = lattice.basis(matches.optical_xy)
+        self.to_points = self.basis.T
         value = self.basis.data.reshape(-1, 16)
         later, earlier = np.array(PAIRS).T
         products = value.take(later, axis=1) * value.take(earlier, axis=1)
@@ -67,10 +68,10 @@ class Smoother:
         is 0.
         """
         bands = self._system(weight)
-        for offset, diagonal in bending_bands(self.lattice.rows, self.lattice.columns).items():
-            bands[: len(diagonal), offset] += usual * stiffness * diagonal
+        offsets, bending = bending_bands(self.lattice.rows, self.lattice.columns)
+        bands[:, offsets] += (usual * stiffness) * bending
         bands[:, 0] += usual * ridge
-        wanted = self.basis.T @ (weight[:, None] * self.beyond)
+        wanted = self.to_points @ (weight[:, None] * self.beyond)
         # What SciPy's `solveh_banded` asks, without its checks: they take a third of the time.
         _, found, failed = lapack.dpbsv(bands.T, wanted, lower=1, overwrite_ab=1, overwrite_b=1)
         if failed:
@@ -100,10 +101,12 @@ def _blas_threads() -> ThreadpoolController:
 
 
 @functools.lru_cache(maxsize=8)
-def bending_bands(rows: int, columns: int) -> dict[int, Float64]:
-    """Bending energy of a lattice: the lower diagonals of its matrix, by how far below the main."""
+def bending_bands(rows: int, columns: int) -> tuple[npt.NDArray[np.int64], Float64]:
+    """Bending energy of a lattice: offsets (K,), and (points, K) of control points j and j + offset
+    beyond it."""
     bending = ControlLattice(0, 0, 1.0, rows, columns).bending()
     lower = sparse.tril(bending.T @ bending).tocoo()
-    offsets = np.unique(lower.row - lower.col)
-    whole = lower.tocsr()
-    return {int(offset): whole.diagonal(-int(offset)) for offset in offsets}
+    offsets, place = np.unique(lower.row - lower.col, return_inverse=True)
+    bands = np.zeros((rows * columns, len(offsets)))
+    bands[lower.col, place] = lower.data
+    return offsets, bands
