@@ -15,16 +15,16 @@ from torch import Tensor
 
 from tar_engine.matching.search import shrink_to_square
 from tar_engine.network.model import Described, TarNetwork, native_autocast
-from tar_engine.network.msfl import Sensor, normalise, valid_mask
+from tar_engine.network.msfl import normalise, valid_mask
 
 
-def describe_image(
-    network: TarNetwork, image: Tensor, sensor: Sensor, *, by_darker_half: bool = False
-) -> Described:
-    """What the network says of (B, bands, H, W), padded to a square and shrunk."""
-    square, _ = shrink_to_square(image, network.config.seen_px)
-    with native_autocast(image.device):
-        return network.describe(square, sensor, darker_half(square) if by_darker_half else None)
+def describe_images(
+    network: TarNetwork, optical: Tensor, sar: Tensor
+) -> tuple[Described, Described]:
+    """What the network says of (B, bands, H, W) each, padded to squares and shrunk."""
+    squares = [shrink_to_square(image, network.config.seen_px)[0] for image in (optical, sar)]
+    with native_autocast(optical.device):
+        return network.describe_pair(*squares)
 
 
 def look_again(
@@ -34,7 +34,9 @@ def look_again(
 
     `seen` is what it said at first, and stays where that is not so. cloud: index of the concept.
     """
-    again = describe_image(network, image, "optical", by_darker_half=True)
+    square, _ = shrink_to_square(image, network.config.seen_px)
+    with native_autocast(image.device):
+        again = network.describe(square, "optical", darker_half(square))
     side = math.isqrt(again.concepts.shape[1])
     valid = valid_mask(shrink_to_square(image, side)[0]).flatten(1)
     named = (again.concepts[..., cloud].exp() > probability) * valid

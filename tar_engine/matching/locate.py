@@ -23,7 +23,7 @@ from tar_engine.coordinates import (
     pixel_from_level,
     pixel_grid,
 )
-from tar_engine.matching.cloud import describe_image, look_again, mask_cloud
+from tar_engine.matching.cloud import describe_images, look_again, mask_cloud
 from tar_engine.matching.positions import ImagePair
 from tar_engine.matching.refine import window_support
 from tar_engine.matching.search import Candidates, search_similarities, shrink_to_square
@@ -54,8 +54,7 @@ def locate(
     Returns:
         affine (B, 2, 3) float32, optical (x, y) -> sar (x, y), pixels; and optical without cloud.
     """
-    seen_optical = describe_image(network, optical, "optical")
-    seen_sar = describe_image(network, sar, "sar")
+    seen_optical, seen_sar = describe_images(network, optical, sar)
     if network.tafe.mode != "none":  # without text nothing has a name, and cloud stays
         probability = config.search.cloud_probability
         if closer or any_rotation:

@@ -20,7 +20,8 @@ from tar_engine.constants import made_once
 from tar_engine.coordinates import cell_centres, pixel_from_level
 from tar_engine.network.msfl import filter_along, is_on_cpu
 
-SMALL_PX = 16  # side of what a cell is searched in, up to which a CPU correlates directly
+SMALL_PX = 16  # side of what a cell is searched in, up to which a CPU correlates directly ...
+CACHED_CELLS = 512  # ... and so many cells at once, whose areas fit a cache
 
 
 class WindowMatches(NamedTuple):
@@ -94,11 +95,13 @@ def correlate_cells(optical: Tensor, sar: Tensor, cell_px: int, reach_px: int) -
     sar = F.pad(sar, [reach_px] * 4)
     kernels = optical.unfold(2, cell_px, cell_px).unfold(3, cell_px, cell_px)
     searched = sar.unfold(2, side, cell_px).unfold(3, side, cell_px)
-    if is_on_cpu(sar) and side <= SMALL_PX:
-        product = correlate_directly(kernels, searched)
+    if is_on_cpu(sar):
+        correlate = correlate_directly if side <= SMALL_PX else correlate_by_fft
+        rows = max(1, CACHED_CELLS // (len(sar) * kernels.shape[3]))
+        strips = zip(kernels.split(rows, dim=2), searched.split(rows, dim=2), strict=True)
+        product = torch.cat([correlate(*strip) for strip in strips], dim=1)
     else:
-        spectrum = cross_spectrum(kernels, searched)
-        product = torch.fft.irfft2(spectrum, s=(side, side))[..., cell_px - 1 :, cell_px - 1 :]
+        product = correlate_by_fft(kernels, searched)
     optical_energy = F.avg_pool2d(optical.square().sum(dim=1, keepdim=True), cell_px) * cell_px**2
     sar_energy = sar.square().sum(dim=1)
     for axis in (1, 2):
@@ -107,47 +110,44 @@ def correlate_cells(optical: Tensor, sar: Tensor, cell_px: int, reach_px: int) -
     return CellProducts(product, optical_energy[:, 0, :, :, None, None], sar_energy)
 
 
-def cross_spectrum(kernels: Tensor, searched: Tensor) -> Tensor:
-    """Spectra (B, rows, columns, side, side/2 + 1) of what correlates (B, C, rows, columns, h, w).
+def correlate_by_fft(kernels: Tensor, searched: Tensor) -> Tensor:
+    """(B, rows, columns, lags, lags): (B, C, rows, columns, h, w) correlated with what is searched.
 
     Kernels are turned by half, so that a mere product of spectra, without a conjugate, correlates.
     """
-    size = searched.shape[-2:]
+    size, before = searched.shape[-2:], kernels.shape[-1] - 1
     kernels = kernels.flip(-2, -1)
-    if not is_on_cpu(kernels):
-        spectra: Tensor = torch.fft.rfft2(kernels, s=size) * torch.fft.rfft2(searched)
-        return spectra.sum(dim=1)
-    # One feature after the other: their spectra fit a cache, those of all of them do not.
-    here, there = kernels.unbind(dim=1), searched.unbind(dim=1)
-    spectrum: Tensor = torch.fft.rfft2(here[0], s=size) * torch.fft.rfft2(there[0])
-    for kernel, area in zip(here[1:], there[1:], strict=True):
-        spectrum.addcmul_(torch.fft.rfft2(kernel, s=size), torch.fft.rfft2(area))
-    return spectrum
+    if is_on_cpu(kernels):
+        # One feature after the other: their spectra fit a cache, those of all of them do not.
+        here, there = kernels.unbind(dim=1), searched.unbind(dim=1)
+        spectrum: Tensor = torch.fft.rfft2(here[0], s=size) * torch.fft.rfft2(there[0])
+        for kernel, area in zip(here[1:], there[1:], strict=True):
+            spectrum.addcmul_(torch.fft.rfft2(kernel, s=size), torch.fft.rfft2(area))
+    else:
+        spectrum = (torch.fft.rfft2(kernels, s=size) * torch.fft.rfft2(searched)).sum(dim=1)
+    correlation: Tensor = torch.fft.irfft2(spectrum, s=size)
+    return correlation[..., before:, before:]
 
 
 def correlate_directly(kernels: Tensor, searched: Tensor) -> Tensor:
-    """(B, rows, columns, lags, lags): (B, C, rows, columns, h, w) correlated with what is searched.
+    """The same as `correlate_by_fft`; for small areas faster.
 
-    For small areas faster than by FFT. One product multiplies all columns of both that lie so many
-    rows apart; its diagonals are the offsets along a row. Few cells at once, to fit a cache.
+    One product multiplies all columns of both that lie so many rows apart; its diagonals are the
+    offsets along a row.
     """
-    batch, features, _, columns, cell_px, _ = kernels.shape
+    batch, features, rows, columns, cell_px, _ = kernels.shape
     side = searched.shape[-1]
     lags = side - cell_px + 1
-    strips = []
-    for here, there in zip(kernels.split(8, dim=2), searched.split(8, dim=2), strict=True):
-        rows = here.shape[2]
-        kernel = here.permute(0, 2, 3, 5, 4, 1).reshape(-1, cell_px, cell_px * features)
-        area = there.permute(0, 2, 3, 4, 1, 5).reshape(-1, side * features, side)
-        tall, diagonals = cell_px * features, (cell_px * side, 1, side + 1)
-        products = [
-            torch.bmm(kernel, area[:, lag * features : lag * features + tall])
-            .as_strided((len(kernel), lags, cell_px), diagonals)
-            .sum(dim=2)
-            for lag in range(lags)
-        ]
-        strips.append(torch.stack(products, dim=1).view(batch, rows, columns, lags, lags))
-    return torch.cat(strips, dim=1)
+    kernel = kernels.permute(0, 2, 3, 5, 4, 1).reshape(-1, cell_px, cell_px * features)
+    area = searched.permute(0, 2, 3, 4, 1, 5).reshape(-1, side * features, side)
+    tall, diagonals = cell_px * features, (cell_px * side, 1, side + 1)
+    products = [
+        torch.bmm(kernel, area[:, lag * features : lag * features + tall])
+        .as_strided((len(kernel), lags, cell_px), diagonals)
+        .sum(dim=2)
+        for lag in range(lags)
+    ]
+    return torch.stack(products, dim=1).view(batch, rows, columns, lags, lags)
 
 
 def sum_along(values: Tensor, length: int, axis: int) -> Tensor:

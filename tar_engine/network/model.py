@@ -13,6 +13,7 @@ Dimensions are this project's choice, the paper gives none.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import NamedTuple
@@ -76,18 +77,34 @@ class TarNetwork(nn.Module):
 
     def forward(self, optical: Tensor, sar: Tensor) -> CoarseMatches:
         """(B, bands, P, P) images with P = seen_px, NaN for nodata; bands may differ."""
-        seen_optical, seen_sar = self.describe(optical, "optical"), self.describe(sar, "sar")
+        seen_optical, seen_sar = self.describe_pair(optical, sar)
         similarity = self.cfdm.similarity(seen_optical.descriptors, seen_sar.descriptors)
         return CoarseMatches(similarity, seen_optical.concepts, seen_sar.concepts)
 
     def describe(self, image: Tensor, sensor: Sensor, counted: Tensor | None = None) -> Described:
         """(B, bands, P, P) of one sensor, NaN for nodata, seen relative to its own median, or that
         of its pixels that are `counted` (B, 1, P, P)."""
-        pyramid = self.msfl(*normalise(image, counted), sensor)
+        entered = self.msfl.enter(*normalise(image, counted), sensor)
+        return self._describe([entered], [sensor])[0]
+
+    def describe_pair(self, optical: Tensor, sar: Tensor) -> tuple[Described, Described]:
+        """`describe` of both sensors' images; what the sensors share is computed together."""
+        entered = [
+            self.msfl.enter(*normalise(optical), "optical"),
+            self.msfl.enter(*normalise(sar), "sar"),
+        ]
+        seen_optical, seen_sar = self._describe(entered, ["optical", "sar"])
+        return seen_optical, seen_sar
+
+    def _describe(self, entered: Sequence[Tensor], sensors: Sequence[Sensor]) -> list[Described]:
+        counts, pyramid = [len(each) for each in entered], self.msfl(torch.cat(list(entered)))
         side = pyramid.tokens.shape[-1]
-        enhanced = self.tafe(pyramid.tokens.flatten(2).transpose(1, 2), sensor)
-        tokens = enhanced.tokens.transpose(1, 2).unflatten(2, (side, side))
-        return Described(self.cfdm(tokens, pyramid.middle), enhanced.concepts)
+        tokens = pyramid.tokens.flatten(2).transpose(1, 2).split(counts)
+        enhanced = [self.tafe(*each) for each in zip(tokens, sensors, strict=True)]
+        together = torch.cat([each.tokens for each in enhanced]).transpose(1, 2)
+        descriptors = self.cfdm(together.unflatten(2, (side, side)), pyramid.middle).split(counts)
+        concepts = [each.concepts for each in enhanced]
+        return [Described(*each) for each in zip(descriptors, concepts, strict=True)]
 
     def low_level(self, image: Tensor, sensor: Sensor) -> Tensor:
         """What windows compare: (B, low_features, H, W) of (B, bands, H, W), NaN for nodata."""

@@ -329,10 +329,15 @@ class MultiScaleFeatures(nn.Module):
             Residual(config.token_channels, config.token_channels, 1),
         )
 
-    def forward(self, image: Tensor, valid: Tensor, sensor: Sensor) -> Pyramid:
-        """(B, bands, H, W) normalised and (B, 1, H, W) validity of one sensor -> its Pyramid."""
+    def enter(self, image: Tensor, valid: Tensor, sensor: Sensor) -> Tensor:
+        """(B, bands, H, W) normalised and (B, 1, H, W) validity of one sensor, through its stem."""
         edges = orientation(image, valid)
         brightness = image.mean(dim=1, keepdim=True).clamp(-4, 4) * valid
         x = torch.cat([edges, brightness], dim=1).contiguous(memory_format=torch.channels_last)
-        middle = self.stage_quarter(self.stage_half(self.stems[sensor](x)))
+        entered: Tensor = self.stems[sensor](x)
+        return entered
+
+    def forward(self, entered: Tensor) -> Pyramid:
+        """What came through any sensor's stem, (B, C, H/2, W/2) -> its Pyramid."""
+        middle = self.stage_quarter(self.stage_half(entered))
         return Pyramid(middle, self.stage_eighth(middle))

@@ -106,7 +106,7 @@ def replays(registrar: Registrar, cases: Sequence[Case]) -> list[Stage]:
     """Match each pair while watching; then every stage can run again with what it was given."""
     watched: dict[str, tuple[Any, str]] = {
         "normalise": (register, "normalise_with_nan"),
-        "describe": (locate, "describe_image"),
+        "describe": (locate, "describe_images"),
         "cloud": (locate, "mask_cloud"),
         "search, usual": (locate, "search_similarities"),
         "search, any": (locate, "search_similarities"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tar_engine import Registrar
-from tar_engine.matching.cloud import describe_image, look_again, mask_cloud
+from tar_engine.matching.cloud import describe_images, look_again, mask_cloud
 from tar_engine.network.msfl import normalise_with_nan
 from tar_engine.training.protocols import cover_with_cloud
 
@@ -18,7 +18,7 @@ def masked_as_cloud(
 ) -> torch.Tensor:
     """(H, W) bool: what of (bands, H, W) is taken for cloud."""
     image = normalise_with_nan(optical[None].float())
-    seen = describe_image(registrar.network, image, "optical")
+    seen, _ = describe_images(registrar.network, image, image)
     probability = registrar.config.search.cloud_probability
     if closer:
         seen = look_again(registrar.network, image, seen, registrar.cloud, probability)

@@ -103,9 +103,9 @@ def test_separable_filters_as_two_matrix_products() -> None:
 
 def test_the_pyramid_has_the_promised_scales() -> None:
     config = ModelConfig()
-    pyramid = MultiScaleFeatures(config)(
-        torch.rand(2, 3, 128, 128), torch.ones(2, 1, 128, 128), "sar"
-    )
+    features = MultiScaleFeatures(config)
+    entered = features.enter(torch.rand(2, 3, 128, 128), torch.ones(2, 1, 128, 128), "sar")
+    pyramid = features(entered)
     assert pyramid.middle.shape == (2, config.middle_channels, 32, 32)
     assert pyramid.tokens.shape == (2, config.token_channels, 16, 16)
 
