@@ -31,8 +31,9 @@ class ModelConfig:
 class SearchConfig:
     """The global search over rotations, scales and shifts."""
 
-    cloud_probability: float = 0.25  # of a token's concept, above which it is nodata, so that the
-    # edges of clouds go too; 1 = off
+    cloud_probability: float = 0.25  # of a pixel, above which it is nodata, so that the edges of
+    # clouds go too; 1 = off
+    least_cloud: float = 0.2  # share of the image that has to be so, for any to be nodata; 0 = off
     seen_px: int = 256  # side of the square image whose gradients are taken, pixels
     field_px: int = 64  # side of the field that they are averaged to and correlated on
     density_weight: float = 0.7  # of how dense edges are, beside which way they run; 0 = off ...
@@ -127,7 +128,7 @@ class RefineConfig:
     window_cells: int = 5  # side of the window that a match compares, cells (tapered)
     search_px: int = 8  # largest offset searched each way in one round, pixels
     rival_px: int = 3  # a score further than this from the peak is a rival's, pixels
-    least_covered: float = 0.5  # share of a cell that both sensors must have seen; 0 = off
+    least_covered: float = 0.1  # share of a cell that both sensors must have seen; 0 = off
     hypotheses: int = 128  # similarities drawn from the windows of a round, each through two
     tolerance_cells: float = 0.25  # a window this close to the affine agrees with it, cells
     beyond_tolerance: float = 1.5  # tolerance of what is added to the affine, times the affine's

@@ -195,11 +195,10 @@ class Registrar:
                 have one size and all SAR images have one size.
             max_offset_px: see `register`.
             any_rotation: without a prior, search every rotation and scale from 1/2 to 2, not only
-                rotations to 45 degrees and scales from 2/3 to 3/2, and look for cloud that covers
-                most of the image. More than three times as long.
+                rotations to 45 degrees and scales from 2/3 to 3/2. More than three times as long.
             closer: without a prior, for what the usual search does not find: in smaller steps, and
                 more by how dense edges are than by which way they run, for dunes, dots and houses
-                have edges all ways; and under cloud that covers most of the image. Twice as long.
+                have edges all ways. Twice as long.
             of_reference: "sar" where the first images are SAR too, of the same orbit. Radar is then
                 held to radar, which needs a prior.
             start: (B, 2, rows, columns) float32 displacement (dx, dy) that is known beforehand, at

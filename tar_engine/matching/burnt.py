@@ -14,9 +14,8 @@ from tar_engine.config import BurntConfig
 from tar_engine.network.msfl import (
     dilate,
     dilate_along,
-    filter_separable,
-    gaussian_kernel,
     is_on_cpu,
+    mean_of_known,
 )
 
 
@@ -99,8 +98,8 @@ def pixel_detail(image: Tensor) -> Tensor:
 
 def smooth(image: Tensor, sigma_px: float) -> Tensor:
     """(B, bands, H, W) smoothed by a Gaussian over what is known; NaN stays."""
-    known = image.isfinite()
-    kernel = gaussian_kernel(sigma_px, image.device)
-    total = filter_separable(image.masked_fill(~known, 0.0), kernel, kernel)
-    share = filter_separable(known.to(image.dtype), kernel, kernel)
-    return (total / share.clamp_min(1e-6)).masked_fill(~known, torch.nan)
+    unknown = ~image.isfinite().all(dim=1, keepdim=True)
+    known = (~unknown).to(image.dtype)
+    return mean_of_known(image.masked_fill(unknown, 0.0), known, sigma_px).masked_fill(
+        unknown, torch.nan
+    )

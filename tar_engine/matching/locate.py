@@ -23,7 +23,7 @@ from tar_engine.coordinates import (
     pixel_from_level,
     pixel_grid,
 )
-from tar_engine.matching.cloud import describe_images, look_again, mask_cloud
+from tar_engine.matching.cloud import describe_images, mask_cloud
 from tar_engine.matching.positions import ImagePair
 from tar_engine.matching.refine import window_support
 from tar_engine.matching.search import Candidates, search_similarities, shrink_to_square
@@ -48,18 +48,15 @@ def locate(
     Args:
         optical, sar: (B, bands, H, W) float32 normalised, NaN for nodata; sizes may differ.
         cloud: index of the concept of cloud in the network's text bank.
-        any_rotation: see `search_similarities`. closer: look for cloud that covers most of the
-            image, and for fine patterns; windows decide between the candidates then too.
+        any_rotation, closer: see `search_similarities`; windows decide between the candidates.
 
     Returns:
         affine (B, 2, 3) float32, optical (x, y) -> sar (x, y), pixels; and optical without cloud.
     """
-    seen_optical, seen_sar = describe_images(network, optical, sar)
+    probability = config.search.cloud_probability
+    seen_optical, seen_sar = describe_images(network, optical, sar, cloud, probability)
     if network.tafe.mode != "none":  # without text nothing has a name, and cloud stays
-        probability = config.search.cloud_probability
-        if closer or any_rotation:
-            seen_optical = look_again(network, optical, seen_optical, cloud, probability)
-        optical = mask_cloud(optical, seen_optical, cloud, probability)
+        optical = mask_cloud(optical, seen_optical, cloud, config.search)
     candidates = rank_by_descriptors(
         search_similarities(optical, sar, config.search, any_rotation=any_rotation, closer=closer),
         DescriptorGrid.of(seen_optical, optical),

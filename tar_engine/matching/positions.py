@@ -176,8 +176,9 @@ class ImagePair:
             warped, known = sample_weighted(
                 self.sar_image(factor), level_from_pixel(sar_xy, factor)
             )
-            features = self.network.low_level(warped.masked_fill(~known, torch.nan), "sar")
-            stacked = torch.cat([features, known.to(features.dtype)], dim=1)
+            valid = known.to(warped.dtype)
+            features = self.network.low_level(warped, "sar", valid)
+            stacked = torch.cat([features, valid], dim=1)
             self._sar_features[factor] = SarFeatures(stacked, sar_xy, positions.affine)
         return PairFeatures(optical, subtract_mean(features), optical_valid * known)
 

@@ -27,12 +27,12 @@ from tar_engine.coordinates import compose_affine, normalised_from_pixel, rescal
 from tar_engine.deformation import average_areas, shrink
 from tar_engine.network.msfl import (
     DERIVATIVE_SIGMA_PX,
+    continued,
     double_angles,
     equalise,
     filter_separable,
     gaussian_kernel,
     gradient,
-    inner_mask,
     is_on_cpu,
     valid_mask,
 )
@@ -169,20 +169,20 @@ def neighbouring_maps(config: SearchConfig, device: torch.device) -> Tensor:
 def edge_field(image: Tensor, density_weight: float, config: SearchConfig) -> tuple[Tensor, float]:
     """(B, 3, field_px, field_px) float32, and how many image pixels make one of its pixels.
 
-    Two planes are the mean over a pixel's area of unit directions, doubled in angle; near nodata
-    and where the image is flat they are close to 0. The third says how much stronger the edges are
+    Two planes are the mean over a pixel's area of unit directions, doubled in angle; at nodata and
+    where the image is flat they are close to 0. The third says how much stronger the edges are
     than around it, with `density_weight` times the others' root of energy.
     """
     seen, factor = shrink_to_square(image, config.seen_px)
-    inner, pool = inner_mask(valid_mask(seen)), config.seen_px // config.field_px
-    gradients = gradient(seen.nan_to_num(0.0), DERIVATIVE_SIGMA_PX)
-    angles = equalise((double_angles(*gradients),), inner)[0]
+    valid, pool = valid_mask(seen), config.seen_px // config.field_px
+    gradients = gradient(continued(seen, valid), DERIVATIVE_SIGMA_PX)
+    angles = equalise((double_angles(*gradients),), valid)[0]
     directions = F.avg_pool2d(angles, pool)
     power = (gradients[0].square() + gradients[1].square()).mean(dim=1, keepdim=True)
-    typical = energy(power.sqrt() * inner) / energy(inner).clamp_min(1)
+    typical = energy(power.sqrt() * valid) / energy(valid).clamp_min(1)
     faint = config.faint * typical.clamp_min(1e-12)[:, None, None, None]
-    covered = F.avg_pool2d(inner, pool)
-    strength = F.avg_pool2d((power + faint).log() * inner, pool)
+    covered = F.avg_pool2d(valid, pool)
+    strength = F.avg_pool2d((power + faint).log() * valid, pool)
     kernel = gaussian_kernel(config.density_sigma_px, image.device)
     around, seen_around = filter_separable(
         torch.cat([strength, covered], dim=1), kernel, kernel

@@ -19,7 +19,6 @@ from tar_engine.network.msfl import (
     STRUCTURE,
     computed_in,
     half_precision,
-    inner_mask,
     structure,
 )
 
@@ -47,11 +46,11 @@ class LowLevelFeatures(nn.Module):
             nn.Conv2d(near, 4 * count, 3, padding=1), nn.PixelShuffle(2),
         )  # fmt: skip
 
-    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
-        """(B, bands, H, W) normalised, (B, 1, H, W) -> (B, low_features, H, W), shorter than 1."""
+    def forward(self, image: Tensor, inner: Tensor) -> Tensor:
+        """(B, bands, H, W) normalised and (B, 1, H, W) in {0, 1}, where its structure is ground's
+        -> (B, low_features, H, W), shorter than 1 and 0 elsewhere."""
         with half_precision(image.device, enabled=False), torch.no_grad():
-            inner = inner_mask(valid)
-            seen = structure(image, valid, inner)
+            seen = structure(image, inner)
         height, width = seen.shape[-2:]
         right, below = (MARGIN_PX + -side % BLOCK_PX for side in (width, height))
         seen = F.pad(seen, (MARGIN_PX, right, MARGIN_PX, below), mode="replicate")

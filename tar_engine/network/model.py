@@ -27,12 +27,23 @@ from tar_engine.network.low_level import LowLevelFeatures
 from tar_engine.network.msfl import (
     MultiScaleFeatures,
     Sensor,
+    continued,
     half_precision,
+    inner_mask,
     is_on_cpu,
     normalise,
     valid_mask,
 )
 from tar_engine.network.tafe import TextEnhancement
+
+
+class View(NamedTuple):
+    """Images (B, bands, P, P) of one sensor, NaN for nodata, P = seen_px. They are seen relative to
+    their own median, or to that of the pixels that are `counted`, (B, 1, P, P) bool."""
+
+    image: Tensor
+    sensor: Sensor
+    counted: Tensor | None = None
 
 
 class Described(NamedTuple):
@@ -77,46 +88,51 @@ class TarNetwork(nn.Module):
 
     def forward(self, optical: Tensor, sar: Tensor) -> CoarseMatches:
         """(B, bands, P, P) images with P = seen_px, NaN for nodata; bands may differ."""
-        seen_optical, seen_sar = self.describe_pair(optical, sar)
+        seen_optical, seen_sar = self.describe([View(optical, "optical"), View(sar, "sar")])
         similarity = self.cfdm.similarity(seen_optical.descriptors, seen_sar.descriptors)
         return CoarseMatches(similarity, seen_optical.concepts, seen_sar.concepts)
 
-    def describe(self, image: Tensor, sensor: Sensor, counted: Tensor | None = None) -> Described:
-        """(B, bands, P, P) of one sensor, NaN for nodata, seen relative to its own median, or that
-        of its pixels that are `counted` (B, 1, P, P)."""
-        entered = self.msfl.enter(*normalise(image, counted), sensor)
-        return self._describe([entered], [sensor])[0]
-
-    def describe_pair(self, optical: Tensor, sar: Tensor) -> tuple[Described, Described]:
-        """`describe` of both sensors' images; what the sensors share is computed together."""
+    def describe(self, views: Sequence[View]) -> list[Described]:
+        """Each view of B images by itself; what the sensors share is computed together."""
         entered = [
-            self.msfl.enter(*normalise(optical), "optical"),
-            self.msfl.enter(*normalise(sar), "sar"),
+            self.msfl.enter(*normalise(view.image, view.counted), view.sensor) for view in views
         ]
-        seen_optical, seen_sar = self._describe(entered, ["optical", "sar"])
-        return seen_optical, seen_sar
-
-    def _describe(self, entered: Sequence[Tensor], sensors: Sequence[Sensor]) -> list[Described]:
-        counts, pyramid = [len(each) for each in entered], self.msfl(torch.cat(list(entered)))
+        counts, pyramid = [len(each) for each in entered], self.msfl(torch.cat(entered))
         side = pyramid.tokens.shape[-1]
         tokens = pyramid.tokens.flatten(2).transpose(1, 2).split(counts)
-        enhanced = [self.tafe(*each) for each in zip(tokens, sensors, strict=True)]
+        enhanced = [
+            self.tafe(*each) for each in zip(tokens, [v.sensor for v in views], strict=True)
+        ]
         together = torch.cat([each.tokens for each in enhanced]).transpose(1, 2)
         descriptors = self.cfdm(together.unflatten(2, (side, side)), pyramid.middle).split(counts)
         concepts = [each.concepts for each in enhanced]
         return [Described(*each) for each in zip(descriptors, concepts, strict=True)]
 
-    def low_level(self, image: Tensor, sensor: Sensor) -> Tensor:
-        """What windows compare: (B, low_features, H, W) of (B, bands, H, W), NaN for nodata."""
+    def low_level(self, image: Tensor, sensor: Sensor, valid: Tensor | None = None) -> Tensor:
+        """What windows compare: (B, low_features, H, W) of (B, bands, H, W), NaN for nodata.
+
+        valid: (B, 1, H, W) float32 in {0, 1}, where nodata is 0 and not NaN.
+        """
+        valid = valid_mask(image) if valid is None else valid
         with native_autocast(image.device):
             if not is_on_cpu(image):
-                return self.low_level_of(image, sensor)
+                return self.low_level_of(image, valid, sensor)
             # Image by image: in another batch bfloat16 would give other digits.
-            return torch.cat([self.low_level_of(part, sensor) for part in image.split(1)])
+            parts = zip(image.split(1), valid.split(1), strict=True)
+            return torch.cat([self.low_level_of(*part, sensor) for part in parts])
 
-    def low_level_of(self, image: Tensor, sensor: Sensor) -> Tensor:
-        """The same, in the precision that is set."""
-        features: Tensor = self.low[sensor](image.nan_to_num(0.0), valid_mask(image))
+    def low_level_of(self, image: Tensor, valid: Tensor, sensor: Sensor) -> Tensor:
+        """The same, in the precision that is set.
+
+        Clouds leave an optical image in pieces. It is continued beyond them, so that there is
+        structure up to their very edge; SAR ends in straight lines, and loses little there.
+        """
+        inner = valid
+        if sensor == "optical":
+            image = continued(image, valid)
+        else:
+            image, inner = image.nan_to_num(0.0), inner_mask(valid)
+        features: Tensor = self.low[sensor](image, inner)
         return features
 
 

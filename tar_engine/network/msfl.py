@@ -30,6 +30,7 @@ EMPTY_PX = 7
 DERIVATIVE_SIGMA_PX = 1.0
 SHARP_SIGMA_PX = 0.85
 BRIGHTNESS_SIGMA_PX = 0.7
+CONTINUED_PX = 1.5  # sigma of what an image is continued by, over what derivatives reach
 DIRECTIONS = 6  # of `structure`, over 180 degrees
 STRUCTURE = 2 + DIRECTIONS + 1
 CACHED_PX = 2**18  # that a CPU filters at once
@@ -196,7 +197,7 @@ def orientation(image: Tensor, valid: Tensor) -> Tensor:
     return equalise((angles,), inner_mask(valid))[0]
 
 
-def structure(image: Tensor, valid: Tensor, inner: Tensor) -> Tensor:
+def structure(image: Tensor, inner: Tensor) -> Tensor:
     """What low-level features are made from, at full resolution.
 
     Doubled angles; how much of the gradient runs along each of six directions, where crossing edges
@@ -204,16 +205,16 @@ def structure(image: Tensor, valid: Tensor, inner: Tensor) -> Tensor:
     brightness. The derivative is sharper than `orientation`'s: places count here, not shapes.
 
     Args:
-        image: (B, bands, H, W) normalised. valid: (B, 1, H, W) in {0, 1}, and `inner_mask` of it.
+        image: (B, bands, H, W) normalised. inner: (B, 1, H, W) in {0, 1}, where edges are ground's.
 
     Returns:
-        (B, STRUCTURE, H, W) float32; 0 near nodata.
+        (B, STRUCTURE, H, W) float32; 0 where `inner` is, but for brightness.
     """
     gx, gy = gradient(image, SHARP_SIGMA_PX)
     bright = image.mean(dim=1, keepdim=True).clamp(-3, 3)
     smooth = gaussian_kernel(BRIGHTNESS_SIGMA_PX, image.device)
     angles, along = equalise((double_angles(gx, gy), gradient_along(gx, gy)), inner)
-    bright = filter_separable(bright * valid, smooth, smooth)
+    bright = filter_separable(bright, smooth, smooth)
     return torch.cat([angles, along, bright], dim=1)
 
 
@@ -261,6 +262,28 @@ def equalise(kinds: Sequence[Tensor], inner: Tensor) -> list[Tensor]:
 def inner_mask(valid: Tensor) -> Tensor:
     """(B, 1, H, W) in {0, 1}: beyond the derivative's reach of nodata."""
     return 1 - dilate(1 - valid, 2 * math.ceil(3 * DERIVATIVE_SIGMA_PX) + 1)
+
+
+def continued(image: Tensor, valid: Tensor) -> Tensor:
+    """(B, bands, H, W) with what is not valid (B, 1, H, W), in {0, 1}, like what is known nearby.
+
+    So that a derivative at the last valid pixel is the ground's, not that of nodata's border.
+    """
+    known = image.nan_to_num(0.0, 0.0, 0.0)
+    if is_on_cpu(image) and bool(valid.all()):  # elsewhere asking would wait
+        return known
+    return torch.lerp(mean_of_known(known, valid, CONTINUED_PX), known, valid)
+
+
+def mean_of_known(image: Tensor, known: Tensor, sigma_px: float) -> Tensor:
+    """Gaussian mean of (B, bands, H, W), 0 where unknown, over what is known, (B, 1, H, W).
+
+    0 where nothing is in reach (normalised convolution: Knutsson and Westin, CVPR 1993).
+    """
+    kernel = gaussian_kernel(sigma_px, image.device)
+    total = filter_separable(torch.cat([image, known], dim=1), kernel, kernel)
+    mean: Tensor = total[:, :-1] / total[:, -1:].clamp_min(1e-6)
+    return mean
 
 
 def half_precision(device: torch.device, *, enabled: bool) -> AbstractContextManager[object]:

@@ -25,9 +25,7 @@ def test_a_smooth_field_is_followed_where_windows_would_smear_it() -> None:
     config = RefineConfig()
     with torch.inference_mode():
         valid = torch.ones_like(image)
-        seen = [
-            subtract_mean(structure(image, valid, valid)) for image in (image, sar.nan_to_num())
-        ]
+        seen = [subtract_mean(structure(image, valid)) for image in (image, sar.nan_to_num())]
         offset, _ = estimate_smooth_offsets(*seen, config.dense_search_px[0], config)
     truth = F.avg_pool2d(wave.permute(2, 0, 1)[None], 8)
     inner = (offset - truth)[..., 2:-2, 2:-2]

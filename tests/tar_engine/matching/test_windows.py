@@ -71,7 +71,7 @@ def test_the_parabola_is_exact_on_parabolas(peak: float, curvature: float) -> No
 def test_only_cells_that_both_images_cover_have_confidence() -> None:
     features = subtract_mean(torch.from_numpy(texture(1)).float()[None])
     valid = torch.ones(1, 1, 96, 96)
-    valid[..., :40] = 0  # two and a half cells: the third is half covered
+    valid[..., :47] = 0  # of the third cell a sixteenth is covered
     found = match_windows(features, features, valid, RefineConfig(16, 3, 6))
     assert not found.covered[0, :, :3].any()
     assert found.covered[0, :, 3:].all()

@@ -33,13 +33,28 @@ def test_an_image_of_any_size_has_features_at_every_pixel(
     assert (seen.square().sum(dim=1) < 1).all()
 
 
-def test_there_are_no_features_near_nodata(features: LowLevelFeatures) -> None:
-    valid = torch.ones(1, 1, 64, 64)
-    valid[..., 32:] = 0
+def test_sar_has_no_features_near_nodata_and_optical_none_in_it(network: TarNetwork) -> None:
+    image = torch.randn(1, 1, 64, 64)
+    image[..., 32:] = torch.nan
+    valid = image.isfinite().float()
     with torch.inference_mode():
-        seen = features(torch.randn(1, 1, 64, 64) * valid, valid)
-    assert not (seen * (1 - inner_mask(valid))).any()
-    assert seen[..., :24].any()
+        of_sar, of_optical = (network.low_level(image, sensor) for sensor in ("sar", "optical"))
+    assert not (of_sar * (1 - inner_mask(valid))).any()
+    assert of_sar[..., :24].any()
+    assert not (of_optical * (1 - valid)).any()
+    assert of_optical[..., :32].square().sum(dim=1).all()
+
+
+def test_the_border_of_nodata_is_no_edge(network: TarNetwork) -> None:
+    """Flat ground has no features, wherever a cloud was cut out of it."""
+    flat = 2.0 + 1e-3 * torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    flat[..., :48] = torch.randn(1, 3, 96, 48, generator=torch.Generator().manual_seed(1))
+    cut = flat.clone()
+    cut[..., 40:60, 70:80] = torch.nan
+    with torch.inference_mode():
+        whole, holed = (network.low_level(some, "optical") for some in (flat, cut))
+    around = (..., slice(36, 64), slice(80, 92))
+    assert (holed - whole)[around].abs().max() < 0.1
 
 
 def test_features_do_not_depend_on_the_rest_of_the_batch(network: TarNetwork) -> None:
