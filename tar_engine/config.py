@@ -200,8 +200,8 @@ class FitConfig:
     # Where the pair as a whole stands out so many times its spread from what it is when shifted,
     # windows need to say less, and need not confirm one another: they are faint there, or little
     # of the ground shows anything.
-    outstanding: float = 14.5  # infinite = off
-    outstanding_share: float = 0.5  # of the evidence needed
+    outstanding: float = 17.0  # infinite = off
+    outstanding_share: float = 0.4  # of the evidence needed
     # The stated error is the root of the squares of a floor, which all matches of a pair may share
     # and none can tell, and of so many times the median unseen residual; 98 % of the true errors
     # were below twice that.
@@ -210,6 +210,7 @@ class FitConfig:
     # So many pixels are the error of a window by which an affine is extrapolated, which is in it
     # too: what is seen in one corner says little of the others. 0 = off
     extrapolation_px: float = 0.0
+    beyond_similarity: float = math.inf  # sigma of an affine's stretch and shear; infinite = off
     cells_a_window: float = 6.0  # of overlapping windows, so many say the same
     largest_error_px: float = 3.0  # stated; with more the pair is refused; infinite = off
     max_scale: float = 2.2  # of the affine, either way; more is no satellite pair
@@ -228,7 +229,11 @@ class EngineConfig:
     # they are as good as chance, and far from all others the affine says more.
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(
-            chance_share=0.3, unconfirmed=1e-5, ridge=1e-3, extrapolation_px=1.4
+            chance_share=0.3,
+            unconfirmed=1e-5,
+            ridge=1e-3,
+            extrapolation_px=1.4,
+            beyond_similarity=0.01,
         )
     )
     min_side_px: int = 64  # of an image; smaller ones hold too little to match

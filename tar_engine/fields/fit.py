@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from tar_engine.config import FitConfig
+from tar_engine.fields.affine import extrapolation_error
 from tar_engine.fields.consensus import draw_similarities, msac_support, polish_affine
 from tar_engine.fields.field import Field
 from tar_engine.fields.matches import Matches
@@ -85,7 +86,7 @@ def fit(matches: Matches, config: FitConfig | None = None, solve: SolveParts = o
     unseen_px[used] = rung.unseen_px
     verdict = _verdict(seen, field, rung.unseen_px, config)
     if verdict.accepted and config.extrapolation_px:
-        verdict = _extrapolated(verdict, sure, matches.optical_xy, config)
+        verdict = _extrapolated(verdict, sure, field.affine, matches.optical_xy, config)
     return Fit(field, verdict, unseen_px)
 
 
@@ -138,11 +139,11 @@ def _above_chance(seen: Matches, config: FitConfig) -> Matches:
 
 
 def _extrapolated(
-    verdict: Verdict, sure: Matches, everywhere_xy: Float64, config: FitConfig
+    verdict: Verdict, sure: Matches, affine: Float64, everywhere_xy: Float64, config: FitConfig
 ) -> Verdict:
     """Accepted with the error that comes from what is not seen, or refused for it."""
-    unit = extrapolation_error(sure, everywhere_xy) * config.cells_a_window**0.5
-    error_px = float(np.hypot(verdict.expected_error_px, config.extrapolation_px * unit))
+    beyond_px = extrapolation_error(sure, affine, everywhere_xy, config)
+    error_px = float(np.hypot(verdict.expected_error_px, beyond_px))
     if error_px <= config.largest_error_px:
         return replace(verdict, expected_error_px=error_px)
     reason = (
@@ -150,24 +151,6 @@ def _extrapolated(
         f"{error_px:.1f} px is to be expected, {config.largest_error_px:g} px at most is taken"
     )
     return refuse(reason, verdict.matches, verdict.agreeing)
-
-
-def extrapolation_error(matches: Matches, everywhere_xy: Float64) -> float:
-    """Root mean square error of an axis, over places (N, 2), of an affine by matches of 1 px each,
-    beyond what as many matches all over the places would leave.
-
-    Each counts as much as it has confidence (effective number: Kish 1965). 0 where they lie as the
-    places do, or further apart.
-    """
-    weight = matches.confidence / matches.confidence.sum()
-    count = 1 / float((weight**2).sum())
-    centre = weight @ matches.optical_xy
-    around, everywhere = matches.optical_xy - centre, everywhere_xy - centre
-    scatter = around.T @ (around * weight[:, None])
-    away = np.linalg.solve(scatter + 1e-6 * np.eye(2), everywhere.T)
-    by_place = 1 + (everywhere.T * away).sum(axis=0)
-    of_even = 3.0  # an affine is three numbers an axis
-    return float(np.sqrt(max(0.0, by_place.mean() - of_even) / count))
 
 
 def robust_affine(matches: Matches, config: FitConfig) -> Float64:
@@ -190,7 +173,10 @@ def find_relief(seen: Matches, config: FitConfig) -> Float64 | None:
     if (relief_m := seen.relief()) is None:
         return None
     start, fold = robust_affine(seen, config), assign_folds(seen.optical_xy, config)
-    kinds = partial(solve_affine, seen), partial(solve_affine_and_relief, seen, relief_m)
+    kinds = (
+        partial(solve_affine, seen, config),
+        partial(solve_affine_and_relief, seen, relief_m, config),
+    )
     rungs = [fit_rung(kind, seen, fold, start, config) for kind in kinds]
     chosen = simplest_sufficient([rung.unseen_px for rung in rungs], seen.confidence, config)
     return rungs[chosen].field.px_per_m
@@ -199,14 +185,12 @@ def find_relief(seen: Matches, config: FitConfig) -> Float64 | None:
 def fit_ladder(seen: Matches, start: Float64, config: FitConfig, solve: SolveParts) -> Rung:
     """The simplest rung that is good enough; of smooth fields, as stiff as is good enough."""
     fold = assign_folds(seen.optical_xy, config)
-    rungs = [
-        fit_rung(partial(kind, seen), seen, fold, start, config)
-        for kind in (solve_shift, solve_affine)
-    ]
+    kinds = partial(solve_shift, seen), partial(solve_affine, seen, config)
+    rungs = [fit_rung(kind, seen, fold, start, config) for kind in kinds]
     unseen_px = [rung.unseen_px for rung in rungs]
     if not config.stiffness:
         return rungs[simplest_sufficient(unseen_px, seen.confidence, config)]
-    parts = Parts(seen, fold, start, config)
+    parts = Parts(seen, fold, rungs[1].field.affine, config)
     tried = parts.try_stiffness(solve)
     unseen_px += parts.unseen_by_stiffness(tried)
     chosen = simplest_sufficient(unseen_px, seen.confidence, config)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tar_engine.config import FitConfig
+from tar_engine.fields.affine import weighted_affine
 from tar_engine.fields.field import Field
 from tar_engine.fields.matches import Matches
 from tar_engine.fields.robust import robust_weight
@@ -83,27 +84,17 @@ def solve_shift(seen: Matches, weight: Float64) -> Solved:
     return Solved(field, np.broadcast_to(shift, seen.optical_xy.shape))
 
 
-def solve_affine(seen: Matches, weight: Float64) -> Solved:
+def solve_affine(seen: Matches, config: FitConfig, weight: Float64) -> Solved:
     """The affine of least squares."""
-    affine, _ = _weighted_affine(seen, weight, ())
+    affine, _ = weighted_affine(seen, weight, (), config)
     field = Field("affine", affine)
     return Solved(field, field.at(seen.optical_xy))
 
 
-def solve_affine_and_relief(seen: Matches, relief_m: Float64, weight: Float64) -> Solved:
+def solve_affine_and_relief(
+    seen: Matches, relief_m: Float64, config: FitConfig, weight: Float64
+) -> Solved:
     """The affine of least squares, and together with it what relief (N,), metres, adds to it."""
-    affine, px_per_m = _weighted_affine(seen, weight, (relief_m,))
+    affine, px_per_m = weighted_affine(seen, weight, (relief_m,), config)
     field = Field("affine", affine, px_per_m=px_per_m[:, 0])
     return Solved(field, field.at(seen.optical_xy, relief_m))
-
-
-def _weighted_affine(
-    seen: Matches, weight: Float64, beside: tuple[Float64, ...]
-) -> tuple[Float64, Float64]:
-    """(2, 3), and the coefficients (2, K) of K regressors (N,) beside it."""
-    centre = np.average(seen.optical_xy, axis=0, weights=weight + 1e-12)
-    design = np.column_stack([seen.optical_xy - centre, np.ones(len(seen)), *beside])
-    root = np.sqrt(weight)[:, None]
-    solution = np.linalg.lstsq(design * root, seen.sar_xy * root, rcond=None)[0].T
-    linear, shift = solution[:, :2], solution[:, 2]
-    return np.column_stack([linear, shift - linear @ centre]), solution[:, 3:]

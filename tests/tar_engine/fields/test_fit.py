@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from scipy.interpolate import BSpline
 
 from tar_engine.config import EngineConfig
+from tar_engine.fields.affine import extrapolation_error
 from tar_engine.fields.field import ControlLattice, Field
-from tar_engine.fields.fit import extrapolation_error, fit, judge
+from tar_engine.fields.fit import fit, judge
 from tar_engine.fields.matches import Matches
 from tests.support.matches import grid_xy, noisy_matches, terrain
 
