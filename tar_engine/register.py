@@ -157,14 +157,15 @@ class Registrar:
         self, optical: Tensor, sar: Tensor, max_offset_px: float | None, heights: Tensor | None
     ) -> tuple[Matches, Fit]:
         """Matches of (bands, H, W) and their fit. What the usual search does not find is searched
-        under any rotation, then looked at closer."""
-        for any_rotation, closer in ((False, False), (True, False), (False, True)):
+        under any rotation, then looked at closer, then with what was named cloud as ground."""
+        for otherwise in ("", "any_rotation", "closer", "keeps_cloud"):
             batch = self.match_batch(
                 optical[None],
                 sar[None],
                 max_offset_px=max_offset_px,
-                any_rotation=any_rotation,
-                closer=closer,
+                any_rotation=otherwise == "any_rotation",
+                closer=otherwise == "closer",
+                keeps_cloud=otherwise == "keeps_cloud",
                 heights=None if heights is None else heights[None],
             )
             matches = batch.of_pair(0)
@@ -184,6 +185,7 @@ class Registrar:
         max_offset_px: float | None = None,
         any_rotation: bool = False,
         closer: bool = False,
+        keeps_cloud: bool = False,
         of_reference: Sensor = "optical",
         start: Tensor | None = None,
         heights: Tensor | None = None,
@@ -199,6 +201,8 @@ class Registrar:
             closer: without a prior, for what the usual search does not find: in smaller steps, and
                 more by how dense edges are than by which way they run, for dunes, dots and houses
                 have edges all ways. Twice as long.
+            keeps_cloud: without a prior, search by all of the image, for bright sand may be named
+                cloud too.
             of_reference: "sar" where the first images are SAR too, of the same orbit. Radar is then
                 held to radar, which needs a prior.
             start: (B, 2, rows, columns) float32 displacement (dx, dy) that is known beforehand, at
@@ -231,6 +235,7 @@ class Registrar:
                 self.config,
                 any_rotation=any_rotation,
                 closer=closer,
+                keeps_cloud=keeps_cloud,
             )
             reach_px = search.error_px(max(height, width), any_rotation=any_rotation)
         else:

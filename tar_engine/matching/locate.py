@@ -40,6 +40,7 @@ def locate(
     *,
     any_rotation: bool,
     closer: bool,
+    keeps_cloud: bool,
 ) -> tuple[Tensor, Tensor]:
     """Where the SAR images lie, anywhere; and the optical images with cloud as nodata.
 
@@ -49,13 +50,15 @@ def locate(
         optical, sar: (B, bands, H, W) float32 normalised, NaN for nodata; sizes may differ.
         cloud: index of the concept of cloud in the network's text bank.
         any_rotation, closer: see `search_similarities`; windows decide between the candidates.
+        keeps_cloud: what is named cloud stays in the optical images.
 
     Returns:
         affine (B, 2, 3) float32, optical (x, y) -> sar (x, y), pixels; and optical without cloud.
     """
     probability = config.search.cloud_probability
     seen_optical, seen_sar = describe_images(network, optical, sar, cloud, probability)
-    if network.tafe.mode != "none":  # without text nothing has a name, and cloud stays
+    has_names = network.tafe.mode != "none"  # without text nothing has one, and cloud stays
+    if has_names and not keeps_cloud:
         optical = mask_cloud(optical, seen_optical, cloud, config.search)
     candidates = rank_by_descriptors(
         search_similarities(optical, sar, config.search, any_rotation=any_rotation, closer=closer),

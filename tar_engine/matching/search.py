@@ -27,12 +27,13 @@ from tar_engine.coordinates import compose_affine, normalised_from_pixel, rescal
 from tar_engine.deformation import average_areas, shrink
 from tar_engine.network.msfl import (
     DERIVATIVE_SIGMA_PX,
-    continued,
+    Sensor,
     double_angles,
     equalise,
     filter_separable,
     gaussian_kernel,
     gradient,
+    ground_of,
     is_on_cpu,
     valid_mask,
 )
@@ -76,8 +77,8 @@ def search_similarities(
     """
     weight = config.density_weight_closer if closer else config.density_weight
     weight = config.density_weight_of_any if any_rotation else weight
-    optical_field, optical_factor = edge_field(optical, weight, config)
-    sar_field, sar_factor = edge_field(sar, weight, config)
+    optical_field, optical_factor = edge_field(optical, "optical", weight, config)
+    sar_field, sar_factor = edge_field(sar, "sar", weight, config)
     hypotheses = grid_hypotheses(config, any_rotation, closer, optical.device)
     hypotheses = hypotheses.expand(len(optical), -1, -1, -1)
     if not any_rotation and not closer:
@@ -166,7 +167,9 @@ def neighbouring_maps(config: SearchConfig, device: torch.device) -> Tensor:
     return about_centre(near, config.field_px).to(device)
 
 
-def edge_field(image: Tensor, density_weight: float, config: SearchConfig) -> tuple[Tensor, float]:
+def edge_field(
+    image: Tensor, sensor: Sensor, density_weight: float, config: SearchConfig
+) -> tuple[Tensor, float]:
     """(B, 3, field_px, field_px) float32, and how many image pixels make one of its pixels.
 
     Two planes are the mean over a pixel's area of unit directions, doubled in angle; at nodata and
@@ -174,15 +177,18 @@ def edge_field(image: Tensor, density_weight: float, config: SearchConfig) -> tu
     than around it, with `density_weight` times the others' root of energy.
     """
     seen, factor = shrink_to_square(image, config.seen_px)
-    valid, pool = valid_mask(seen), config.seen_px // config.field_px
-    gradients = gradient(continued(seen, valid), DERIVATIVE_SIGMA_PX)
-    angles = equalise((double_angles(*gradients),), valid)[0]
+    (seen, inner), pool = (
+        ground_of(seen, valid_mask(seen), sensor),
+        config.seen_px // config.field_px,
+    )
+    gradients = gradient(seen, DERIVATIVE_SIGMA_PX)
+    angles = equalise((double_angles(*gradients),), inner)[0]
     directions = F.avg_pool2d(angles, pool)
     power = (gradients[0].square() + gradients[1].square()).mean(dim=1, keepdim=True)
-    typical = energy(power.sqrt() * valid) / energy(valid).clamp_min(1)
+    typical = energy(power.sqrt() * inner) / energy(inner).clamp_min(1)
     faint = config.faint * typical.clamp_min(1e-12)[:, None, None, None]
-    covered = F.avg_pool2d(valid, pool)
-    strength = F.avg_pool2d((power + faint).log() * valid, pool)
+    covered = F.avg_pool2d(inner, pool)
+    strength = F.avg_pool2d((power + faint).log() * inner, pool)
     kernel = gaussian_kernel(config.density_sigma_px, image.device)
     around, seen_around = filter_separable(
         torch.cat([strength, covered], dim=1), kernel, kernel

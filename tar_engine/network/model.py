@@ -27,9 +27,8 @@ from tar_engine.network.low_level import LowLevelFeatures
 from tar_engine.network.msfl import (
     MultiScaleFeatures,
     Sensor,
-    continued,
+    ground_of,
     half_precision,
-    inner_mask,
     is_on_cpu,
     normalise,
     valid_mask,
@@ -122,17 +121,8 @@ class TarNetwork(nn.Module):
             return torch.cat([self.low_level_of(*part, sensor) for part in parts])
 
     def low_level_of(self, image: Tensor, valid: Tensor, sensor: Sensor) -> Tensor:
-        """The same, in the precision that is set.
-
-        Clouds leave an optical image in pieces. It is continued beyond them, so that there is
-        structure up to their very edge; SAR ends in straight lines, and loses little there.
-        """
-        inner = valid
-        if sensor == "optical":
-            image = continued(image, valid)
-        else:
-            image, inner = image.nan_to_num(0.0), inner_mask(valid)
-        features: Tensor = self.low[sensor](image, inner)
+        """The same, in the precision that is set."""
+        features: Tensor = self.low[sensor](*ground_of(image, valid, sensor))
         return features
 
 

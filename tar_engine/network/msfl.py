@@ -264,6 +264,17 @@ def inner_mask(valid: Tensor) -> Tensor:
     return 1 - dilate(1 - valid, 2 * math.ceil(3 * DERIVATIVE_SIGMA_PX) + 1)
 
 
+def ground_of(image: Tensor, valid: Tensor, sensor: Sensor) -> tuple[Tensor, Tensor]:
+    """(B, bands, H, W) without NaN, and (B, 1, H, W) in {0, 1} where its edges are the ground's.
+
+    Clouds leave an optical image in pieces. It is continued beyond them, so that it has edges up to
+    their very border; SAR ends in straight lines, and loses little near them.
+    """
+    if sensor == "optical":
+        return continued(image, valid), valid
+    return image.nan_to_num(0.0), inner_mask(valid)
+
+
 def continued(image: Tensor, valid: Tensor) -> Tensor:
     """(B, bands, H, W) with what is not valid (B, 1, H, W), in {0, 1}, like what is known nearby.
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy.interpolate import BSpline
 
 from tar_engine.config import EngineConfig
-from tar_engine.fields.affine import extrapolation_error
 from tar_engine.fields.field import ControlLattice, Field
 from tar_engine.fields.fit import fit, judge
 from tar_engine.fields.matches import Matches
@@ -132,7 +131,7 @@ def test_what_one_corner_says_of_a_pair_by_itself_is_doubted_in_the_others() -> 
     xy, alone = grid_xy(256), EngineConfig().fit
     shift = noisy_matches(xy, np.full_like(xy, 3.0), 0.3)
     stated = []
-    for side_px in (256, 160, 60):
+    for side_px in (256, 130, 60):
         in_corner = (xy < side_px).all(axis=1)
         seen = replace(shift, error_px=np.where(in_corner, shift.error_px, np.inf))
         verdict = fit(seen, alone).verdict
@@ -141,20 +140,6 @@ def test_what_one_corner_says_of_a_pair_by_itself_is_doubted_in_the_others() -> 
     assert stated[1] > 1.15 * stated[0]
     assert stated[2] == np.inf
     assert "too little of the image" in verdict.reason
-
-
-def test_the_error_of_what_is_extrapolated_is_that_of_least_squares() -> None:
-    """Against many fits to noisy matches."""
-    random, xy = np.random.default_rng(3), grid_xy(256)
-    some, everywhere = xy[(xy < 130).all(axis=1)], xy
-    design, wide = (np.column_stack([at, np.ones(len(at))]) for at in (some, everywhere))
-    noise = random.normal(0, 1, (len(some), 4000))
-    errors = wide @ np.linalg.lstsq(design, noise, rcond=None)[0]
-    expected = np.sqrt((errors**2).mean() - 3 / len(some))
-    told = extrapolation_error(Matches(some, some, one(some), one(some)), everywhere)
-    assert told == pytest.approx(expected, rel=0.02)
-    all_over = Matches(xy, xy, one(xy), one(xy))
-    assert extrapolation_error(all_over, everywhere) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_pair_is_judged_by_its_neighbourhood_s_field() -> None:

@@ -61,8 +61,8 @@ def worst_px(found: Tensor, truth: Tensor, height: int = SIDE, width: int = SIDE
 def test_the_field_turns_with_the_image_by_twice_the_angle(aligned: tuple[Tensor, Tensor]) -> None:
     """A quarter turn is exact: the doubled angle is half a turn."""
     image = normalise_with_nan(aligned[1][:1])
-    field, factor = edge_field(image, 0.7, CONFIG)
-    turned, _ = edge_field(image.rot90(1, dims=(2, 3)), 0.7, CONFIG)
+    field, factor = edge_field(image, "sar", 0.7, CONFIG)
+    turned, _ = edge_field(image.rot90(1, dims=(2, 3)), "sar", 0.7, CONFIG)
     assert field.shape == (1, 3, CONFIG.field_px, CONFIG.field_px)
     assert factor == SIDE / CONFIG.field_px
     expected = field.rot90(1, dims=(2, 3)) * torch.tensor([-1.0, -1.0, 1.0])[:, None, None]
@@ -75,7 +75,7 @@ def test_how_dense_edges_are_has_its_weight_and_is_relative_to_what_lies_around(
 ) -> None:
     image = normalise_with_nan(aligned[0])
     image[:, :, 40:90, 30:120] = torch.nan
-    directions, density = edge_field(image, weight, CONFIG)[0].split([2, 1], dim=1)
+    directions, density = edge_field(image, "sar", weight, CONFIG)[0].split([2, 1], dim=1)
     energies = [part.square().sum(dim=(1, 2, 3)) for part in (directions, density)]
     assert torch.allclose(energies[1], weight**2 * energies[0], rtol=1e-4)
     assert abs(density.mean()) <= 0.05 * density.abs().mean()
@@ -92,7 +92,7 @@ def test_round_things_are_seen_where_the_directions_of_their_edges_cancel() -> N
     dots = filter_separable(dots, blur, blur) / blur.max() ** 2
     noise = 0.05 * torch.randn(2, 1, SIDE, SIDE, generator=generator)
     optical, sar = (
-        edge_field(normalise_with_nan(image), 1.0, CONFIG)[0]
+        edge_field(normalise_with_nan(image), "sar", 1.0, CONFIG)[0]
         for image in (-dots + noise[:1], dots + noise[1:])
     )
     both = [
@@ -109,8 +109,8 @@ def test_a_field_turned_is_the_field_of_the_turned_image(
 ) -> None:
     """Turned forth and compared with an image that was turned before its edges were found."""
     truth = similarity(turn_deg, 1.0)
-    field, _ = edge_field(normalise_with_nan(aligned[0][:1]), 0.7, CONFIG)
-    of_turned, _ = edge_field(moved(aligned[0][:1], truth), 0.7, CONFIG)
+    field, _ = edge_field(normalise_with_nan(aligned[0][:1]), "sar", 0.7, CONFIG)
+    of_turned, _ = edge_field(moved(aligned[0][:1], truth), "sar", 0.7, CONFIG)
     small = similarities_about_centre(
         torch.tensor([math.radians(turn_deg)]), torch.tensor([1.0]), CONFIG.field_px
     )[0]
