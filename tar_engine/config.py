@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -69,6 +71,14 @@ class SearchConfig:
         if any_rotation:
             turns = torch.cat([turns, torch.tensor([180.0])])
         return turns.deg2rad(), scales
+
+    def is_usual(self, affine: npt.NDArray[np.float64]) -> bool:
+        """Whether the usual search could have led to an affine (2, 3), to a step."""
+        across, down = affine[0, 0] + affine[1, 1], affine[1, 0] - affine[0, 1]
+        turn_deg, scale = math.degrees(math.atan2(down, across)), math.hypot(across, down) / 2
+        most = self.usual_scale * 2 ** (1 / self.scales_per_octave)
+        is_near = abs(turn_deg) <= self.usual_turn_deg + self.turn_step_deg
+        return is_near and 1 / most <= scale <= most
 
     def error_px(self, side_px: int, *, any_rotation: bool) -> float:
         """How far off the answer may be in an image of `side_px`, full-size pixels."""

@@ -170,9 +170,12 @@ class Registrar:
             )
             matches = batch.of_pair(0)
             fitted = fit(matches, self.config.fit)
-            verdict = fitted.verdict
-            is_repeated = np.isfinite(verdict.rival_px)  # as much so however it is searched
-            if verdict.accepted or max_offset_px is not None or is_repeated:
+            # Beyond what was searched, windows were bent to what lies near.
+            is_found = fitted.verdict.accepted and (
+                otherwise or self.config.search.is_usual(fitted.field.affine)
+            )
+            is_repeated = np.isfinite(fitted.verdict.rival_px)  # as much so however it is searched
+            if is_found or max_offset_px is not None or is_repeated:
                 break
         return matches, fitted
 

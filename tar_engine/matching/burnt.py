@@ -52,7 +52,10 @@ def find_lines(optical: Tensor, sar: Tensor, config: BurntConfig) -> Tensor:
     Saturated ground has such runs too, but not both sensors' at one place.
     """
     marks = zip(find_extremes(optical), find_extremes(sar), strict=True)
-    drawn = torch.stack([here & there for here, there in marks]).any(dim=0).float()
+    both = torch.stack([here & there for here, there in marks]).any(dim=0)
+    if is_on_cpu(both) and not both.any():  # elsewhere asking would wait
+        return both
+    drawn = both.float()
     solid = dilate(1 - dilate(1 - drawn, config.thick_px), config.thick_px)
     thin = dilate(drawn - solid, 3)  # with what interpolation tinged; and oblique lines have no gap
     return torch.maximum(*(open_along(thin, config.run_px, axis) for axis in (2, 3))) > 0

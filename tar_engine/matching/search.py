@@ -177,10 +177,8 @@ def edge_field(
     than around it, with `density_weight` times the others' root of energy.
     """
     seen, factor = shrink_to_square(image, config.seen_px)
-    (seen, inner), pool = (
-        ground_of(seen, valid_mask(seen), sensor),
-        config.seen_px // config.field_px,
-    )
+    seen, inner = ground_of(seen, valid_mask(seen), sensor)
+    pool = config.seen_px // config.field_px
     gradients = gradient(seen, DERIVATIVE_SIGMA_PX)
     angles = equalise((double_angles(*gradients),), inner)[0]
     directions = F.avg_pool2d(angles, pool)

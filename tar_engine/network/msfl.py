@@ -107,8 +107,9 @@ def dilate(mask: Tensor, side_px: int) -> Tensor:
     """Largest of (B, 1, H, W), not negative, within a square of odd side."""
     if not is_on_cpu(mask):
         return F.max_pool2d(mask, side_px, stride=1, padding=side_px // 2)
-    for axis in (2, 3):
-        mask = dilate_along(mask, side_px, axis)
+    if mask.any():  # most masks are empty, of images without nodata
+        for axis in (2, 3):
+            mask = dilate_along(mask, side_px, axis)
     return mask
 
 
@@ -278,7 +279,8 @@ def ground_of(image: Tensor, valid: Tensor, sensor: Sensor) -> tuple[Tensor, Ten
 def continued(image: Tensor, valid: Tensor) -> Tensor:
     """(B, bands, H, W) with what is not valid (B, 1, H, W), in {0, 1}, like what is known nearby.
 
-    So that a derivative at the last valid pixel is the ground's, not that of nodata's border.
+    So that a derivative at the last valid pixel is the ground's, not that of nodata's border. What
+    is not valid is NaN in all bands; 0 where nothing is known nearby.
     """
     known = image.nan_to_num(0.0, 0.0, 0.0)
     if is_on_cpu(image) and bool(valid.all()):  # elsewhere asking would wait

@@ -12,7 +12,7 @@ from tar_engine import Registrar, Registration
 from tar_engine.coordinates import apply_affine, pixel_grid
 from tar_engine.deformation import AffineRange, invert_affine, random_affines
 from tar_engine.errors import InputError
-from tar_engine.training.protocols import PROTOCOLS, make_case
+from tar_engine.training.protocols import PROTOCOLS, cover_with_cloud, make_case
 from tar_engine.training.synthesis import (
     BUILDING,
     FIELD,
@@ -205,6 +205,19 @@ def test_nodata_is_left_out(registrar: Registrar, pair: tuple[np.ndarray, np.nda
     assert np.isfinite(found.displacement).all()
     lost = found.matches.optical_xy[:, 1] < 80
     assert (found.matches.confidence[lost] == 0).all()
+
+
+def test_what_is_named_cloud_can_be_kept(
+    registrar: Registrar, pair: tuple[np.ndarray, np.ndarray]
+) -> None:
+    cloudy = cover_with_cloud(torch.from_numpy(pair[0]), 0.7, torch.Generator().manual_seed(1))
+    sar = torch.from_numpy(pair[1])
+    without, kept = (
+        registrar.match_batch(cloudy[None], sar[None], keeps_cloud=keeps).of_pair(0)
+        for keeps in (False, True)
+    )
+    assert np.isfinite(kept.error_px).all()
+    assert 0.2 < np.isfinite(without.error_px).mean() < 0.95
 
 
 @pytest.mark.parametrize("prior", [None, 16])

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -242,3 +242,13 @@ def test_the_hypotheses_are_even_and_none_comes_twice(
     assert torch.allclose(angle.diff(), torch.full((turns - 1,), math.radians(5.0)), atol=1e-5)
     assert torch.allclose(scale * scale.flip(0), torch.ones(len(scale)), atol=1e-5)
     assert scale[-1] >= largest - 1e-5
+
+
+@given(turn_deg=st.floats(-180, 180), scale=st.floats(0.4, 2.5))
+def test_what_the_usual_search_could_not_have_found_is_told(turn_deg: float, scale: float) -> None:
+    steps = CONFIG.turn_step_deg, 2 ** (1 / CONFIG.scales_per_octave)
+    turn_limit, scale_limit = CONFIG.usual_turn_deg + steps[0], CONFIG.usual_scale * steps[1]
+    assume(min(abs(abs(turn_deg) - turn_limit), abs(scale - scale_limit)) > 1e-3)
+    assume(abs(scale - 1 / scale_limit) > 1e-3)
+    within = abs(turn_deg) < turn_limit and 1 / scale_limit < scale < scale_limit
+    assert CONFIG.is_usual(similarity(turn_deg, scale).double().numpy()) == within
