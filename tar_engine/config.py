@@ -138,7 +138,8 @@ class RefineConfig:
     window_cells: int = 5  # side of the window that a match compares, cells (tapered)
     search_px: int = 8  # largest offset searched each way in one round, pixels
     rival_px: int = 3  # a score further than this from the peak is a rival's, pixels
-    least_covered: float = 0.1  # share of a cell that both sensors must have seen; 0 = off
+    least_covered: float = 0.5  # share of a cell that both sensors must have seen; 0 = off ...
+    least_covered_searched: float = 0.1  # ... without a prior, for clouds leave ground in pieces
     hypotheses: int = 128  # similarities drawn from the windows of a round, each through two
     tolerance_cells: float = 0.25  # a window this close to the affine agrees with it, cells
     beyond_tolerance: float = 1.5  # tolerance of what is added to the affine, times the affine's

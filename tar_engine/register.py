@@ -241,6 +241,7 @@ class Registrar:
                 keeps_cloud=keeps_cloud,
             )
             reach_px = search.error_px(max(height, width), any_rotation=any_rotation)
+            config = replace(config, least_covered=config.least_covered_searched)
         else:
             affine = torch.eye(2, 3, device=self.device).repeat(len(optical), 1, 1)
             reach_px = max_offset_px
