@@ -230,18 +230,18 @@ class Registrar:
         optical, sar = normalise_with_nan(optical), normalise_with_nan(sar)
         search, config = self.config.search, self.config.refine
         if max_offset_px is None:
+            config = replace(config, least_covered=config.least_covered_searched)
             affine, optical = locate(
                 self.network,
                 optical,
                 sar,
                 self.cloud,
-                self.config,
+                replace(self.config, refine=config),
                 any_rotation=any_rotation,
                 closer=closer,
                 keeps_cloud=keeps_cloud,
             )
             reach_px = search.error_px(max(height, width), any_rotation=any_rotation)
-            config = replace(config, least_covered=config.least_covered_searched)
         else:
             affine = torch.eye(2, 3, device=self.device).repeat(len(optical), 1, 1)
             reach_px = max_offset_px
