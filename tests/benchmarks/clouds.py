@@ -66,8 +66,10 @@ def table_lines(
             found.append(register_case(registrar, case, PROTOCOLS[name]))
             taken = masked[0].isnan().any(dim=1)[0].numpy()
             shares.append([share(taken, covered), share(taken, ~covered)])
-    means = [np.nanmean(each) if np.isfinite(each).any() else np.nan for each in np.array(shares).T]
-    yield [name, str(len(cases)), *(f"{mean:.1%}" for mean in means), *figures(name, found)]
+    means = [
+        f"{np.nanmean(each):.1%}" if np.isfinite(each).any() else "" for each in np.array(shares).T
+    ]
+    yield [name, str(len(cases)), *means, *figures(name, found)]
     if not PROTOCOLS[name].cloud_share:
         return
     given = []
