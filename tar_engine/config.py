@@ -221,7 +221,9 @@ class FitConfig:
     # So many pixels are the error of a window by which an affine is extrapolated, which is in it
     # too: what is seen in one corner says little of the others. 0 = off
     extrapolation_px: float = 0.0
-    beyond_similarity: float = math.inf  # sigma of an affine's stretch and shear; infinite = off
+    # Sigma of an affine's stretch and shear, weighed against windows of that error, which must not
+    # be 0 then; infinite = off
+    beyond_similarity: float = math.inf
     cells_a_window: float = 6.0  # of overlapping windows, so many say the same
     largest_error_px: float = 3.0  # stated; with more the pair is refused; infinite = off
     max_scale: float = 2.2  # of the affine, either way; more is no satellite pair

@@ -99,9 +99,7 @@ class TarNetwork(nn.Module):
         counts, pyramid = [len(each) for each in entered], self.msfl(torch.cat(entered))
         side = pyramid.tokens.shape[-1]
         tokens = pyramid.tokens.flatten(2).transpose(1, 2).split(counts)
-        enhanced = [
-            self.tafe(*each) for each in zip(tokens, [v.sensor for v in views], strict=True)
-        ]
+        enhanced = [self.tafe(some, view.sensor) for some, view in zip(tokens, views, strict=True)]
         together = torch.cat([each.tokens for each in enhanced]).transpose(1, 2)
         descriptors = self.cfdm(together.unflatten(2, (side, side)), pyramid.middle).split(counts)
         concepts = [each.concepts for each in enhanced]
