@@ -193,6 +193,10 @@ class FitConfig:
     # affine where nothing is known; not 0
     stiffness: tuple[float, ...] = (1.0, 0.1, 0.01)  # bending penalties tried; () = no smooth rung
     gain: float = 0.1  # a richer rung must predict unseen matches better by this share
+    # Neighbours are wrong together, further than the blocks held out reach, and a smooth field
+    # follows them. So it has to bend by so many times the error of a window, below, over the root
+    # of how many there are. 0 = off
+    least_bend: float = 2.2
     min_matches: int = 12  # with fewer there is no evidence
     doubted_share: float = 0.5  # of matches with rivals; with more the pair is refused; 1 = off
     # Evidence is the share of the confidence on unseen matches that agrees, times the mean
@@ -214,12 +218,14 @@ class FitConfig:
     outstanding: float = 17.0  # infinite = off
     outstanding_share: float = 0.4  # of the evidence needed
     # The stated error is the root of the squares of a floor, which all matches of a pair may share
-    # and none can tell, and of so many times the median unseen residual; 98 % of the true errors
-    # were below twice that.
-    error_floor_px: float = 0.7
-    error_factor: float = 2.5
+    # and none can tell, and of so many times the median unseen residual; 94 % of the true errors
+    # were below that, all below twice that.
+    error_floor_px: float = 0.9
+    error_factor: float = 2.5  # of a smooth field ...
+    error_factor_stiff: float = 1.5  # ... and of others, which chance bends less
     # So many pixels are the error of a window by which an affine is extrapolated, which is in it
-    # too: what is seen in one corner says little of the others. 0 = off
+    # too: what is seen in one corner says little of the others. 0 = off, as for a region, whose
+    # windows are so many that chance bends nothing.
     extrapolation_px: float = 0.0
     # Sigma of an affine's stretch and shear, weighed against windows of that error, which must not
     # be 0 then; infinite = off

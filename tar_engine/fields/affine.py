@@ -56,7 +56,7 @@ def extrapolation_error(
     prior = _precision(departure**2, 3, config)
     variances = []
     for moments in (of_seen, of_everywhere):
-        known = _known(moments * _count_windows(weight, config), config)
+        known = _known(moments * count_windows(weight, config), config)
         covariance = np.linalg.inv(known + prior)
         both_axes = covariance[:3, :3] + covariance[3:, 3:]
         variances.append(float(np.trace(both_axes @ of_everywhere)) / 2)
@@ -72,7 +72,7 @@ def _held_to_similarity(
     Each window is taken to be as far off as is extrapolated by.
     """
     told = (design * (weight / max(float(weight.sum()), 1e-12))[:, None]).T
-    windows, columns = _count_windows(weight, config), design.shape[1]
+    windows, columns = count_windows(weight, config), design.shape[1]
     known = _known(told @ design * windows, config)
     right = (told @ wanted).T.ravel() * windows / config.extrapolation_px**2
     covariance, departures = np.linalg.inv(known), _departures(columns)
@@ -89,7 +89,7 @@ def _known(moments: Float64, config: FitConfig) -> Float64:
     return np.asarray(np.kron(np.eye(2), regular), np.float64)
 
 
-def _count_windows(weight: Float64, config: FitConfig) -> float:
+def count_windows(weight: Float64, config: FitConfig) -> float:
     """How many independent windows matches of that weight stand for."""
     return float(weight.sum() ** 2 / max((weight**2).sum(), 1e-24)) / config.cells_a_window
 

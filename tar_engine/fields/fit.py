@@ -3,7 +3,9 @@
 The ladder is shift, affine, smooth field. Every rung is fitted to some blocks of the image and
 judged on the others; the simplest rung that predicts the unseen blocks as well as the best is
 taken. Blocks are wider than the windows that made the matches, so that a match's overlapping
-neighbours do not give its answer away. The same unseen residuals decide acceptance.
+neighbours do not give its answer away. But matches were smoothed together, where little is seen
+over more than a block; so a smooth field also has to bend by more than chance. The same unseen
+residuals decide acceptance.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ import numpy.typing as npt
 import torch
 
 from tar_engine.config import FitConfig
-from tar_engine.fields.affine import extrapolation_error
+from tar_engine.fields.affine import count_windows, extrapolation_error
 from tar_engine.fields.consensus import draw_similarities, msac_support, polish_affine
 from tar_engine.fields.field import Field
 from tar_engine.fields.matches import Matches
-from tar_engine.fields.parts import Parts, SolveParts, one_by_one
+from tar_engine.fields.parts import Parts, SolveParts, fit_part, one_by_one
 from tar_engine.fields.rungs import (
     Rung,
     assign_folds,
@@ -188,13 +190,31 @@ def fit_ladder(seen: Matches, start: Float64, config: FitConfig, solve: SolvePar
     kinds = partial(solve_shift, seen), partial(solve_affine, seen, config)
     rungs = [fit_rung(kind, seen, fold, start, config) for kind in kinds]
     unseen_px = [rung.unseen_px for rung in rungs]
+    stiff = rungs[simplest_sufficient(unseen_px, seen.confidence, config)]
     if not config.stiffness:
-        return rungs[simplest_sufficient(unseen_px, seen.confidence, config)]
+        return stiff
     parts = Parts(seen, fold, rungs[1].field.affine, config)
+    if parts.are_one:  # and then the one that bends most tells of all
+        loosest = fit_part(parts.cut(0), config.stiffness[-1:])[0]
+        if bends_by_chance(loosest.field, seen, config):
+            return stiff
     tried = parts.try_stiffness(solve)
     unseen_px += parts.unseen_by_stiffness(tried)
     chosen = simplest_sufficient(unseen_px, seen.confidence, config)
-    return rungs[chosen] if chosen < 2 else parts.solve(tried, chosen - 2, solve)
+    if chosen < len(rungs):
+        return rungs[chosen]
+    smooth = parts.solve(tried, chosen - len(rungs), solve)
+    return stiff if bends_by_chance(smooth.field, seen, config) else smooth
+
+
+def bends_by_chance(field: Field, seen: Matches, config: FitConfig) -> bool:
+    """Whether a smooth field lies so close to the affine beneath it, where matches are, that their
+    errors alone may have bent it; the less is seen, the further they do."""
+    beyond = field.at(seen.optical_xy) - Field("affine", field.affine).at(seen.optical_xy)
+    squared = (beyond**2).sum(axis=1)
+    bend_px = np.sqrt(np.average(squared, weights=seen.confidence + 1e-12))
+    chance_px = config.extrapolation_px / np.sqrt(count_windows(seen.confidence, config))
+    return bool(bend_px < config.least_bend * chance_px)
 
 
 def simplest_sufficient(
@@ -257,7 +277,8 @@ def _verdict(seen: Matches, field: Field, residual: Float64, config: FitConfig) 
     if (doubt := _doubt(seen, config, agreeing)) is not None:
         return doubt
     close = known[known < config.far_px]
-    expected = float(np.hypot(config.error_floor_px, config.error_factor * np.median(close)))
+    factor = config.error_factor if field.kind == "smooth" else config.error_factor_stiff
+    expected = float(np.hypot(config.error_floor_px, factor * np.median(close)))
     displacement = float(np.median(np.hypot(*field.at(seen.optical_xy, seen.relief()).T)))
     reason = f"{agreeing:.0%} of {len(seen)} matches agree on one {field.kind} field"
     return Verdict(True, reason, expected, len(seen), agreeing, displacement)

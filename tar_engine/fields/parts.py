@@ -126,6 +126,11 @@ class Parts:
                 self.held.append(held)
                 self.answers.append(down.answers(row[held]) & across.answers(column[held]))
 
+    @property
+    def are_one(self) -> bool:
+        """Whether a single part holds the whole field."""
+        return len(self.spans) == 1
+
     def try_stiffness(self, solve: SolveParts) -> dict[int, list[Rung]]:
         """A rung for each stiffness on some parts, by their places."""
         telling = [place for place in range(len(self.spans)) if self.answers[place].any()]
@@ -143,7 +148,7 @@ class Parts:
 
     def solve(self, tried: Mapping[int, Sequence[Rung]], chosen: int, solve: SolveParts) -> Rung:
         """The whole field at the stiffness of that number, from what was tried."""
-        if len(self.spans) == 1:
+        if self.are_one:
             return tried[0][chosen]
         function = partial(
             fit_part,

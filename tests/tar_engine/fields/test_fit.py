@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import BSpline
+from scipy.ndimage import gaussian_filter
 
-from tar_engine.config import EngineConfig
+from tar_engine.config import EngineConfig, FitConfig
 from tar_engine.fields.field import ControlLattice, Field
 from tar_engine.fields.fit import fit, judge
 from tar_engine.fields.matches import Matches
@@ -140,6 +141,19 @@ def test_what_one_corner_says_of_a_pair_by_itself_is_doubted_in_the_others() -> 
     assert stated[1] > 1.15 * stated[0]
     assert stated[2] == np.inf
     assert "too little of the image" in verdict.reason
+
+
+def test_errors_that_neighbours_share_bend_no_field_of_a_pair_by_itself() -> None:
+    xy, alone = grid_xy(256), EngineConfig().fit
+    white = np.random.default_rng(6).normal(size=(2, 16, 16))
+    shared = gaussian_filter(white, (0, 2.5, 2.5), mode="wrap").reshape(2, -1).T
+    shared *= 0.3 / shared.std()
+    matches = Matches(xy, xy + 0.02 * xy + shared, one(xy), one(xy))
+    errors = [np.hypot(*(fit(matches, c).field.at(xy) - 0.02 * xy).T) for c in (alone, FitConfig())]
+    assert fit(matches).field.kind == "smooth"  # held out blocks do not tell
+    assert fit(matches, alone).field.kind == "affine"
+    assert errors[0].mean() < 0.6 * errors[1].mean()
+    assert fit(noisy_matches(xy, terrain(xy), 0.2), alone).field.kind == "smooth"
 
 
 def test_a_pair_is_judged_by_its_neighbourhood_s_field() -> None:
