@@ -195,8 +195,9 @@ class FitConfig:
     gain: float = 0.1  # a richer rung must predict unseen matches better by this share
     # Neighbours are wrong together, further than the blocks held out reach, and a smooth field
     # follows them. So it has to bend by so many times the error of a window, below, over the root
-    # of how many there are. 0 = off
-    least_bend: float = 2.2
+    # of how many windows there are beyond those that it takes up. 0 = off
+    least_bend: float = 1.9
+    bend_windows: float = 8.0
     min_matches: int = 12  # with fewer there is no evidence
     doubted_share: float = 0.5  # of matches with rivals; with more the pair is refused; 1 = off
     # Evidence is the share of the confidence on unseen matches that agrees, times the mean
@@ -255,6 +256,7 @@ class EngineConfig:
             beyond_similarity=0.01,
         )
     )
+    beyond_similarity_of_any: float = 0.1  # what is found under any rotation may be sheared too
     min_side_px: int = 64  # of an image; smaller ones hold too little to match
     max_offset_px: float = 1024.0  # of a prior; what may lie anywhere is searched without one
 

@@ -168,8 +168,10 @@ class Registrar:
                 keeps_cloud=otherwise == "keeps_cloud",
                 heights=None if heights is None else heights[None],
             )
-            matches = batch.of_pair(0)
-            fitted = fit(matches, self.config.fit)
+            matches, config = batch.of_pair(0), self.config.fit
+            if otherwise == "any_rotation":
+                config = replace(config, beyond_similarity=self.config.beyond_similarity_of_any)
+            fitted = fit(matches, config)
             # Beyond what was searched, windows were bent to what lies near.
             is_found = fitted.verdict.accepted and (
                 otherwise or self.config.search.is_usual(fitted.field.affine)

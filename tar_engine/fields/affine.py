@@ -53,7 +53,7 @@ def extrapolation_error(
     of_seen = (seen * (weight / weight.sum())[:, None]).T @ seen
     of_everywhere = everywhere.T @ everywhere / len(everywhere)
     departure = _departures(3) @ affine.ravel()
-    prior = _precision(departure**2, 3, config)
+    prior = _precision(np.full(2, (departure**2).mean()), 3, config)
     variances = []
     for moments in (of_seen, of_everywhere):
         known = _known(moments * count_windows(weight, config), config)
@@ -78,7 +78,8 @@ def _held_to_similarity(
     covariance, departures = np.linalg.inv(known), _departures(columns)
     departure = departures @ covariance @ right
     by_chance = np.einsum("ij,jk,ik->i", departures, covariance, departures)
-    beyond = np.maximum(0.0, departure**2 - SURE**2 * by_chance)
+    # Both alike: which is which of them only says how the image lies.
+    beyond = np.full(2, max(0.0, float((departure**2 - SURE**2 * by_chance).mean())))
     solution = np.linalg.solve(known + _precision(beyond, columns, config), right)
     return np.asarray(solution.reshape(2, columns), np.float64)
 

@@ -209,12 +209,15 @@ def fit_ladder(seen: Matches, start: Float64, config: FitConfig, solve: SolvePar
 
 def bends_by_chance(field: Field, seen: Matches, config: FitConfig) -> bool:
     """Whether a smooth field lies so close to the affine beneath it, where matches are, that their
-    errors alone may have bent it; the less is seen, the further they do."""
+    errors alone may have bent it.
+
+    The fewer windows there are beyond what the field takes up, the further they do.
+    """
     beyond = field.at(seen.optical_xy) - Field("affine", field.affine).at(seen.optical_xy)
     squared = (beyond**2).sum(axis=1)
     bend_px = np.sqrt(np.average(squared, weights=seen.confidence + 1e-12))
-    chance_px = config.extrapolation_px / np.sqrt(count_windows(seen.confidence, config))
-    return bool(bend_px < config.least_bend * chance_px)
+    spare = count_windows(seen.confidence, config) - config.bend_windows
+    return bool(bend_px**2 * spare < (config.least_bend * config.extrapolation_px) ** 2)
 
 
 def simplest_sufficient(

@@ -77,3 +77,22 @@ def test_what_is_surely_sheared_is_not_held() -> None:
     off = xy @ (found - true)[:, :2].T + (found - true)[:, 2]
     assert np.hypot(*off.T).max() < 0.05
     assert extrapolation_error(seen, found, xy, HELD) == pytest.approx(0, abs=1e-4)
+
+
+@given(turn_deg=st.floats(-180, 180), seed=st.integers(0, 1000))
+def test_a_turned_sar_image_turns_the_affine_alone(turn_deg: float, seed: int) -> None:
+    """Whether it is stretched or sheared says only how it lies."""
+    random, xy = np.random.default_rng(seed), along_a_line()
+    skewed = np.eye(2) + random.normal(0, 0.05, (2, 2))
+    sar_xy = xy @ skewed.T + random.normal(0, 1, xy.shape)
+    cosine, sine = math.cos(math.radians(turn_deg)), math.sin(math.radians(turn_deg))
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    weight = random.uniform(0.1, 1, len(xy))
+    found, _ = weighted_affine(matched(xy, sar_xy), weight, (), HELD)
+    turned, _ = weighted_affine(matched(xy, sar_xy @ turn.T), weight, (), HELD)
+    np.testing.assert_allclose(turned, turn @ found, atol=1e-4)
+    told, told_turned = (
+        extrapolation_error(matched(xy, xy), affine, grid_xy(256), HELD)
+        for affine in (found, turned)
+    )
+    assert told_turned == pytest.approx(told, rel=1e-4)
