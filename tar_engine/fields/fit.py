@@ -23,7 +23,7 @@ from tar_engine.fields.affine import count_windows, extrapolation_error
 from tar_engine.fields.consensus import draw_similarities, msac_support, polish_affine
 from tar_engine.fields.field import Field
 from tar_engine.fields.matches import Matches
-from tar_engine.fields.parts import Parts, SolveParts, fit_part, one_by_one
+from tar_engine.fields.parts import Parts, SolveParts, bend_most, one_by_one
 from tar_engine.fields.rungs import (
     Rung,
     assign_folds,
@@ -194,10 +194,8 @@ def fit_ladder(seen: Matches, start: Float64, config: FitConfig, solve: SolvePar
     if not config.stiffness:
         return stiff
     parts = Parts(seen, fold, rungs[1].field.affine, config)
-    if parts.are_one:  # and then the one that bends most tells of all
-        loosest = fit_part(parts.cut(0), config.stiffness[-1:])[0]
-        if bends_by_chance(loosest.field, seen, config):
-            return stiff
+    if parts.are_one and bends_by_chance(bend_most(parts.cut(0)), seen, config):
+        return stiff  # stiffer ones bend less
     tried = parts.try_stiffness(solve)
     unseen_px += parts.unseen_by_stiffness(tried)
     chosen = simplest_sufficient(unseen_px, seen.confidence, config)

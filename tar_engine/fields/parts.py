@@ -20,7 +20,7 @@ import numpy.typing as npt
 from tar_engine.config import FitConfig
 from tar_engine.fields.field import ControlLattice, Field
 from tar_engine.fields.matches import Matches
-from tar_engine.fields.rungs import Rung, fit_rung, prior_weight
+from tar_engine.fields.rungs import Rung, fit_rung, prior_weight, solve_robustly
 from tar_engine.fields.smoother import Smoother, Solved, one_blas_thread
 
 Float64 = npt.NDArray[np.float64]
@@ -202,6 +202,21 @@ def fit_part(
         nothing = np.zeros((2, part.lattice.rows, part.lattice.columns))
         field = Field("smooth", part.start, part.lattice, nothing)
         return [Rung(field, np.empty(0), 0.0)] * len(stiffness)
+    solve = solver_of(part, mean_weight)
+    return [
+        fit_rung(partial(solve, stiff=each), part.matches, part.fold, part.start, part.config)
+        for each in stiffness
+    ]
+
+
+def bend_most(part: Part) -> Field:
+    """Its field as loose as any that is tried, from all of its matches."""
+    solve = partial(solver_of(part), stiff=part.config.stiffness[-1])
+    return solve_robustly(solve, part.matches, part.start, part.config)[0]
+
+
+def solver_of(part: Part, mean_weight: float | None = None) -> Callable[..., Solved]:
+    """What solves a part from its matches' weight (N,) and a stiffness; see `fit_part`."""
     smoother = Smoother(part.matches, part.start, part.lattice)
 
     def solve(weight: Float64, stiff: float) -> Solved:
@@ -211,7 +226,4 @@ def fit_part(
             mean = mean_weight * np.count_nonzero(weight) / len(weight)  # some are held out
         return smoother.solve(weight, stiff, part.config.ridge, max(mean, 1e-12) * part.density)
 
-    return [
-        fit_rung(partial(solve, stiff=each), part.matches, part.fold, part.start, part.config)
-        for each in stiffness
-    ]
+    return solve

@@ -11,12 +11,8 @@ import torch
 from torch import Tensor
 
 from tar_engine.config import BurntConfig
-from tar_engine.network.msfl import (
-    dilate,
-    dilate_along,
-    is_on_cpu,
-    mean_of_known,
-)
+from tar_engine.network.filters import dilate, dilate_along, mean_of_known
+from tar_engine.network.precision import is_on_cpu
 
 
 def without_burnt(

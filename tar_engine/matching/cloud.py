@@ -18,8 +18,9 @@ from torch import Tensor
 
 from tar_engine.config import SearchConfig
 from tar_engine.matching.search import shrink_to_square
-from tar_engine.network.model import Described, TarNetwork, View, native_autocast
+from tar_engine.network.model import Described, TarNetwork, View
 from tar_engine.network.msfl import normalise, valid_mask
+from tar_engine.network.precision import native_autocast
 
 LEAST_PROBABILITY = 0.02  # of either, before a pixel is looked at; a token may be wrong
 LEAST_VARIANCE = 1e-3  # of a band among cloud or ground, normalised: else one value would be all
@@ -32,18 +33,20 @@ def describe_images(
 
     cloud: index of the concept; see `believe_overcast`.
     """
-    squares = [shrink_to_square(image, network.config.seen_px)[0] for image in (optical, sar)]
-    views = [
-        View(squares[0], "optical"),
-        View(squares[1], "sar"),
-        View(squares[0], "optical", darker_half(squares[0])),
-    ]
-    has_names = network.tafe.mode != "none"  # without text nothing has one
+    side_px = network.config.seen_px
+    square, sar_square = (shrink_to_square(image, side_px)[0] for image in (optical, sar))
+    normal, valid = normalise(square)
+    of_sar = View(*normalise(sar_square), "sar")
     with native_autocast(optical.device):
-        seen = network.describe(views if has_names else views[:2])
-    if not has_names:
-        return seen[0], seen[1]
-    return believe_overcast(optical, seen[0], seen[2], cloud, probability), seen[1]
+        if network.tafe.mode == "none":  # without text nothing has a name
+            first, seen_sar = network.describe([View(normal, valid, "optical"), of_sar])
+            return first, seen_sar
+        again, _ = normalise(square, darker_half(normal, valid))
+        both = torch.cat([normal, again]), torch.cat([valid, valid])
+        seen, seen_sar = network.describe([View(*both, "optical"), of_sar])
+    halves = zip(*(part.chunk(2) for part in seen), strict=True)
+    first, second = (Described(*half) for half in halves)
+    return believe_overcast(optical, first, second, cloud, probability), seen_sar
 
 
 def believe_overcast(
@@ -61,9 +64,8 @@ def believe_overcast(
     )
 
 
-def darker_half(image: Tensor) -> Tensor:
+def darker_half(normal: Tensor, valid: Tensor) -> Tensor:
     """(B, 1, H, W) bool: the pixels of (B, bands, H, W) darker than half of its valid ones."""
-    normal, valid = normalise(image)
     brightness = normal.mean(dim=1, keepdim=True).masked_fill(valid == 0, torch.nan)
     middle = brightness.flatten(1).nanmedian(dim=1).values
     return brightness <= middle[:, None, None, None]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tar_engine.config import RefineConfig
 from tar_engine.matching.windows import correlate_cells, find_subpixel_peak, window_correlations
-from tar_engine.network.msfl import filter_separable, gaussian_kernel
+from tar_engine.network.filters import filter_separable, gaussian_kernel
 
 
 def estimate_smooth_offsets(

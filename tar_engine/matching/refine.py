@@ -25,7 +25,7 @@ from tar_engine.matching.dense import estimate_smooth_offsets
 from tar_engine.matching.positions import ImagePair, SarPositions
 from tar_engine.matching.rivals import fit_whole
 from tar_engine.matching.windows import WindowMatches, match_windows
-from tar_engine.network.msfl import filter_separable, gaussian_kernel
+from tar_engine.network.filters import filter_separable, gaussian_kernel
 
 
 def refine(

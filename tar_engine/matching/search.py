@@ -25,18 +25,17 @@ from tar_engine.config import SearchConfig
 from tar_engine.constants import made_once
 from tar_engine.coordinates import compose_affine, normalised_from_pixel, rescale_affine
 from tar_engine.deformation import average_areas, shrink
+from tar_engine.network.filters import filter_separable, gaussian_kernel
 from tar_engine.network.msfl import (
     DERIVATIVE_SIGMA_PX,
     Sensor,
     double_angles,
     equalise,
-    filter_separable,
-    gaussian_kernel,
     gradient,
     ground_of,
-    is_on_cpu,
     valid_mask,
 )
+from tar_engine.network.precision import is_on_cpu
 
 AT_ONCE = 32  # hypotheses of each pair, but ...
 CACHED_PX = 2**17  # ... on a CPU no more pixels of all pairs' planes, so that spectra fit a cache

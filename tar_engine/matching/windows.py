@@ -18,7 +18,8 @@ from torch import Tensor
 from tar_engine.config import RefineConfig
 from tar_engine.constants import made_once
 from tar_engine.coordinates import cell_centres, pixel_from_level
-from tar_engine.network.msfl import filter_along, is_on_cpu
+from tar_engine.network.filters import filter_along
+from tar_engine.network.precision import is_on_cpu
 
 SMALL_PX = 16  # side of what a cell is searched in, up to which a CPU correlates directly ...
 CACHED_CELLS = 512  # ... and so many cells at once, whose areas fit a cache
@@ -54,7 +55,7 @@ class WindowMatches(NamedTuple):
 
 def subtract_mean(features: Tensor) -> Tensor:
     """Features (B, C, H, W) less their mean, so that windows compare structure, not amount."""
-    present = (features.abs().sum(dim=1, keepdim=True) > 0).to(features.dtype)
+    present = (features.square().sum(dim=1, keepdim=True) > 0).to(features.dtype)
     count = present.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     mean = features.sum(dim=(2, 3), keepdim=True) / count
     return torch.addcmul(features, mean, present, value=-1)  # features are 0 where none is present

@@ -15,12 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tar_engine.config import ModelConfig
-from tar_engine.network.msfl import (
-    STRUCTURE,
-    computed_in,
-    half_precision,
-    structure,
-)
+from tar_engine.network.msfl import STRUCTURE, structure
+from tar_engine.network.precision import computed_in, half_precision
 
 BLOCK_PX = 4  # what the convolutions cut an image into
 HALF = 0.5  # length at which features are brought to 0.7 of what they can be
@@ -53,8 +49,9 @@ class LowLevelFeatures(nn.Module):
             seen = structure(image, inner)
         height, width = seen.shape[-2:]
         right, below = (MARGIN_PX + -side % BLOCK_PX for side in (width, height))
+        seen = seen.to(computed_in(seen))  # before it grows: half the bytes to move
         seen = F.pad(seen, (MARGIN_PX, right, MARGIN_PX, below), mode="replicate")
-        seen = seen.to(computed_in(seen), memory_format=torch.channels_last)
+        seen = seen.contiguous(memory_format=torch.channels_last)
         near = F.relu(self.first(seen), inplace=True)
         joined = self.joined(F.relu(self.near(near) + self.around(near), inplace=True))
         features: Tensor = joined[

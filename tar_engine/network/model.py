@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -24,25 +23,18 @@ from torch import Tensor, nn
 from tar_engine.config import ModelConfig
 from tar_engine.network.cfdm import Descriptors
 from tar_engine.network.low_level import LowLevelFeatures
-from tar_engine.network.msfl import (
-    MultiScaleFeatures,
-    Sensor,
-    ground_of,
-    half_precision,
-    is_on_cpu,
-    normalise,
-    valid_mask,
-)
+from tar_engine.network.msfl import MultiScaleFeatures, Sensor, ground_of, normalise, valid_mask
+from tar_engine.network.precision import is_on_cpu, native_autocast
 from tar_engine.network.tafe import TextEnhancement
 
 
 class View(NamedTuple):
-    """Images (B, bands, P, P) of one sensor, NaN for nodata, P = seen_px. They are seen relative to
-    their own median, or to that of the pixels that are `counted`, (B, 1, P, P) bool."""
+    """Images of one sensor: (B, bands, P, P) normalised, P = seen_px, and (B, 1, P, P) in {0, 1},
+    where they are valid."""
 
-    image: Tensor
+    normal: Tensor
+    valid: Tensor
     sensor: Sensor
-    counted: Tensor | None = None
 
 
 class Described(NamedTuple):
@@ -87,15 +79,14 @@ class TarNetwork(nn.Module):
 
     def forward(self, optical: Tensor, sar: Tensor) -> CoarseMatches:
         """(B, bands, P, P) images with P = seen_px, NaN for nodata; bands may differ."""
-        seen_optical, seen_sar = self.describe([View(optical, "optical"), View(sar, "sar")])
+        views = [View(*normalise(optical), "optical"), View(*normalise(sar), "sar")]
+        seen_optical, seen_sar = self.describe(views)
         similarity = self.cfdm.similarity(seen_optical.descriptors, seen_sar.descriptors)
         return CoarseMatches(similarity, seen_optical.concepts, seen_sar.concepts)
 
     def describe(self, views: Sequence[View]) -> list[Described]:
         """Each view of B images by itself; what the sensors share is computed together."""
-        entered = [
-            self.msfl.enter(*normalise(view.image, view.counted), view.sensor) for view in views
-        ]
+        entered = [self.msfl.enter(*view) for view in views]
         counts, pyramid = [len(each) for each in entered], self.msfl(torch.cat(entered))
         side = pyramid.tokens.shape[-1]
         tokens = pyramid.tokens.flatten(2).transpose(1, 2).split(counts)
@@ -112,7 +103,7 @@ class TarNetwork(nn.Module):
         """
         valid = valid_mask(image) if valid is None else valid
         with native_autocast(image.device):
-            if not is_on_cpu(image):
+            if len(image) == 1 or not is_on_cpu(image):
                 return self.low_level_of(image, valid, sensor)
             # Image by image: in another batch bfloat16 would give other digits.
             parts = zip(image.split(1), valid.split(1), strict=True)
@@ -140,13 +131,3 @@ def with_bank(network: TarNetwork, bank: Tensor) -> TarNetwork:
     other.low_sharpness, other.low_nowhere = network.low_sharpness, network.low_nowhere
     other.tafe.take_over(network.tafe)
     return other
-
-
-def native_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Half precision where the hardware computes in bfloat16; emulated it costs three times."""
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        able = torch.cpu.get_capabilities()
-        native = bool(able.get("amx_bf16") or able.get("avx512_bf16"))
-    return half_precision(device, enabled=native)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, NamedTuple
 
 import torch
@@ -25,6 +24,14 @@ from torch import Tensor, nn
 
 from tar_engine.config import ModelConfig
 from tar_engine.constants import made_once
+from tar_engine.network.filters import (
+    derivative_kernel,
+    dilate,
+    filter_separable,
+    gaussian_kernel,
+    mean_of_known,
+)
+from tar_engine.network.precision import is_on_cpu
 
 EMPTY_PX = 7
 DERIVATIVE_SIGMA_PX = 1.0
@@ -33,14 +40,7 @@ BRIGHTNESS_SIGMA_PX = 0.7
 CONTINUED_PX = 1.5  # sigma of what an image is continued by, over what derivatives reach
 DIRECTIONS = 6  # of `structure`, over 180 degrees
 STRUCTURE = 2 + DIRECTIONS + 1
-CACHED_PX = 2**18  # that a CPU filters at once
-HALVED = ("cpu", "cuda")  # kinds of device that know half precision
 Sensor = Literal["optical", "sar"]
-
-
-def is_on_cpu(image: Tensor) -> bool:
-    """Whether work is best cut to the size of a cache; elsewhere every call costs a launch."""
-    return image.device.type == "cpu"
 
 
 class Pyramid(NamedTuple):
@@ -106,81 +106,11 @@ def find_zero_areas(image: Tensor) -> Tensor:
     return dilate(1 - dilate(lit, EMPTY_PX), EMPTY_PX) > 0
 
 
-def dilate(mask: Tensor, side_px: int) -> Tensor:
-    """Largest of (B, 1, H, W), not negative, within a square of odd side."""
-    if not is_on_cpu(mask):
-        return F.max_pool2d(mask, side_px, stride=1, padding=side_px // 2)
-    if mask.any():  # most masks are empty, of images without nodata
-        for axis in (2, 3):
-            mask = dilate_along(mask, side_px, axis)
-    return mask
-
-
-def dilate_along(mask: Tensor, side_px: int, axis: int) -> Tensor:
-    """Largest within a line of odd length, by largest of ever longer parts of it."""
-    reach, length = side_px // 2, mask.shape[axis]
-    ends = [0, 0, reach, reach] if axis == 2 else [reach, reach]
-    mask, width = F.pad(mask, ends), 1
-    while width < side_px:
-        step = min(width, side_px - width)
-        kept = mask.shape[axis] - step
-        mask, width = (
-            torch.maximum(mask.narrow(axis, 0, kept), mask.narrow(axis, step, kept)),
-            width + step,
-        )
-    return mask.narrow(axis, 0, length)
-
-
-@made_once
-def gaussian_kernel(sigma_px: float, device: torch.device) -> Tensor:
-    """(k,) float32 normalised Gaussian, cut at three sigma."""
-    radius = max(1, math.ceil(3 * sigma_px))
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma_px) ** 2)
-    return (kernel / kernel.sum()).to(device)
-
-
-@made_once
-def derivative_kernel(sigma_px: float, device: torch.device) -> Tensor:
-    """(k,) float32 derivative of `gaussian_kernel`, its sign turned for correlation."""
-    kernel = gaussian_kernel(sigma_px, device)
-    reach = kernel.numel() // 2
-    return -torch.arange(-reach, reach + 1, device=device) / sigma_px**2 * kernel
-
-
 @made_once
 def structure_directions(device: torch.device) -> Tensor:
     """(DIRECTIONS, 2) float32 unit vectors, evenly spaced over half a turn."""
     angle = torch.arange(DIRECTIONS) * (math.pi / DIRECTIONS)
     return torch.stack([angle.cos(), angle.sin()], dim=-1).to(device)
-
-
-def filter_separable(image: Tensor, along_y: Tensor, along_x: Tensor) -> Tensor:
-    """Filter every channel of (B, C, H, W) by two one-dimensional kernels, edges replicated."""
-    channels = image.shape[1]
-    ry, rx = along_y.numel() // 2, along_x.numel() // 2
-    image = F.pad(image, (rx, rx, ry, ry), mode="replicate")
-    if is_on_cpu(image):
-        planes = image.flatten(0, 1)
-        some = max(1, CACHED_PX // planes[0].numel())
-        down, across = along_y.tolist(), along_x.tolist()
-        parts = [
-            filter_along(filter_along(part, down, 1), across, 2) for part in planes.split(some)
-        ]
-        return torch.cat(parts).view(*image.shape[:2], *parts[0].shape[1:])
-    image = F.conv2d(image, along_y.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
-    return F.conv2d(image, along_x.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
-
-
-def filter_along(image: Tensor, taps: Sequence[float], axis: int) -> Tensor:
-    """Values filtered along one axis, without its borders.
-
-    By shifted sums: a depthwise convolution takes a CPU three times as long.
-    """
-    length = image.shape[axis] - len(taps) + 1
-    total = image.narrow(axis, 0, length) * taps[0]
-    for start, tap in enumerate(taps[1:], start=1):
-        total = total.add_(image.narrow(axis, start, length), alpha=tap)
-    return total
 
 
 def orientation(image: Tensor, valid: Tensor) -> Tensor:
@@ -289,32 +219,6 @@ def continued(image: Tensor, valid: Tensor) -> Tensor:
     if is_on_cpu(image) and bool(valid.all()):  # elsewhere asking would wait
         return known
     return torch.lerp(mean_of_known(known, valid, CONTINUED_PX), known, valid)
-
-
-def mean_of_known(image: Tensor, known: Tensor, sigma_px: float) -> Tensor:
-    """Gaussian mean of (B, bands, H, W), 0 where unknown, over what is known, (B, 1, H, W).
-
-    0 where nothing is in reach (normalised convolution: Knutsson and Westin, CVPR 1993).
-    """
-    kernel = gaussian_kernel(sigma_px, image.device)
-    total = filter_separable(torch.cat([image, known], dim=1), kernel, kernel)
-    mean: Tensor = total[:, :-1] / total[:, -1:].clamp_min(1e-6)
-    return mean
-
-
-def half_precision(device: torch.device, *, enabled: bool) -> AbstractContextManager[object]:
-    """Convolutions and products in bfloat16, or surely not, on devices that know it."""
-    if device.type not in HALVED:
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
-
-
-def computed_in(features: Tensor) -> torch.dtype:
-    """The precision in which convolutions of features compute here, see `half_precision`."""
-    kind = features.device.type
-    if kind not in HALVED or not torch.is_autocast_enabled(kind):
-        return features.dtype
-    return torch.get_autocast_dtype(kind)
 
 
 def convolution(channels_in: int, channels: int, stride: int = 1) -> nn.Conv2d:

@@ -28,7 +28,8 @@ from tar_engine.config import ModelConfig
 from tar_engine.coordinates import apply_affine, cell_centres, pixel_grid
 from tar_engine.deformation import AffineRange, invert_affine, random_affines, sample
 from tar_engine.errors import TextError
-from tar_engine.network.model import CoarseMatches, TarNetwork, native_autocast, with_bank
+from tar_engine.network.model import CoarseMatches, TarNetwork, with_bank
+from tar_engine.network.precision import native_autocast
 from tar_engine.network.text import CLOUD_NAME, TextBank
 from tar_engine.network.weights import Checkpoint, save_checkpoint
 from tar_engine.register import Registrar, choose_device

@@ -24,7 +24,8 @@ from tar_engine.matching.search import (
     similarities_about_centre,
     warp_field,
 )
-from tar_engine.network.msfl import filter_separable, gaussian_kernel, normalise_with_nan
+from tar_engine.network.filters import filter_separable, gaussian_kernel
+from tar_engine.network.msfl import normalise_with_nan
 from tests.support.pairs import drawn_pairs, warp_affine
 
 SIDE = 256

@@ -14,7 +14,6 @@ from tar_engine.network.msfl import (
     EMPTY_PX,
     MultiScaleFeatures,
     asinh,
-    filter_separable,
     find_zero_areas,
     normalise,
     orientation,
@@ -92,13 +91,6 @@ def test_an_edge_has_twice_the_angle_of_its_gradient(angle: float) -> None:
     assert along.sum() == pytest.approx(float(length.sum()), rel=1e-3)
     assert length.mean() == pytest.approx(0.6, abs=0.1)
     assert length.max() <= 1
-
-
-def test_separable_filters_as_two_matrix_products() -> None:
-    image, kernel = torch.rand(1, 2, 20, 16), torch.tensor([0.2, 0.5, 0.3])
-    out = filter_separable(image, kernel, torch.tensor([1.0]))
-    by_hand = 0.2 * image[:, :, 4] + 0.5 * image[:, :, 5] + 0.3 * image[:, :, 6]
-    assert torch.allclose(out[:, :, 5], by_hand)
 
 
 def test_the_pyramid_has_the_promised_scales() -> None:

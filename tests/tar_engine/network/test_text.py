@@ -11,6 +11,7 @@ import torch
 from tar_engine.config import ModelConfig
 from tar_engine.errors import TextError
 from tar_engine.network.model import View, with_bank
+from tar_engine.network.msfl import normalise
 from tar_engine.network.tafe import TextEnhancement, ablate_bank, centre_bank
 from tar_engine.network.text import (
     CONCEPTS,
@@ -128,7 +129,7 @@ def test_the_shipped_network_says_the_same_with_another_encoders_bank() -> None:
     assert other.config.text_channels == 512
     image = torch.rand(1, 3, 128, 128)
     with torch.inference_mode():
-        views = [View(image, "optical")]
+        views = [View(*normalise(image), "optical")]
         before, after = network.describe(views)[0], other.describe(views)[0]
         features = network.low_level(image, "optical"), other.low_level(image, "optical")
     assert torch.allclose(before.concepts.exp(), after.concepts.exp(), atol=0.02)
