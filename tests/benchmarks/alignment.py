@@ -7,7 +7,8 @@ offset of the data turns with the mirror, one of the engine does not. The second
 against its truth, and again with the mean offset, or each pair's own affine, taken out of every
 answer (without turning it by the two degrees of the warp). Both are the engine's word on data that
 nobody has aligned better: it can tell what part of an error a pair has in common, not that the rest
-is the engine's alone.
+is the engine's alone. So the last table asks a judge who shares nothing with it, windowed mutual
+information (`tests/support/judges.py`), of the pairs where he is sure in at least two windows.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from tar_engine.fields.field import Field
 from tar_engine.training.evaluate import align_columns, dense_shares
 from tar_engine.training.patches import PatchPairs, load_pairs
 from tar_engine.training.protocols import PROTOCOLS, make_case
+from tests.support.judges import residuals
 
+LEAST_JUDGED = 2  # windows of a pair that the judge is sure of
 PRIOR_PX = 8.0  # further off no pair of a set of aligned ones may be
 MIRRORS: dict[str, tuple[int, ...]] = {"as they are": (), "mirrored in x": (2,), "in y": (1,)}
 Bytes = npt.NDArray[np.uint8]
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -49,7 +52,10 @@ def main() -> None:
     )
     print()
     own = fields["as they are"]
-    print(align_columns(elastic_lines(registrar, data, dict(zip(chosen, own, strict=True)))))
+    by_pair = dict(zip(chosen, own, strict=True))
+    print(align_columns(elastic_lines(registrar, data, by_pair)))
+    print()
+    print(align_columns(judged_lines(data, by_pair)))
 
 
 def own_field(
@@ -94,6 +100,26 @@ def elastic_lines(
     lines = [["elastic, less", "px<1", "px<2", "px<3"]]
     for name, found in shares.items():
         lines.append([name, *(f"{share:.1%}" for share in np.mean(found, axis=0))])
+    return lines
+
+
+def judged_lines(data: PatchPairs, own: dict[int, Field | None]) -> list[list[str]]:
+    """The last table: the middle of the pairs as the engine and as the judge find it, by axis."""
+    by_engine, by_judge = [], []
+    for index, field in own.items():
+        optical, sar = (
+            part[index].float().mean(dim=0).numpy() for part in (data.optical, data.sar)
+        )
+        judged = residuals(optical, sar)
+        if field is not None and len(judged.length) >= LEAST_JUDGED:
+            by_engine.append(centre_offsets([field], data)[0])
+            by_judge.append(np.median(judged.offset_xy, axis=0))
+    lines = [["judged", "pairs", "engine's median", "judge's median", "correlation"]]
+    for axis, engine, judge in zip(
+        "xy", np.transpose(by_engine), np.transpose(by_judge), strict=True
+    ):
+        figures = np.median(engine), np.median(judge), np.corrcoef(engine, judge)[0, 1]
+        lines.append([f"d{axis}", str(len(engine)), *(f"{figure:.2f}" for figure in figures)])
     return lines
 
 

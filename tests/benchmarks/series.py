@@ -54,10 +54,10 @@ def main() -> None:
     }
     head = ["place", "answered", "as delivered", "one optical", "files", "unexplained"]
     rows = [
-        [name, str(answered), *(f"{spread:.2f}" for spread in spreads)]
+        [name, str(answered), *(f"{spread:.2f}" for spread in spreads or [np.nan] * 4)]
         for name, (answered, spreads) in found.items()
     ]
-    medians = np.median([spreads for _, spreads in found.values()], axis=0)
+    medians = np.median([spreads for _, spreads in found.values() if spreads], axis=0)
     print(align_columns([head, *rows, ["median", "", *(f"{spread:.2f}" for spread in medians)]]))
 
 
@@ -78,7 +78,7 @@ def read(path: Path) -> Floats:
 
 
 def spreads_of(registrar: Registrar, months: Months, reference: int) -> tuple[int, list[float]]:
-    """How many months were answered, and the four spreads of the table, pixels.
+    """How many months were answered, and the four spreads of the table, pixels; none of no month.
 
     Months whose files the correlation cannot compare are left out, of all four alike.
     """
@@ -95,6 +95,8 @@ def spreads_of(registrar: Registrar, months: Months, reference: int) -> tuple[in
             files.append(
                 np.broadcast_to((sar_moved - optical_moved)[:, None, None], own.displacement.shape)
             )
+    if not delivered:
+        return 0, []
     unexplained = [field - moved for field, moved in zip(delivered, files, strict=True)]
     return len(delivered), [spread(each) for each in (delivered, one_optical, files, unexplained)]
 
