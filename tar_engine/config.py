@@ -219,11 +219,11 @@ class FitConfig:
     outstanding: float = 17.0  # infinite = off
     outstanding_share: float = 0.4  # of the evidence needed
     # The stated error is the root of the squares of a floor, which all matches of a pair may share
-    # and none can tell, and of so many times the median unseen residual; 94 % of the true errors
-    # were below that, all below twice that.
-    error_floor_px: float = 0.9
+    # and none can tell, and of so many times the median unseen residual; 98 % of the true errors
+    # were below twice that.
+    error_floor_px: float = 0.7
     error_factor: float = 2.5  # of a smooth field ...
-    error_factor_stiff: float = 1.5  # ... and of others, which chance bends less
+    error_factor_stiff: float = 2.5  # ... and of a shift or an affine
     # So many pixels are the error of a window by which an affine is extrapolated, which is in it
     # too: what is seen in one corner says little of the others. 0 = off, as for a region, whose
     # windows are so many that chance bends nothing.
@@ -246,12 +246,15 @@ class EngineConfig:
     refine: RefineConfig = field(default_factory=RefineConfig)
     rivals: RivalConfig = field(default_factory=RivalConfig)
     # Of a pair by itself. In a region what lies around says which faint matches are right; here
-    # they are as good as chance, and far from all others the affine says more.
+    # they are as good as chance, and far from all others the affine says more. What an affine
+    # averages out is no error of it; that files lie off by themselves is most of the floor.
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(
             chance_share=0.3,
             unconfirmed=1e-5,
             ridge=1e-3,
+            error_floor_px=0.9,
+            error_factor_stiff=1.5,
             extrapolation_px=1.4,
             beyond_similarity=0.01,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -137,7 +138,8 @@ def test_what_one_corner_says_of_a_pair_by_itself_is_doubted_in_the_others() -> 
         seen = replace(shift, error_px=np.where(in_corner, shift.error_px, np.inf))
         verdict = fit(seen, alone).verdict
         stated.append(verdict.expected_error_px)
-    assert stated[0] == pytest.approx(fit(shift).verdict.expected_error_px, rel=0.05)
+    everywhere = fit(shift, replace(alone, extrapolation_px=0.0, beyond_similarity=math.inf))
+    assert stated[0] == pytest.approx(everywhere.verdict.expected_error_px, rel=0.05)
     assert stated[1] > 1.15 * stated[0]
     assert stated[2] == np.inf
     assert "too little of the image" in verdict.reason
