@@ -214,7 +214,7 @@ def bends_by_chance(field: Field, seen: Matches, config: FitConfig) -> bool:
     beyond = field.at(seen.optical_xy) - Field("affine", field.affine).at(seen.optical_xy)
     squared = (beyond**2).sum(axis=1)
     bend_px = np.sqrt(np.average(squared, weights=seen.confidence + 1e-12))
-    spare = count_windows(seen.confidence, config) - config.bend_windows
+    spare = max(0.0, count_windows(seen.confidence, config) - config.bend_windows)
     return bool(bend_px**2 * spare < (config.least_bend * config.extrapolation_px) ** 2)
 
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import BSpline
 from scipy.ndimage import gaussian_filter
 
 from tar_engine.config import EngineConfig, FitConfig
 from tar_engine.fields.field import ControlLattice, Field
-from tar_engine.fields.fit import fit, judge
+from tar_engine.fields.fit import bends_by_chance, fit, judge
 from tar_engine.fields.matches import Matches
 from tests.support.matches import grid_xy, noisy_matches, terrain
 
@@ -156,6 +156,21 @@ def test_errors_that_neighbours_share_bend_no_field_of_a_pair_by_itself() -> Non
     assert fit(matches, alone).field.kind == "affine"
     assert errors[0].mean() < 0.6 * errors[1].mean()
     assert fit(noisy_matches(xy, terrain(xy), 0.2), alone).field.kind == "smooth"
+
+
+@settings(deadline=None)
+@given(count=st.integers(1, 400), bend_px=st.floats(0.1, 20))
+def test_a_field_has_to_bend_the_more_the_less_is_seen(count: int, bend_px: float) -> None:
+    xy, alone = np.random.default_rng(count).uniform(0, 256, (count, 2)), EngineConfig().fit
+    seen = Matches(xy, xy, one(xy), one(xy))
+    lattice = ControlLattice.over(grid_xy(256), alone.spacing_px)
+    control = np.full((2, lattice.rows, lattice.columns), bend_px / 2**0.5)
+    everywhere = Field("smooth", np.eye(2, 3), lattice, control)
+    spare = count / alone.cells_a_window - alone.bend_windows
+    needed_px = alone.least_bend * alone.extrapolation_px / max(1e-9, spare) ** 0.5
+    assume(abs(bend_px - needed_px) > 1e-6)
+    assert bends_by_chance(everywhere, seen, alone) == (bend_px < needed_px)
+    assert not bends_by_chance(everywhere, seen, FitConfig())  # never in a region
 
 
 def test_a_pair_is_judged_by_its_neighbourhood_s_field() -> None:
