@@ -36,8 +36,8 @@ def filter_separable(image: Tensor, along_y: Tensor, along_x: Tensor) -> Tensor:
     """Filter every channel of (B, C, H, W) by two one-dimensional kernels, edges replicated."""
     channels, (height, width) = image.shape[1], image.shape[-2:]
     if is_on_cpu(image) and max(height, width) <= SMALL_PX:
-        down = filter_matrix(tuple(along_y.tolist()), height)
-        across = filter_matrix(tuple(along_x.tolist()), width)
+        down = filter_matrix(tuple(along_y.tolist()), height).to(image)
+        across = filter_matrix(tuple(along_x.tolist()), width).to(image)
         with half_precision(image.device, enabled=False):
             return down @ image @ across.T
     ry, rx = along_y.numel() // 2, along_x.numel() // 2
