@@ -194,8 +194,10 @@ def fit_ladder(seen: Matches, start: Float64, config: FitConfig, solve: SolvePar
     if not config.stiffness:
         return stiff
     parts = Parts(seen, fold, rungs[1].field.affine, config)
-    if parts.are_one and bends_by_chance(bend_most(parts.cut(0)), seen, config):
-        return stiff  # stiffer ones bend less
+    # Stiffer ones bend less than the loosest. Without a window's error chance bends none.
+    told_by_loosest = config.extrapolation_px > 0 and parts.are_one
+    if told_by_loosest and bends_by_chance(bend_most(parts.cut(0)), seen, config):
+        return stiff
     tried = parts.try_stiffness(solve)
     unseen_px += parts.unseen_by_stiffness(tried)
     chosen = simplest_sufficient(unseen_px, seen.confidence, config)
